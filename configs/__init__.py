@@ -1,0 +1,1 @@
+"""Hydra groups of interchangeable parts; installed as ``trainkit.configs``."""

@@ -1,0 +1,1 @@
+"""Named, runnable results, one YAML each; installed as ``trainkit.experiments``."""

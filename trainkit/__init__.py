@@ -1,0 +1,1 @@
+"""Training monitoring for PyTorch."""

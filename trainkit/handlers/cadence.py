@@ -1,0 +1,45 @@
+"""In which iterations to measure."""
+
+from typing import Protocol
+
+__all__ = ["Cadence", "Every"]
+
+
+class Cadence(Protocol):
+    """Says which iterations are sampled."""
+
+    def due(self, iteration: int) -> bool:
+        """Whether to measure in this iteration (the first is 1)."""
+
+    def spend(self, seconds: float) -> None:
+        """Take note of what measuring cost, in seconds of host time."""
+
+
+class Every:
+    """The first iteration, so that there is something to see at once, and then every n-th.
+
+    Args:
+        every: In iterations, 1 or more.
+
+    Raises:
+        TypeError: `every` is not an integer.
+        ValueError: `every` is less than 1.
+
+    Example:
+        >>> [i for i in range(1, 10) if Every(4).due(i)]
+        [1, 4, 8]
+    """
+
+    def __init__(self, every: int) -> None:
+        if isinstance(every, bool) or not isinstance(every, int):
+            raise TypeError(f"every must be a number of iterations, got {every!r}")
+        if every < 1:
+            raise ValueError(f"every must be at least 1 iteration, got {every}")
+        self.every = every
+
+    def due(self, iteration: int) -> bool:
+        """Whether to measure in this iteration (the first is 1)."""
+        return iteration == 1 or iteration % self.every == 0
+
+    def spend(self, seconds: float) -> None:
+        """Do nothing: a fixed cadence costs what it costs."""

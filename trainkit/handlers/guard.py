@@ -1,0 +1,59 @@
+"""A fault in a monitor is reported once and ends the monitor, never the training run."""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+__all__ = ["Guard"]
+
+_log = logging.getLogger("trainkit")
+
+
+class Guard:
+    """Calls a monitor's code, counts the time it takes, and keeps its faults in.
+
+    Args:
+        name: What to call the monitor in the report.
+        disable: Takes the monitor's hooks away; called once, after the first fault.
+        spend: Receives the seconds of host time that each call took.
+    """
+
+    def __init__(
+        self, name: str, disable: Callable[[], None], spend: Callable[[float], None] | None = None
+    ) -> None:
+        self.name = name
+        self.failure: BaseException | None = None
+        self._disable = disable
+        self._spend = spend
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call `function(*args)`; nothing is returned and nothing but an interrupt is raised."""
+        if self.failure is not None:
+            return
+        start = perf_counter()
+        try:
+            function(*args)
+        except Exception as error:
+            self._fail(error)
+        if self._spend is not None:
+            self._spend(perf_counter() - start)
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., None]:
+        """`function`, guarded: for hooks that torch calls."""
+
+        def guarded(*args: Any) -> None:
+            self(function, *args)
+
+        return guarded
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        _log.error(
+            "%s failed and is disabled; training goes on: %s: %s",
+            self.name, type(error).__name__, error, exc_info=error,
+        )  # fmt: skip
+        try:
+            self._disable()
+        except Exception:
+            _log.exception("%s could not take all of its hooks away", self.name)

@@ -1,0 +1,70 @@
+"""What every monitor of a training engine is: something that measures in sampled iterations."""
+
+from abc import ABC, abstractmethod
+
+from ignite.engine import Engine, Events, RemovableEventHandle
+
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.guard import Guard
+from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.writers.protocol import Writer
+
+__all__ = ["Monitor", "MonitorHandle"]
+
+
+class Monitor(ABC):
+    """Measures in the sampled iterations of one engine, and writes what it measured.
+
+    An iteration that is sampled is `begin`, the engine's process function, `end`; hooks on
+    tensors, modules and optimizers live only in between (or until the optimizer's step, where
+    that comes in a later iteration). Every call is guarded: a fault is reported once, disables
+    this monitor and never reaches the training loop. Hooks that torch calls must be wrapped with
+    `self.guard.wrap`.
+
+    Args:
+        writer: Where the statistics go.
+        every: How often, in iterations; or a `Sampler` shared with other monitors.
+    """
+
+    guard: Guard
+
+    def __init__(self, writer: Writer, every: "int | Cadence | Sampler" = 1) -> None:
+        self.writer = writer
+        self.sampler = as_sampler(every)
+
+    def attach(self, engine: Engine) -> RemovableEventHandle:
+        """Measure in the sampled iterations of `engine` from now on.
+
+        Returns:
+            Ignite's handle; after its `remove()` no hook is left anywhere.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        self.guard = self.sampler.subscribe(engine, self)
+        return MonitorHandle(engine, self)
+
+    @abstractmethod
+    def begin(self, engine: Engine) -> None:
+        """Prepare, just before the process function of a sampled iteration."""
+
+    @abstractmethod
+    def end(self, engine: Engine) -> None:
+        """Measure what is left to measure and write, just after the process function."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Take every hook away and forget what was begun; harmless at any time."""
+
+
+class MonitorHandle(RemovableEventHandle):
+    """Takes a monitor off its engine again; usable as a context manager, like Ignite's own."""
+
+    def __init__(self, engine: Engine, monitor: Monitor) -> None:
+        super().__init__(Events.ITERATION_COMPLETED, monitor.end, engine)
+        self._monitor = monitor
+
+    def remove(self) -> None:
+        """Detach the monitor; harmless when it is detached already."""
+        self._monitor.sampler.unsubscribe(self._monitor)
+        self._monitor.cancel()

@@ -1,0 +1,93 @@
+"""One pair of event handlers for all monitors that measure in the same iterations."""
+
+from typing import TYPE_CHECKING
+
+from ignite.engine import Engine, Events, RemovableEventHandle
+
+from trainkit.handlers.cadence import Cadence, Every
+from trainkit.handlers.guard import Guard
+
+if TYPE_CHECKING:
+    from trainkit.handlers.monitor import Monitor
+
+__all__ = ["Sampler", "as_sampler"]
+
+
+class Sampler:
+    """Decides when the monitors of one engine measure, and calls them.
+
+    Monitors that share a sampler measure in the same iterations and cost one pair of Ignite
+    handlers together, so an iteration that is not sampled costs two short calls, however many
+    monitors there are.
+
+    Args:
+        every: How often, in iterations, or a cadence that decides.
+
+    Raises:
+        TypeError, ValueError: `every` is not a number of iterations.
+    """
+
+    def __init__(self, every: int | Cadence = 1) -> None:
+        self.cadence: Cadence = Every(every) if isinstance(every, int) else every
+        self._due = self.cadence.due
+        self._engine: Engine | None = None
+        self._handles: list[RemovableEventHandle] = []
+        self._monitors: dict[Monitor, Guard] = {}
+        self._sampled: list[tuple[Monitor, Guard]] = []
+        self.failures: dict[str, BaseException] = {}
+
+    def subscribe(self, engine: Engine, monitor: "Monitor") -> Guard:
+        """Call `monitor` in the sampled iterations of `engine` from now on.
+
+        Raises:
+            ValueError: The monitor is attached already, or the sampler serves another engine.
+        """
+        if monitor in self._monitors:
+            raise ValueError(f"{type(monitor).__name__} is attached already; remove() it first")
+        if self._engine is not None and self._engine is not engine:
+            raise ValueError("a Sampler serves one engine; give the other engine its own Sampler")
+        if self._engine is None:
+            self._engine = engine
+            self._handles = [
+                engine.add_event_handler(Events.ITERATION_STARTED, self._start),
+                engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
+            ]
+        guard = Guard(type(monitor).__name__, monitor.cancel, self.cadence.spend)
+        self._monitors[monitor] = guard
+        return guard
+
+    def unsubscribe(self, monitor: "Monitor") -> None:
+        """Forget `monitor`; with the last one the event handlers go too."""
+        if self._monitors.pop(monitor, None) is None:
+            return
+        self._sampled = [pair for pair in self._sampled if pair[0] is not monitor]
+        if not self._monitors:
+            for handle in self._handles:
+                handle.remove()
+            self._handles, self._engine = [], None
+
+    def _start(self, engine: Engine) -> None:
+        if not self._due(engine.state.iteration):
+            return
+        if self._sampled:  # the iteration before was left by an exception
+            for monitor, guard in self._sampled:
+                guard(monitor.cancel)
+        self._sampled = list(self._monitors.items())
+        for monitor, guard in self._sampled:
+            guard(monitor.begin, engine)
+
+    def _complete(self, engine: Engine) -> None:
+        if not self._sampled:
+            return
+        for monitor, guard in self._sampled:
+            guard(monitor.end, engine)
+            if guard.failure is not None:
+                self.failures.setdefault(guard.name, guard.failure)
+        self._sampled = []
+
+
+def as_sampler(every: "int | Cadence | Sampler") -> Sampler:
+    """The sampler itself, or a new one that samples `every` so often."""
+    return every if isinstance(every, Sampler) else Sampler(every)
+
+

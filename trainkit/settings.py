@@ -1,0 +1,146 @@
+"""What a run can be told about its loop, its monitoring and its checkpoints.
+
+Plain dataclasses: `run` takes them, and `trainkit.config` uses the very same classes as the schema
+of the groups `trainer`, `monitor` and `checkpoint`. Importing this module loads nothing else.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["CheckpointSettings", "MonitorSettings", "TrainerSettings"]
+
+
+def _at_least(key: str, value: float | None, least: float, unit: str) -> None:
+    if value is not None and not value >= least:
+        raise ValueError(f"{key} must be {least} {unit} or more, got {value}")
+
+
+def _above_zero(key: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{key} must be greater than 0, got {value}")
+
+
+def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise ValueError(f"{key} must be one of {', '.join(options)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The training loop; `epochs` or `max_iterations`, whichever comes first, ends the run.
+
+    Args:
+        epochs: Passes over the training data.
+        max_iterations: Iterations in all.
+        device: `auto` (an accelerator if there is one), `cpu`, `cuda:0`, ...
+        seed: Of Python's, NumPy's and torch's random numbers.
+        clip_grad_norm: The global gradient norm is clipped to this before the optimizer's step.
+        clip_grad_value: Every gradient element is clipped to plus or minus this.
+        accumulation_steps: Micro-batches per optimizer step.
+        amp: Mixed precision: `off`, `bf16`, `fp16` (with loss scaling).
+        deterministic: Only deterministic algorithms, at their cost in speed.
+        compile: Run the model through `torch.compile`.
+        evaluate_every: In iterations; None evaluates after every epoch.
+        evaluate_train: Evaluate on the training data too, where validation is evaluated.
+        progress_bar: Show one, where standard error is a terminal or not.
+    """
+
+    epochs: int | None = 20
+    max_iterations: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    clip_grad_norm: float | None = None
+    clip_grad_value: float | None = None
+    accumulation_steps: int = 1
+    amp: str = "off"
+    deterministic: bool = False
+    compile: bool = False
+    evaluate_every: int | None = None
+    evaluate_train: bool = True
+    progress_bar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.max_iterations is None:
+            raise ValueError("trainer.epochs or trainer.max_iterations must say when to stop")
+        _at_least("trainer.epochs", self.epochs, 1, "epoch")
+        _at_least("trainer.max_iterations", self.max_iterations, 1, "iteration")
+        _at_least("trainer.seed", self.seed, 0, "")
+        _above_zero("trainer.clip_grad_norm", self.clip_grad_norm)
+        _above_zero("trainer.clip_grad_value", self.clip_grad_value)
+        _at_least("trainer.accumulation_steps", self.accumulation_steps, 1, "micro-batch")
+        _one_of("trainer.amp", self.amp, ("off", "bf16", "fp16"))
+        _at_least("trainer.evaluate_every", self.evaluate_every, 1, "iteration")
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """What is watched, how often, and at what cost.
+
+    Args:
+        every: In iterations, or `auto`: as often as the budget allows.
+        budget: Share of the training time that monitoring may take, with `every: auto`.
+        detail: `global`, `module`, `parameter`, or `auto`: per parameter while that is readable.
+        losses: The total and each component.
+        metrics: Of the training, validation and test data.
+        gradients: Their norms before and after clipping, and their statistics.
+        weights: Their statistics.
+        updates: The size of each step relative to the weights.
+        activations: Statistics of module outputs.
+        predictions: Entropy and confidence of classes, or raw values in regression.
+        hyperparameters: Learning rate and every other number in a parameter group.
+        throughput: Speed and memory.
+        histograms_every: Histograms of gradients, weights and predictions, in iterations;
+            None writes none.
+        include: Only parameters and modules whose names match one of these patterns.
+        exclude: None whose name matches one of these.
+    """
+
+    every: Any = "auto"
+    budget: float = 0.02
+    detail: str = "auto"
+    losses: bool = True
+    metrics: bool = True
+    gradients: bool = True
+    weights: bool = True
+    updates: bool = True
+    activations: bool = True
+    predictions: bool = True
+    hyperparameters: bool = True
+    throughput: bool = True
+    histograms_every: int | None = None
+    include: list[str] = field(default_factory=lambda: ["*"])
+    exclude: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.every != "auto":
+            if isinstance(self.every, bool) or not isinstance(self.every, int):
+                raise TypeError(
+                    f"monitor.every must be a number of iterations or auto, got {self.every!r}"
+                )
+            _at_least("monitor.every", self.every, 1, "iteration")
+        if not 0 < self.budget <= 1:
+            raise ValueError(
+                f"monitor.budget must be a share of the training time in (0, 1], got {self.budget}"
+            )
+        _one_of("monitor.detail", self.detail, ("auto", "global", "module", "parameter"))
+        _at_least("monitor.histograms_every", self.histograms_every, 1, "iteration")
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """Which states of a run are kept.
+
+    Args:
+        last: Keep the newest state, written after every evaluation and on an interrupt.
+        best: Keep the state with the best value of `metric`.
+        metric: A validation metric by name, or `loss`.
+        mode: `min` or `max`: which is better; `auto`: min for the loss and errors, else max.
+    """
+
+    last: bool = True
+    best: bool = True
+    metric: str = "loss"
+    mode: str = "auto"
+
+    def __post_init__(self) -> None:
+        _one_of("checkpoint.mode", self.mode, ("auto", "min", "max"))

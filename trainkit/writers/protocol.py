@@ -1,0 +1,165 @@
+"""The Writer protocol: where a number goes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Histogram", "Histograms", "Scalars", "Subruns", "Writer"]
+
+
+class Scalars(Mapping[str, Tensor]):
+    """Many scalars under their tags, kept as the one tensor that they were computed as.
+
+    To everybody it is a mapping from tag to 0-d tensor. Writers that know it take the whole
+    tensor at once: no launch and no Python object per value on the training thread.
+
+    Args:
+        tags: One tag per value, all different.
+        values: The values, shape `[len(tags)]`, on any device. They are handed over: do not
+            write into this tensor afterwards.
+
+    Raises:
+        ValueError: The number of tags and the shape of the values do not agree.
+
+    Example:
+        >>> import torch
+        >>> scalars = Scalars(("a", "b"), torch.tensor([1.0, 2.0]))
+        >>> dict(scalars)
+        {'a': tensor(1.), 'b': tensor(2.)}
+    """
+
+    __slots__ = ("_index", "tags", "values_tensor")
+
+    def __init__(self, tags: Sequence[str], values: Tensor) -> None:
+        if values.shape != (len(tags),):
+            raise ValueError(
+                f"values must have shape [{len(tags)}], one per tag, got {list(values.shape)}"
+            )
+        self.tags = tuple(tags)
+        self.values_tensor = values
+        self._index: dict[str, int] | None = None
+
+    def __getitem__(self, tag: str) -> Tensor:
+        if self._index is None:
+            self._index = {tag: i for i, tag in enumerate(self.tags)}
+        return self.values_tensor[self._index[tag]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tags)
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Bucket counts and moments of one tensor, still on its device.
+
+    Non-finite elements are in no bucket and in no moment, only in `non_finite`.
+
+    Args:
+        counts: Elements per bucket, int64, shape `[B]`.
+        edges: Bucket limits, ascending, float64, shape `[B + 1]`; bucket i holds
+            `edges[i] <= x < edges[i + 1]` (the last one its upper limit too).
+        moments: float64, shape `[4]`: minimum, maximum, sum, sum of squares of the finite
+            elements; all zero where there is none.
+        non_finite: Number of NaN and infinite elements, int64, 0-d.
+    """
+
+    counts: Tensor
+    edges: Tensor
+    moments: Tensor
+    non_finite: Tensor
+
+
+class Histograms(Mapping[str, Histogram]):
+    """Many histograms over the same edges, kept as the few tensors that they were computed as.
+
+    Args:
+        tags: One tag per histogram, all different.
+        counts: int64, shape `[N, B]`.
+        edges: float64, shape `[B + 1]`.
+        moments: float64, shape `[N, 4]`, as in `Histogram`.
+        non_finite: int64, shape `[N]`.
+    """
+
+    __slots__ = ("_index", "counts", "edges", "moments", "non_finite", "tags")
+
+    def __init__(
+        self,
+        tags: Sequence[str],
+        counts: Tensor,
+        edges: Tensor,
+        moments: Tensor,
+        non_finite: Tensor,
+    ) -> None:
+        n, buckets = len(tags), edges.numel() - 1
+        found = [list(t.shape) for t in (counts, moments, non_finite)]
+        if found != [[n, buckets], [n, 4], [n]]:
+            raise ValueError(
+                f"counts, moments and non_finite must have shapes [{n}, {buckets}], [{n}, 4] "
+                f"and [{n}], got {found[0]}, {found[1]} and {found[2]}"
+            )
+        self.tags = tuple(tags)
+        self.counts, self.edges, self.moments, self.non_finite = counts, edges, moments, non_finite
+        self._index: dict[str, int] | None = None
+
+    def __getitem__(self, tag: str) -> Histogram:
+        if self._index is None:
+            self._index = {tag: i for i, tag in enumerate(self.tags)}
+        i = self._index[tag]
+        return Histogram(self.counts[i], self.edges, self.moments[i], self.non_finite[i])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tags)
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+
+class Writer(Protocol):
+    """Where what was measured goes.
+
+    Every verb takes the step first and a mapping from tag to value. A tag is written at most
+    once per step; steps do not decrease; nothing is called after `close`. Tensors may be on any
+    device; a writer never reads a device more than once for all that was written at one step,
+    and what it was given may be overwritten as soon as the call returns (except the tensors in
+    `Scalars` and `Histograms`, which are handed over).
+    """
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Write numbers: 0-d (or one-element) tensors of any real dtype, or Python numbers."""
+
+    def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
+        """Write distributions: raw values of any shape and real dtype, or finished histograms."""
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Write texts; TensorBoard renders them as Markdown."""
+
+    def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Write images: `[H, W]`, `[C, H, W]` or `[N, C, H, W]`, C in 1, 3, 4; uint8 or [0, 1]."""
+
+    def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
+        """Write matplotlib figures as images."""
+
+    def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
+        """Write what the run was started with, for TensorBoard's HPARAMS table."""
+
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others."""
+
+    def close(self) -> None:
+        """Flush and release everything; closing twice is harmless."""
+
+
+@runtime_checkable
+class Subruns(Protocol):
+    """A writer that can open a sibling: the same tag there is drawn on the same chart."""
+
+    def subrun(self, name: str) -> Writer:
+        """The writer of the sub-run `name`; it is closed with its parent."""
