@@ -1,0 +1,47 @@
+# A newcomer's two commands: `make demo` and `make test`. Each does its own set-up.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Two test processes on two cores: more threads in each would only get in each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+.PHONY: demo test quick check wheel-test bench format board clean
+
+demo: $(VENV)/installed  ## train on handwritten digits, watch everything, say what to open next
+	$(BIN)/trainkit run +experiment=digits
+
+board: $(VENV)/installed  ## the dashboard of every run under runs/
+	$(BIN)/trainkit board runs
+
+test: check  ## every check: style, types, tests (slow ones too)
+	$(PYTEST)
+
+quick: $(VENV)/installed  ## the tests without the slow ones
+	$(PYTEST) -m "not slow"
+
+check: $(VENV)/installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel-test: $(VENV)/installed  ## build the wheel, install it in a clean environment, run it from an empty folder
+	bash .ci/wheel-test $(BIN)/python
+
+bench: $(VENV)/installed  ## what the monitoring costs, side by side with the alternatives
+	for benchmark in benchmarks/*.py; do echo; echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "trainkit needs Python 3.11 or newer; found $(PYTHON). Try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) (once; a few minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	@touch $@

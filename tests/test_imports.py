@@ -1,0 +1,84 @@
+"""The arrows of DESIGN.md: which part of the package may import which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trainkit
+
+PACKAGE = Path(trainkit.__file__).parent
+
+# Part → the parts of trainkit that it may import (itself always).
+ARROWS = {
+    "stats": set(),
+    "losses": set(),
+    "optimizers": set(),
+    "schedules": set(),
+    "models": set(),
+    "data": set(),
+    "settings": set(),
+    "writers": set(),
+    "handlers": {"stats", "writers.protocol"},
+    "engines": {"losses"},
+    "runs": {"settings", "writers.protocol"},
+    "run": {
+        "data", "engines", "handlers", "losses", "optimizers", "runs", "schedules", "settings",
+        "writers",
+    },
+    "config": {"run", "settings"},
+    "cli": {"config", "run", "runs"},
+}  # fmt: skip
+
+
+def part_of(module: str) -> str:
+    """`handlers` of `trainkit.handlers.gradients`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported_modules(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.add(str(node.module))
+    return {name for name in found if name.split(".")[0] == "trainkit"}
+
+
+def sources() -> list[Path]:
+    return sorted(
+        path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem[0] != "_"
+    )
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    allowed = ARROWS[part] | {part}
+    for module in imported_modules(path):
+        inside = module.removeprefix("trainkit.").removeprefix("trainkit")
+        assert any(inside == name or inside.startswith(f"{name}.") for name in allowed), (
+            f"{part} may import {sorted(allowed)}, not {module}"
+        )
+
+
+@pytest.mark.parametrize("absent", ["hydra", "omegaconf", "tensorboard", "sklearn", "matplotlib"])
+def test_importing_trainkit_does_not_load(absent: str) -> None:
+    code = f"import sys, trainkit; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["hydra", "omegaconf"])
+def test_only_config_and_cli_know_hydra(module: str) -> None:
+    knowing = {
+        path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == module for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == module)
+    }
+    assert knowing <= {"config", "cli"}
