@@ -14,8 +14,9 @@ PACKAGE = Path(trainkit.__file__).parent
 # Part → the parts of trainkit that it may import (itself always).
 ARROWS = {
     "stats": set(),
-    "losses": set(),
-    "optimizers": set(),
+    "names": set(),
+    "losses": {"names"},
+    "optimizers": {"names"},
     "schedules": set(),
     "models": set(),
     "data": set(),
@@ -25,7 +26,7 @@ ARROWS = {
     "engines": {"losses"},
     "runs": {"settings", "writers.protocol"},
     "run": {
-        "data", "engines", "handlers", "losses", "optimizers", "runs", "schedules", "settings",
+        "data", "engines", "handlers", "losses", "names", "optimizers", "runs", "schedules", "settings",
         "writers",
     },
     "config": {"run", "settings"},
