@@ -1,0 +1,98 @@
+"""What a run was started with: its config, the code's state, the environment."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+import torch
+
+__all__ = ["capture"]
+
+
+def capture(
+    directory: Path, config: str = "", overrides: Sequence[str] = (), project: Path | None = None
+) -> None:
+    """Write `config.yaml`, `overrides.txt`, `git.txt`, `git.diff` and `environment.json`.
+
+    Left out: environment variables (they hold secrets) and, where there is no repository or no
+    git, the two git files. The diff is against HEAD; untracked files are listed, not copied.
+
+    Args:
+        directory: The folder of the run.
+        config: The resolved config, YAML.
+        overrides: Those of the command line.
+        project: A folder in the repository that the code comes from; the current one.
+    """
+    if config:
+        (directory / "config.yaml").write_text(config, encoding="utf-8")
+    (directory / "overrides.txt").write_text(
+        "".join(f"{override}\n" for override in overrides), encoding="utf-8"
+    )
+    (directory / "environment.json").write_text(
+        json.dumps(_environment(), indent=2) + "\n", encoding="utf-8"
+    )
+    _capture_git(directory, project or Path.cwd())
+
+
+def _environment() -> dict[str, object]:
+    devices = [
+        torch.cuda.get_device_name(i)
+        for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    ]
+    return {
+        "command": [_without_password(argument) for argument in sys.argv],
+        "folder": str(Path.cwd()),
+        "python": sys.version,
+        "machine": {
+            "host": platform.node(),
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "devices": devices,
+        },
+        "packages": dict(
+            sorted(
+                {str(d.metadata["Name"]): d.version for d in distributions()}.items(),
+                key=lambda item: item[0].lower(),
+            )
+        ),
+    }
+
+
+def _without_password(argument: str) -> str:
+    name, equals, _ = argument.partition("=")
+    secret = any(word in name.lower() for word in ("password", "passwd", "token", "secret", "key"))
+    return f"{name}=***" if equals and secret else argument
+
+
+def _capture_git(directory: Path, project: Path) -> None:
+    commit = _git(project, "rev-parse", "HEAD")
+    if commit is None:
+        return
+    branch = (_git(project, "rev-parse", "--abbrev-ref", "HEAD") or "").strip()
+    changes = _git(project, "status", "--porcelain") or ""
+    (directory / "git.txt").write_text(
+        f"commit {commit.strip()}\nbranch {branch}\n\n{changes}", encoding="utf-8"
+    )
+    difference = _git(project, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    if difference:
+        (directory / "git.diff").write_text(difference, encoding="utf-8")
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(project), *arguments],  # noqa: S607
+            capture_output=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", errors="replace")

@@ -1,0 +1,84 @@
+"""Checkpoints: `last` and `best`, complete at any moment, safe to load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainkit.runs.replacing import replace_atomically
+from trainkit.settings import CheckpointSettings
+
+__all__ = ["Best", "load_checkpoint", "save_checkpoint"]
+
+# In the names of metrics of which less is better.
+_ERRORS = (
+    "loss", "error", "mse", "mae", "rmse", "entropy", "nll", "perplexity", "bits", "nats", "brier",
+    "calibration", "distance", "divergence", "deviation",
+)  # fmt: skip
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state; whoever reads the file finds this one or the one before, never a part.
+
+    Args:
+        path: Of the file.
+        state: Tensors, numbers, strings and containers of these.
+    """
+    # Serialized first: a state that cannot be saved must not cost the older one.
+    buffer = BytesIO()
+    torch.save(dict(state), buffer)
+    replace_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a state without running any code that the file may contain.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint.
+    """
+    state = torch.load(path, map_location=device, weights_only=True)
+    if not isinstance(state, dict) or "models" not in state:
+        raise ValueError(f"{path} is not a checkpoint of a run")
+    return state
+
+
+@dataclass
+class Best:
+    """The best value so far of the metric that picks the best checkpoint.
+
+    Args:
+        metric: A validation metric, or `loss`.
+        mode: `min` or `max`.
+        value: None: there was no finite value yet.
+        iteration: Of the trainer, when it was reached.
+    """
+
+    metric: str
+    mode: str
+    value: float | None = None
+    iteration: int = 0
+
+    @classmethod
+    def of(cls, settings: CheckpointSettings) -> "Best":
+        """As the settings say; with mode `auto`, min for the loss and errors, else max."""
+        mode = settings.mode
+        if mode == "auto":
+            small = any(word in settings.metric.lower() for word in _ERRORS)
+            mode = "min" if small else "max"
+        return cls(settings.metric, mode)
+
+    def improve(self, value: float, iteration: int) -> bool:
+        """Whether `value` is better than all before; NaN and infinity never are."""
+        if not isfinite(value):
+            return False
+        if self.value is not None:
+            better = value < self.value if self.mode == "min" else value > self.value
+            if not better:
+                return False
+        self.value, self.iteration = value, iteration
+        return True

@@ -1,0 +1,55 @@
+"""Where everything of one run lies."""
+
+from pathlib import Path
+
+__all__ = ["RunDirectory"]
+
+
+class RunDirectory:
+    """The folder of one run: event files, checkpoints, what it was started with, its status.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).absolute()
+        self.checkpoints = self.path / "checkpoints"
+        self.status = self.path / "run.json"
+        self.log = self.path / "run.log"
+
+    def events(self, part: str) -> Path:
+        """The folder of the event files of `train`, `validation` or `test`."""
+        return self.path / part
+
+    def create(self) -> "RunDirectory":
+        """Make the folder and claim it for this run.
+
+        Raises:
+            ValueError: It already holds a run, or is no folder.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"a run needs a folder of its own, but {self.path} is a file")
+        found = self._traces()
+        if found:
+            raise ValueError(
+                f"{self.path} already holds a run ({found}); choose another folder, or "
+                "`trainkit resume` to go on with that one"
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        try:
+            self.status.touch(exist_ok=False)  # of two runs that start at once, one gets it
+        except FileExistsError:
+            raise ValueError(
+                f"{self.path} already holds a run (run.json); choose another folder"
+            ) from None
+        return self
+
+    def _traces(self) -> str:
+        if self.status.exists():
+            return self.status.name
+        parts = ("train", "validation", "test")
+        events = (e for part in parts for e in self.events(part).glob("*tfevents*"))
+        states = self.checkpoints.glob("*.pt")
+        found = next(events, None) or next(states, None)
+        return str(found.relative_to(self.path)) if found else ""

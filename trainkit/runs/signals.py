@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM end a run at the end of an iteration, so that its state can be saved."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+__all__ = ["Interrupted", "Interruption", "interruption"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop.
+
+    Not an `Exception`, so that nobody who guards against faults takes it for one.
+
+    Args:
+        number: Of the signal.
+        at_once: It was asked twice: nothing is to be saved any more.
+    """
+
+    def __init__(self, number: int, *, at_once: bool = False) -> None:
+        self.signal = signal.Signals(number)
+        self.at_once = at_once
+        super().__init__(self.signal.name)
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell expects: 128 + the signal, so 130 and 143."""
+        return 128 + self.signal
+
+
+class Interruption:
+    """Whether the run was asked to stop, and the place where it does."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+
+    def ask(self, number: int, frame: FrameType | None = None) -> None:
+        """Note the first request; at the second, stop at once.
+
+        Raises:
+            Interrupted: This is the second request.
+        """
+        del frame
+        if self.asked is not None:
+            raise Interrupted(number, at_once=True)
+        self.asked = number
+        message = (
+            f"\ntrainkit: {signal.Signals(number).name}: stopping after this iteration; "
+            "once more stops at once\n"
+        )
+        with suppress(OSError):  # os.write: the handler may have interrupted a print to stderr
+            os.write(2, message.encode())
+
+    def check(self) -> None:
+        """Stop here if that was asked for.
+
+        Raises:
+            Interrupted: It was.
+        """
+        if self.asked is not None:
+            raise Interrupted(self.asked)
+
+
+@contextmanager
+def interruption() -> Iterator[Interruption]:
+    """Catch SIGINT and SIGTERM; outside of the main thread, where Python cannot, do nothing."""
+    caught = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, caught.ask) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            # None: a handler that was not set from Python and cannot be put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,83 @@
+"""What a run is doing, for everybody who looks into its folder: `run.json`."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainkit.runs.replacing import replace_atomically
+
+__all__ = ["Status", "read_status"]
+
+
+class Status:
+    """The status of a run, in a file that is complete at any moment.
+
+    `status` is `running`, `completed`, `interrupted` or `failed`. A run that was killed stays
+    `running`: `process` and `host` tell whether it still is.
+
+    Args:
+        path: The file.
+        facts: What is known at the start (seed, iterations, ...).
+    """
+
+    def __init__(self, path: Path, **facts: Any) -> None:
+        self._path = path
+        now = _now()
+        self.facts: dict[str, Any] = {
+            "status": "running",
+            "reason": None,
+            "started": now,
+            "updated": now,
+            "ended": None,
+            "process": os.getpid(),
+            "host": platform.node(),
+            **facts,
+        }
+        self._write()
+
+    def update(self, **facts: Any) -> None:
+        """Take down what is new."""
+        self.facts |= facts
+        self.facts["updated"] = _now()
+        self._write()
+
+    def end(self, status: str, reason: str | None = None, **facts: Any) -> None:
+        """Take down how the run ended and why."""
+        self.update(status=status, reason=reason, ended=_now(), **facts)
+
+    def _write(self) -> None:
+        text = json.dumps(_as_json(self.facts), indent=2, ensure_ascii=False, allow_nan=False)
+        replace_atomically(self._path, lambda file: file.write(text.encode() + b"\n"))
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """The content of a `run.json`.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is not one.
+    """
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict) or "status" not in facts:
+        raise ValueError(f"{path} is not the status of a run")
+    return facts
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _as_json(value: Any) -> Any:
+    # JSON has no NaN; as a string it is still seen, and every parser takes it.
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
