@@ -4,5 +4,19 @@ from trainkit.data.batches import Batches
 from trainkit.data.data import Data, SizedIterable
 from trainkit.data.digits import digits
 from trainkit.data.splits import Standardization, split
+from trainkit.data.tables import breast_cancer, diabetes
+from trainkit.data.text import ALPHABET, encode, python_reference
 
-__all__ = ["Batches", "Data", "SizedIterable", "Standardization", "digits", "split"]
+__all__ = [
+    "ALPHABET",
+    "Batches",
+    "Data",
+    "SizedIterable",
+    "Standardization",
+    "breast_cancer",
+    "diabetes",
+    "digits",
+    "encode",
+    "python_reference",
+    "split",
+]

@@ -16,8 +16,8 @@ def split(
         validation: Share of the samples, in (0, 1).
         test: Share of the samples, in (0, 1).
         seed: Of the choice; the global random state is left alone.
-        labels: Class index of each sample, shape `[samples]`: every part gets the same share of each
-            class, up to rounding. None: no regard to classes.
+        labels: Class index of each sample, shape `[samples]`: every part gets the same share of
+            each class, up to rounding. None: no regard to classes.
 
     Returns:
         Training, validation, test: three index tensors, disjoint, together all samples.

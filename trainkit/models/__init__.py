@@ -1,3 +1,8 @@
 """Models of the shipped experiments: small, ordinary PyTorch."""
 
-__all__: list[str] = []
+from trainkit.models.cnn import CNN
+from trainkit.models.mlp import MLP
+from trainkit.models.sampling import sample_text
+from trainkit.models.transformer import Transformer
+
+__all__ = ["CNN", "MLP", "Transformer", "sample_text"]
