@@ -1,0 +1,174 @@
+"""Monitors of what the step returned: in sampled iterations, or over a whole evaluation."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ignite.engine import Engine, Events, RemovableEventHandle
+
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.guard import Guard
+from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.output import StepOutput, UnclearOutputError, as_step_output
+from trainkit.handlers.sampler import Sampler
+from trainkit.writers.protocol import Writer
+
+__all__ = ["OutputMonitor", "PassMonitor"]
+
+_log = logging.getLogger("trainkit")
+
+Totals = TypeVar("Totals")
+
+
+class PassMonitor(Monitor):
+    """Observes whole passes of an evaluator and writes once for each, at its end.
+
+    The step of what it writes is the trainer's iteration. Without a trainer it is an ordinary
+    monitor of sampled iterations. A pass that an exception ends is forgotten.
+
+    Args:
+        writer: Where the statistics go.
+        every: How often, in iterations, where there is no trainer.
+        trainer: The engine whose iteration is the step; attach the monitor to the evaluator then.
+    """
+
+    def __init__(
+        self, writer: Writer, every: int | Cadence | Sampler = 1, *, trainer: Engine | None = None
+    ) -> None:
+        super().__init__(writer, every)
+        self.trainer = trainer
+        self._handles: list[RemovableEventHandle] = []
+
+    def attach(self, engine: Engine) -> RemovableEventHandle:
+        """Observe `engine` from now on: each whole pass, or its sampled iterations.
+
+        Returns:
+            Ignite's handle; after its `remove()` no handler is left.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        if self.trainer is None:
+            return super().attach(engine)
+        return self.listen(
+            engine,
+            (Events.STARTED, self.start_pass),
+            (Events.ITERATION_COMPLETED, self.observe),
+            (Events.COMPLETED, self.end_pass),
+        )
+
+    def listen(
+        self, engine: Engine, *handlers: tuple[Any, Callable[[Engine], None]]
+    ) -> RemovableEventHandle:
+        """Attach guarded handlers of events to `engine`.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        if self._handles:
+            raise ValueError(f"{type(self).__name__} is attached already; remove() it first")
+        self.guard = Guard(type(self).__name__, self.cancel)
+        self._handles = [
+            engine.add_event_handler(event, self.guard.wrap(function))
+            for event, function in handlers
+        ]
+        return MonitorHandle(engine, self)
+
+    @abstractmethod
+    def start_pass(self, engine: Engine) -> None:
+        """Forget the pass before."""
+
+    @abstractmethod
+    def observe(self, engine: Engine) -> None:
+        """Take in one batch; everything stays on the device."""
+
+    @abstractmethod
+    def end_pass(self, engine: Engine) -> None:
+        """Write what the pass came to."""
+
+    def cancel(self) -> None:
+        """Take every handler away; harmless at any time."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+class OutputMonitor(PassMonitor, Generic[Totals]):
+    """Measures what the step returned; over a pass, the totals of its batches are added up.
+
+    Args:
+        writer: Where the statistics go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        output_transform: Makes of `engine.state.output` what `as_step_output` understands.
+        trainer: Given, the monitor belongs on an evaluator: it averages over the whole pass.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        output_transform: Callable[[Any], Any] | None = None,
+        trainer: Engine | None = None,
+    ) -> None:
+        super().__init__(writer, every, trainer=trainer)
+        self.output_transform = output_transform
+        self._totals: Totals | None = None
+        self._told: set[str] = set()
+
+    @abstractmethod
+    def totals(self, output: StepOutput) -> Totals | None:
+        """What one batch adds (to be added up with `+`); None where the output lacks it."""
+
+    @abstractmethod
+    def write(self, step: int, totals: Totals) -> None:
+        """Write the statistics of these totals."""
+
+    def begin(self, engine: Engine) -> None:
+        """Nothing to prepare: the output is there when the step is over."""
+
+    def end(self, engine: Engine) -> None:
+        """Measure the output of this iteration and write."""
+        totals = self._read(engine)
+        if totals is not None:
+            self.write(engine.state.iteration, totals)
+
+    def start_pass(self, engine: Engine) -> None:
+        """Forget the pass before."""
+        self._totals = None
+
+    def observe(self, engine: Engine) -> None:
+        """Add this batch to the totals."""
+        totals = self._read(engine)
+        if totals is not None:
+            so_far: Any = self._totals
+            self._totals = totals if so_far is None else so_far + totals
+
+    def end_pass(self, engine: Engine) -> None:
+        """Write the statistics of the whole pass, if it had any."""
+        assert self.trainer is not None  # noqa: S101
+        totals, self._totals = self._totals, None
+        if totals is not None:
+            self.write(self.trainer.state.iteration, totals)
+
+    def cancel(self) -> None:
+        """Take every handler away and forget what was begun; harmless at any time."""
+        super().cancel()
+        self._totals = None
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Say once, in the log, what cannot be measured here and what would help."""
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning("%s is left out: %s", what, why)
+
+    def _read(self, engine: Engine) -> Totals | None:
+        output = engine.state.output
+        if self.output_transform is not None:
+            output = self.output_transform(output)
+        try:
+            return self.totals(as_step_output(output))
+        except UnclearOutputError as error:
+            self.leave_out(type(self).__name__, str(error))
+            return None

@@ -1,0 +1,159 @@
+"""What an engine's step returned, in one form whoever wrote the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, TypeGuard
+
+from torch import Tensor
+
+__all__ = ["Number", "StepOutput", "UnclearOutputError", "as_step_output", "is_number"]
+
+Number = Tensor | float
+
+_KNOWN = ("loss", "losses", "scalars", "y_pred", "y")
+
+
+class UnclearOutputError(TypeError):
+    """What the step returned can be read in more than one way, or in none."""
+
+
+@dataclass(frozen=True, eq=False)
+class StepOutput:
+    """What one step returned, as far as monitors look at it; None or empty where it is missing.
+
+    Args:
+        loss: The total, 0-d.
+        losses: Name → weighted contribution, 0-d each; they add up to `loss`.
+        scalars: Tag → 0-d value: whatever else the step found worth a chart.
+        y_pred: Predictions, first dimension the batch.
+        y: Targets, first dimension the batch.
+    """
+
+    loss: Number | None = None
+    losses: Mapping[str, Number] = field(default_factory=dict)
+    scalars: Mapping[str, Number] = field(default_factory=dict)
+    y_pred: Any = None
+    y: Any = None
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the batch, from `y`, or else `y_pred`; 1 where neither tells."""
+        for part in (self.y, self.y_pred):
+            if isinstance(part, Tensor):
+                return part.shape[0] if part.ndim else 1
+            if isinstance(part, list):
+                return len(part)
+        return 1
+
+
+def as_step_output(output: Any) -> StepOutput:
+    """What an engine's step returned, read without its cooperation.
+
+    - A mapping with any of `loss`, `losses`, `scalars`, `y_pred` and `y` (trainkit's contract);
+      every other number in it is worth a chart, under `output/<key>`.
+    - A number, or a tensor with one element: the loss.
+    - `(y_pred, y)`, or `(y_pred, y, anything)` as Ignite's metrics take it: two tensors with the
+      same first dimension, in that order.
+    - A tuple or list of nothing but numbers: charts, under `output/<position>`.
+    - None: nothing.
+
+    Args:
+        output: `engine.state.output`, or what an `output_transform` made of it.
+
+    Raises:
+        UnclearOutputError: It is none of these; the message says which `output_transform` helps.
+
+    Example:
+        >>> import torch
+        >>> as_step_output(0.5).loss
+        0.5
+        >>> as_step_output({"batch loss": 0.5}).scalars
+        {'output/batch loss': 0.5}
+        >>> as_step_output((torch.zeros(8, 10), torch.zeros(8))).batch_size
+        8
+    """
+    if isinstance(output, StepOutput):
+        return output
+    if output is None:
+        return StepOutput()
+    if is_number(output):
+        return StepOutput(loss=_scalar(output))
+    if isinstance(output, tuple) and hasattr(output, "_asdict"):
+        output = output._asdict()
+    if isinstance(output, Mapping):
+        return _of_mapping(output)
+    if isinstance(output, tuple | list):
+        if all(is_number(part) for part in output):
+            return StepOutput(
+                scalars={f"output/{i}": _scalar(part) for i, part in enumerate(output)}
+            )
+        if _is_prediction_and_target(output):
+            return StepOutput(y_pred=output[0], y=output[1])
+    raise UnclearOutputError(
+        f"the engine's output is not clear: {describe(output)}; pass an output_transform that "
+        "returns a dict, e.g. output_transform=lambda output: "
+        '{"loss": output[0], "y_pred": output[1], "y": output[2]}'
+    )
+
+
+def is_number(value: Any) -> TypeGuard[Number]:
+    """Whether this is one real number: a Python or NumPy one, or a tensor of one element."""
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and value.ndim <= 1 and not value.is_complex()
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def describe(value: Any) -> str:
+    """The kinds and shapes of what is in a value, on one short line."""
+    if isinstance(value, Tensor):
+        return f"Tensor{list(value.shape)}"
+    if isinstance(value, tuple | list):
+        inside = ", ".join(describe(part) for part in value[:6])
+        return f"{type(value).__name__}({inside}{', ...' if len(value) > 6 else ''})"
+    if isinstance(value, Mapping):
+        inside = ", ".join(map(str, list(value)[:6]))
+        return f"{type(value).__name__} with {inside or 'nothing'}"
+    return type(value).__name__
+
+
+def _scalar(value: Number) -> Number:
+    return value.detach().reshape(()) if isinstance(value, Tensor) else value
+
+
+def _numbers(values: Any, prefix: str = "") -> dict[str, Number]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {f"{prefix}{k}": _scalar(v) for k, v in values.items() if is_number(v)}
+
+
+def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
+    losses = _numbers(output.get("losses"))
+    loss = output.get("loss")
+    if isinstance(loss, Mapping):  # components under the name of the total
+        losses, loss = losses | _numbers(loss), None
+    total: Number | None = _scalar(loss) if is_number(loss) else None
+    if total is None and losses:
+        total = sum(losses.values())
+    others = {key: value for key, value in output.items() if key not in _KNOWN}
+    return StepOutput(
+        loss=total,
+        losses=losses,
+        scalars=_numbers(output.get("scalars")) | _numbers(others, "output/"),
+        y_pred=_detached(output.get("y_pred")),
+        y=_detached(output.get("y")),
+    )
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _is_prediction_and_target(output: tuple[Any, ...] | list[Any]) -> bool:
+    if len(output) not in (2, 3):
+        return False
+    y_pred, y = output[:2]
+    if len(output) == 3 and not isinstance(output[2], Mapping):
+        return False
+    both = isinstance(y_pred, Tensor) and isinstance(y, Tensor)
+    return both and y_pred.ndim > 0 and y.ndim > 0 and y_pred.shape[0] == y.shape[0]

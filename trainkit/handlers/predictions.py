@@ -1,0 +1,173 @@
+"""What the network predicts: how undecided it is among classes, or its raw values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ignite.engine import Engine
+from torch import Tensor
+
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.evaluation import OutputMonitor
+from trainkit.handlers.output import StepOutput, describe
+from trainkit.handlers.sampler import Sampler
+from trainkit.stats.predictions import KINDS, ClassTotals
+from trainkit.stats.probability import ProbabilityCounts
+from trainkit.stats.values import ValueTotals
+from trainkit.writers.protocol import Histogram, Scalars, Writer
+
+__all__ = ["PredictionMonitor", "PredictionTotals", "check_kind"]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionTotals:
+    """Totals of predictions, with or without their histogram; those of several batches add up."""
+
+    statistics: Any  # ClassTotals or ValueTotals: each adds up with its like
+    histogram: ProbabilityCounts | None
+
+    def __add__(self, other: "PredictionTotals") -> "PredictionTotals":
+        both = self.histogram is not None and other.histogram is not None
+        return PredictionTotals(
+            self.statistics + other.statistics,
+            self.histogram + other.histogram if both else None,  # type: ignore[operator]
+        )
+
+
+class PredictionMonitor(OutputMonitor[PredictionTotals]):
+    """Writes how decided a classifier is and what it chooses, or what a regression predicts.
+
+    On a trainer: over the batch of a sampled iteration. On an evaluator (with `trainer` given):
+    over all decisions or values of the pass, in one streaming pass, written once.
+
+    The statistics are those of `stats.classification` and `stats.regression`. The share of a
+    class is in how many of the decisions it was the most probable; of a label, in how many it was
+    predicted. Left out are targets that are `ignore_index`, shares where there are more classes
+    than `shares`, and per-output values where there are more outputs than that.
+
+    Tags, of classes: `predictions/entropy`, `/entropy_normalized`, `/confidence`, `/margin`,
+    `predictions.share/<class>`, histogram `predictions/probability` (of all classes; of
+    two, the second). Of values: `predictions/mean`, `/std`, `/min`, `/max`, `targets/mean`, `/std`,
+    `residuals/mean`, `/std` (target minus prediction); with several outputs also
+    `predictions.mean/<output>`, `.std/`, `targets.…/`, `residuals.…/`.
+
+    Args:
+        writer: Where the statistics go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        kind: What `y_pred` holds: `logits`, `log_probabilities`, `probabilities` (classes in
+            dimension 1), `binary_logits`, `binary_probabilities` (every element a decision; more
+            than one in dimension 1 are labels), or `values`. `prediction_kind(loss_fn)` knows.
+        ignore_index: The class index that marks a target that does not count.
+        shares: Most classes (or outputs) to write one series each for.
+        histograms_every: At least so many iterations between histograms; on an evaluator any
+            number means every pass. None writes none.
+        output_transform: Makes of `engine.state.output` what `as_step_output` understands.
+        trainer: Given, the monitor belongs on an evaluator.
+
+    Raises:
+        ValueError: `kind` is none of these.
+
+    Cost:
+        About twenty launches and one softmax of the predictions, in a sampled iteration.
+
+    Example:
+        >>> import torch
+        >>> from trainkit.writers import MemoryWriter
+        >>> writer = MemoryWriter()
+        >>> trainer = Engine(lambda engine, batch: {"y_pred": batch})
+        >>> handle = PredictionMonitor(writer, kind="values").attach(trainer)
+        >>> _ = trainer.run([torch.tensor([1.0, 3.0])])
+        >>> writer.scalars["predictions/std"]
+        [(1, 1.0)]
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        kind: str,
+        ignore_index: int | None = None,
+        shares: int = 32,
+        histograms_every: int | None = None,
+        output_transform: Callable[[Any], Any] | None = None,
+        trainer: Engine | None = None,
+    ) -> None:
+        super().__init__(writer, every, output_transform=output_transform, trainer=trainer)
+        self.kind = check_kind(kind)
+        self.ignore_index = ignore_index
+        self.shares = shares
+        self.histograms_every = histograms_every
+        self._last_histogram: int | None = None
+        self._with_histogram = False
+
+    def begin(self, engine: Engine) -> None:
+        """Decide whether this iteration gets a histogram."""
+        self._with_histogram = self.histograms_every is not None and (
+            self._last_histogram is None
+            or not 0 <= engine.state.iteration - self._last_histogram < self.histograms_every
+        )
+        if self._with_histogram:
+            self._last_histogram = engine.state.iteration
+
+    def start_pass(self, engine: Engine) -> None:
+        """Forget the pass before."""
+        super().start_pass(engine)
+        self._with_histogram = self.histograms_every is not None
+
+    def totals(self, output: StepOutput) -> PredictionTotals | None:
+        """The totals of one batch."""
+        y_pred, y = output.y_pred, output.y if isinstance(output.y, Tensor) else None
+        if not isinstance(y_pred, Tensor):
+            self.leave_out(
+                "predictions",
+                f"y_pred must be a tensor, got {describe(y_pred)}; pass an output_transform, e.g. "
+                'output_transform=lambda output: {"y_pred": ..., "y": ...}',
+            )
+            return None
+        if self.kind == "values":
+            if y is not None and y.numel() != y_pred.numel():
+                self.leave_out(
+                    "targets and residuals",
+                    f"y must have the shape of y_pred, {describe(y_pred)}, got {describe(y)}",
+                )
+            return PredictionTotals(ValueTotals.of(y_pred, y, outputs=self.shares), None)
+        counts: ProbabilityCounts | None = None
+        if self._with_histogram:
+            counts = ProbabilityCounts.of(y_pred, y, kind=self.kind, ignore_index=self.ignore_index)
+        classes = ClassTotals.of(
+            y_pred, y, kind=self.kind, ignore_index=self.ignore_index, shares=self.shares
+        )
+        return PredictionTotals(classes, counts)
+
+    def write(self, step: int, totals: PredictionTotals) -> None:
+        """Write the statistics of these totals."""
+        found = totals.statistics
+        if isinstance(found, ClassTotals):
+            means = found.statistics()
+            self.writer.write_scalars(step, {f"predictions/{k}": v for k, v in means.items()})
+            self._write_each(step, "predictions.share", found.shares())
+        else:
+            self.writer.write_scalars(step, found.statistics())
+            for section, values in found.per_output().items():
+                self._write_each(step, section, values)
+        if totals.histogram is not None:
+            h = totals.histogram
+            histogram = Histogram(h.counts, h.edges(), h.moments, h.non_finite)
+            self.writer.write_histograms(step, {"predictions/probability": histogram})
+
+    def _write_each(self, step: int, section: str, values: Tensor) -> None:
+        if values.numel():
+            tags = [f"{section}/{i}" for i in range(values.numel())]
+            self.writer.write_scalars(step, Scalars(tags, values))
+
+
+def check_kind(kind: str) -> str:
+    """`kind`, if it is one.
+
+    Raises:
+        ValueError: It is none; the message has them all.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return kind

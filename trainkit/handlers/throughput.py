@@ -1,0 +1,201 @@
+"""How fast training goes, and how long it waits for data."""
+
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter
+from typing import Any
+
+from ignite.engine import Engine, Events, RemovableEventHandle
+from torch import Tensor
+
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.sampler import Sampler
+from trainkit.writers.protocol import Writer
+
+__all__ = ["ThroughputMonitor", "samples_in"]
+
+
+class ThroughputMonitor(Monitor):
+    """Writes the speed of training since the last sampled iteration.
+
+    With n iterations of m samples in T seconds since then, of which W were spent between
+    Ignite's `GET_BATCH_STARTED` and `GET_BATCH_COMPLETED`:
+    iteration_seconds = T / n, samples_per_second = m / T, data_wait_fraction = W / T.
+
+    T is wall-clock time of this process. Left out of it are the runs of `evaluators` and what
+    happens between epochs; what other handlers do in an iteration is in it. On CUDA nothing is
+    synchronized: an iteration counts when it has been enqueued, and since the queue is bounded
+    that is the device's speed over any longer interval, not in a single iteration.
+    `samples_per_second` counts the samples of this process, and is left out where the size of a
+    batch is not known.
+
+    Tags: `throughput/samples_per_second`, `throughput/iteration_seconds`,
+    `throughput/data_wait_fraction`.
+
+    Args:
+        writer: Where the numbers go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        evaluators: Engines that run inside the training loop.
+        batch_size: Number of samples in a batch; `samples_in` unless given.
+
+    Cost:
+        Two clock readings and one look at the batch in every iteration, about 2 µs.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        evaluators: Iterable[Engine] = (),
+        batch_size: Callable[[Any], int | None] | None = None,
+    ) -> None:
+        super().__init__(writer, every)
+        self._evaluators = tuple(evaluators)
+        self._batch_size = batch_size or samples_in
+        self._handles: list[RemovableEventHandle] = []
+        self._start_over(0.0)
+        self._since: float | None = None
+
+    def attach(self, engine: Engine) -> RemovableEventHandle:
+        """Measure the speed of `engine` from now on.
+
+        Returns:
+            Ignite's handle; after its `remove()` no handler is left.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        super().attach(engine)
+        self._since = None
+        self._handles = [
+            attached_to.add_event_handler(event, self._kept_in(function))
+            for attached_to, event, function in (
+                (engine, Events.STARTED, self._forget),
+                (engine, Events.GET_BATCH_STARTED, self._ask),
+                (engine, Events.GET_BATCH_COMPLETED, self._receive),
+                (engine, Events.EPOCH_COMPLETED, self._pause),
+                *((evaluator, Events.STARTED, self._pause) for evaluator in self._evaluators),
+                *((evaluator, Events.COMPLETED, self._resume) for evaluator in self._evaluators),
+            )
+        ]
+        return _ThroughputHandle(engine, self)
+
+    def begin(self, engine: Engine) -> None:
+        """Nothing to prepare: the clock runs all the time."""
+
+    def end(self, engine: Engine) -> None:
+        """Write the speed since the last time and start over."""
+        now = perf_counter()
+        if self._since is None or not self._iterations:
+            return
+        elapsed = now - self._since - self._excluded
+        scalars = {"throughput/iteration_seconds": elapsed / self._iterations}
+        if elapsed > 0:
+            scalars["throughput/data_wait_fraction"] = self._waited / elapsed
+            if self._samples is not None:
+                scalars["throughput/samples_per_second"] = self._samples / elapsed
+        self._start_over(now)
+        self.writer.write_scalars(engine.state.iteration, scalars)
+
+    def cancel(self) -> None:
+        """Forget what was begun; after a fault, take the handlers away too."""
+        self._since = None
+        if self.guard.failure is not None:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Take the handlers of batches and epochs away; harmless at any time."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _start_over(self, now: float) -> None:
+        self._since = now
+        self._excluded = self._waited = 0.0
+        self._asked: float | None = None
+        self._paused: tuple[Engine, float] | None = None
+        self._iterations = 0
+        self._samples: int | None = 0
+
+    def _kept_in(self, function: Callable[[Engine], None]) -> Callable[[Engine], None]:
+        # The guard reads the clock twice per call; most of these calls come in every iteration.
+        def called(engine: Engine) -> None:
+            try:
+                function(engine)
+            except Exception as error:
+                self.guard(_raise, error)
+
+        return called
+
+    def _forget(self, engine: Engine) -> None:
+        self._since = None
+
+    def _ask(self, engine: Engine) -> None:
+        now = perf_counter()
+        if self._since is None:
+            self._start_over(now)
+        if self._paused is not None:  # since the end of the epoch, or since an evaluator failed
+            self._excluded += now - self._paused[1]
+            self._paused = None
+        if self._asked is None:  # else the data ran out and are asked again
+            self._asked = now
+
+    def _receive(self, engine: Engine) -> None:
+        if self._asked is None:
+            return
+        self._waited += perf_counter() - self._asked
+        self._asked = None
+        self._iterations += 1
+        if self._samples is not None:
+            size = self._batch_size(engine.state.batch)
+            self._samples = None if size is None else self._samples + size
+
+    def _pause(self, engine: Engine) -> None:
+        if self._paused is None:
+            self._paused = (engine, perf_counter())
+
+    def _resume(self, engine: Engine) -> None:
+        if self._paused is not None and self._paused[0] is engine:
+            self._excluded += perf_counter() - self._paused[1]
+            self._paused = None
+
+
+class _ThroughputHandle(MonitorHandle):
+    def __init__(self, engine: Engine, monitor: ThroughputMonitor) -> None:
+        super().__init__(engine, monitor)
+        self._throughput = monitor
+
+    def remove(self) -> None:
+        super().remove()
+        self._throughput.let_go()
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def samples_in(batch: Any) -> int | None:
+    """How many samples a batch holds: the first dimension of the first thing in it.
+
+    Args:
+        batch: A tensor; a mapping, tuple or list whose first entry is one; or a tuple or list of
+            columns that are themselves tuples or lists. None where it is something else.
+
+    Example:
+        >>> import torch
+        >>> samples_in((torch.zeros(8, 3), torch.zeros(8)))
+        8
+        >>> samples_in({"text": ["a", "b"], "label": torch.zeros(2)})
+        2
+    """
+    first = batch
+    if isinstance(first, Mapping):
+        first = next(iter(first.values()), None)
+    elif isinstance(first, tuple | list):
+        first = first[0] if first else None
+        if isinstance(first, Mapping):
+            first = next(iter(first.values()), None)
+    if isinstance(first, Tensor):
+        return first.shape[0] if first.ndim else None
+    return len(first) if isinstance(first, tuple | list) else None

@@ -1,0 +1,198 @@
+"""What a classifier predicts: how undecided it is, and which classes it chooses."""
+
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+__all__ = ["KINDS", "ClassTotals", "classification", "kept", "probabilities", "wide"]
+
+KINDS = (
+    "logits",
+    "log_probabilities",
+    "probabilities",
+    "binary_logits",
+    "binary_probabilities",
+    "values",
+)
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The dtype in which sums over a data set are kept: float64 wherever the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def probabilities(y_pred: Tensor, kind: str, y: Tensor | None = None) -> Tensor:
+    """Class probabilities with the classes in dimension 1, whatever the model returns.
+
+    A yes-or-no decision becomes two classes, no and yes: shape `[N, ...]` becomes `[N, 2, ...]`.
+
+    Args:
+        y_pred: `[N, C]` or `[N, C, ...]`; `[N, ..., C]` is understood where only that fits `y`.
+            For the binary kinds, and for `logits` without a class dimension or with one of size
+            1, every element is a decision of its own.
+        kind: One of `KINDS` but `values`.
+        y: Class indices; only their shape is looked at.
+
+    Raises:
+        ValueError: `kind` is not a kind of class prediction, or there is no class dimension.
+    """
+    if kind not in KINDS[:-1]:
+        raise ValueError(f"kind must be one of {', '.join(KINDS[:-1])}, got {kind!r}")
+    y_pred = y_pred.detach().reshape(y_pred.shape or (1,))
+    if not y_pred.dtype.is_floating_point or y_pred.dtype.itemsize < 4:
+        y_pred = y_pred.float()
+    single = y_pred.ndim < 2 or y_pred.shape[1] == 1
+    if kind == "binary_logits" or (kind == "logits" and single):
+        return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1)
+    if kind == "binary_probabilities" or (kind == "probabilities" and single):
+        return torch.stack((1 - y_pred, y_pred), dim=1)
+    if single:
+        raise ValueError(
+            f"{kind} need two or more classes in dimension 1 (shape [N, C, ...]), got shape "
+            f"{list(y_pred.shape)}"
+        )
+    if y is not None and _classes_are_last(y_pred, y):
+        y_pred = y_pred.movedim(-1, 1)
+    if kind == "logits":
+        return y_pred.softmax(1)
+    return y_pred.exp() if kind == "log_probabilities" else y_pred
+
+
+def _classes_are_last(y_pred: Tensor, y: Tensor) -> bool:
+    behind = y_pred.shape[:1] + y_pred.shape[2:]
+    return y.shape != behind and y.shape == y_pred.shape[:-1]
+
+
+def kept(shape: torch.Size, y: Tensor | None, ignore_index: int | None) -> Tensor | None:
+    """Which decisions count, bool, of the shape of the decisions; None if all of them do.
+
+    Raises:
+        ValueError: There is an index to ignore, but `y` has not one class index per decision.
+    """
+    if ignore_index is None or y is None or y.is_floating_point():
+        return None
+    if y.numel() != shape.numel():
+        raise ValueError(
+            f"y must have one class index per prediction, shape {list(shape)}, to ignore those "
+            f"that are {ignore_index}; got shape {list(y.shape)}"
+        )
+    return y.reshape(shape) != ignore_index
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTotals:
+    """Sums over decisions; those of several batches add up to those of all of them.
+
+    Args:
+        count: Decisions, 0-d.
+        sums: Of entropy, confidence and margin, shape `[3]`.
+        chosen: How often each class was the most probable, or each label was predicted, `[K]`;
+            empty where there are too many.
+        offered: How often it could have been, 0-d or `[K]`.
+        classes: C, in ln C.
+    """
+
+    count: Tensor
+    sums: Tensor
+    chosen: Tensor
+    offered: Tensor
+    classes: int
+
+    @classmethod
+    def of(
+        cls,
+        y_pred: Tensor,
+        y: Tensor | None = None,
+        *,
+        kind: str = "logits",
+        ignore_index: int | None = None,
+        shares: int = 32,
+    ) -> "ClassTotals":
+        """The totals of one batch; arguments as in `classification`."""
+        p = probabilities(y_pred, kind, y)
+        labels = p.ndim > 2 and kind.startswith("binary") and p.shape[2] > 1
+        top, index = p.topk(2, dim=1)
+        confidence, second = top.unbind(1)
+        choice = index.select(1, 0)
+        keep = kept(choice.shape, y, ignore_index)
+        dtype = wide(p.device)
+        each = torch.stack((torch.special.entr(p).sum(1), confidence, confidence - second))
+        weight = torch.ones_like(confidence, dtype=dtype)
+        if keep is not None:
+            each = each.where(keep, 0)
+            weight = keep.to(dtype)
+        sums = each.flatten(1).sum(1, dtype=dtype)
+        count = weight.sum()
+        names = p.shape[2] if labels else p.shape[1]
+        offered = count
+        if names > shares:
+            chosen = count.new_zeros(0)
+        elif labels:
+            others = [d for d in range(choice.ndim) if d != 1]
+            chosen, offered = (choice * weight).sum(others), weight.sum(others)
+        else:
+            chosen = count.new_zeros(names)
+            chosen = chosen.index_add(0, choice.flatten(), weight.flatten())
+        # A NaN has no most probable class: the shares are then as unknown as the confidence.
+        return cls(count, sums, chosen + 0 * sums[1], offered, p.shape[1])
+
+    def __add__(self, other: "ClassTotals") -> "ClassTotals":
+        return ClassTotals(
+            self.count + other.count,
+            self.sums + other.sums,
+            self.chosen + other.chosen,
+            self.offered + other.offered,
+            self.classes,
+        )
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Means over all decisions, 0-d each; NaN where there was no decision."""
+        entropy, confidence, margin = (self.sums / self.count).unbind()
+        return {
+            "entropy": entropy,
+            "entropy_normalized": entropy / log(self.classes),
+            "confidence": confidence,
+            "margin": margin,
+        }
+
+    def shares(self) -> Tensor:
+        """Per class, in which share of the decisions it was the most probable, shape `[K]`."""
+        return self.chosen / self.offered
+
+
+def classification(
+    y_pred: Tensor,
+    y: Tensor | None = None,
+    *,
+    kind: str = "logits",
+    ignore_index: int | None = None,
+) -> dict[str, Tensor]:
+    """How decided a classifier is: entropy, confidence and margin, averaged over its decisions.
+
+    entropy = −Σ_c p_c · ln p_c in nats, with 0 · ln 0 = 0; entropy_normalized = entropy / ln C;
+    confidence = max_c p_c; margin = the highest minus the second highest p_c.
+
+    A decision is a row, and with dimensions behind the classes (pixels, tokens) each of them;
+    for the binary kinds each element (C = 2), so that several labels are averaged over too.
+    Left out are decisions whose target is `ignore_index`. A NaN in a prediction is a NaN in all.
+
+    Args:
+        y_pred: Predictions, as in `probabilities`.
+        y: Class indices, for `ignore_index` and for where the classes are.
+        kind: One of `KINDS` but `values`: what `y_pred` holds.
+        ignore_index: The class index that marks a target that does not count.
+
+    Raises:
+        ValueError: `kind` or the shapes do not fit.
+
+    Cost:
+        One softmax, one `topk(2)` and three reductions of `y_pred`.
+
+    Example:
+        >>> two = classification(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), kind="probabilities")
+        >>> {name: round(value.item(), 4) for name, value in two.items()}
+        {'entropy': 0.3466, 'entropy_normalized': 0.5, 'confidence': 0.75, 'margin': 0.5}
+    """
+    return ClassTotals.of(y_pred, y, kind=kind, ignore_index=ignore_index, shares=0).statistics()
