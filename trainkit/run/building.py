@@ -1,0 +1,274 @@
+"""From the parts of a config to objects that fit together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.metrics import Metric
+from torch import nn
+from torch.optim import Optimizer
+
+from trainkit.data import Data
+from trainkit.engines import Engines, supervised_engines
+from trainkit.names import nearest
+from trainkit.run.completing import complete, named_parameters_of
+from trainkit.schedules import Schedule, as_schedule
+from trainkit.settings import TrainerSettings
+
+__all__ = ["Built", "build"]
+
+# Trainer settings that an engine must name if a config sets them.
+_ENGINE_SETTINGS = {
+    "clip_grad_norm": None,
+    "clip_grad_value": None,
+    "accumulation_steps": 1,
+    "amp": "off",
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """Everything that takes part in one run.
+
+    Args:
+        models: By name, unwrapped, on the device.
+        optimizers: By name.
+        schedules: By the name of their optimizer.
+        loss_fn: None where the engine has its own.
+        data: Batches.
+        engines: Of this way of training.
+        metrics: Of the config, by name.
+        samples: Tag → maker of what is shown after each evaluation, config's and engine's.
+        device: Where it all is.
+        iterations: Of the whole run, of the trainer.
+    """
+
+    models: Mapping[str, nn.Module]
+    optimizers: Mapping[str, Optimizer]
+    schedules: Mapping[str, Schedule]
+    loss_fn: Any
+    data: Data
+    engines: Engines
+    metrics: Mapping[str, Metric]
+    samples: Mapping[str, Any]
+    device: torch.device
+    iterations: int
+
+
+def build(
+    *,
+    model: Any,
+    data: Any,
+    loss: Any,
+    optimizer: Any,
+    scheduler: Any,
+    metrics: Any,
+    engine: Any,
+    samples: Any,
+    settings: TrainerSettings,
+    device: torch.device,
+) -> Built:
+    """Complete every part by parameter name, in the order in which they need each other.
+
+    Raises:
+        TypeError: A part is of the wrong kind.
+        ValueError: Parts do not fit together.
+    """
+    known: dict[str, Any] = {"device": device, "seed": settings.seed}
+    data = _data(complete(data, known, "data"))
+    known |= {"data": data, **_iterations(data, settings)}
+    plain = _models(model, known)
+    for module in plain.values():
+        module.to(device)
+    single = not isinstance(model, Mapping)
+    whole = plain["model"] if single else plain
+    known |= {"models": plain, "model": whole}
+    loss_fn = _loss(loss, known)
+    optimizers = _optimizers(optimizer, plain, known)
+    schedules = _schedules(scheduler, optimizers, known)
+    trained = {name: _prepared(module, settings) for name, module in plain.items()}
+    known |= {
+        "models": trained,
+        "model": trained["model"] if single else trained,
+        "loss_fn": loss_fn,
+        "optimizers": optimizers,
+    }
+    if list(optimizers) == ["optimizer"]:
+        known["optimizer"] = optimizers["optimizer"]
+    engines = _engines(engine, known, settings)
+    known |= {"models": plain, "model": whole}
+    metrics = _metrics({**_mapping(metrics, "metrics"), **engines.metrics}, known)
+    makers = {
+        tag: partial(_sample, maker, dict(known))
+        for tag, maker in _mapping(samples, "samples").items()
+    }
+    return Built(
+        models=plain,
+        optimizers=optimizers,
+        schedules=schedules,
+        loss_fn=loss_fn,
+        data=data,
+        engines=engines,
+        metrics=metrics,
+        samples={**engines.samples, **makers},
+        device=device,
+        iterations=_trainer_iterations(data, settings),
+    )
+
+
+def _data(data: Any) -> Data:
+    if not isinstance(data, Data):
+        raise TypeError(f"data must be a trainkit.data.Data, got {type(data).__name__}")
+    return data
+
+
+def _trainer_iterations(data: Data, settings: TrainerSettings) -> int:
+    limits = [settings.max_iterations]
+    if settings.epochs is not None:
+        limits.append(settings.epochs * len(data.train))
+    return min(limit for limit in limits if limit is not None)
+
+
+def _iterations(data: Data, settings: TrainerSettings) -> dict[str, int]:
+    """In optimizer steps: every epoch, and the run, ends with a step."""
+    total, per_epoch = _trainer_iterations(data, settings), len(data.train)
+    epochs, rest = divmod(total, per_epoch)
+    steps = ceil(per_epoch / settings.accumulation_steps)
+    return {
+        "iterations": epochs * steps + ceil(rest / settings.accumulation_steps),
+        "iterations_per_epoch": steps,
+    }
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{key} must map names to objects, got {type(value).__name__}")
+    return {str(name): item for name, item in value.items() if item is not None}
+
+
+def _models(model: Any, known: Mapping[str, Any]) -> dict[str, nn.Module]:
+    parts = _mapping(model, "model") if isinstance(model, Mapping) else {"model": model}
+    if not parts:
+        raise ValueError("model must hold at least one model, got an empty mapping")
+    models = {}
+    for name, part in parts.items():
+        key = "model" if name == "model" else f"model.{name}"
+        made = complete(part, known, key)
+        if not isinstance(made, nn.Module):
+            raise TypeError(f"{key} must be a torch.nn.Module, got {type(made).__name__}")
+        models[name] = made
+    return models
+
+
+def _loss(loss: Any, known: Mapping[str, Any]) -> Any:
+    loss_fn = complete(loss, known, "loss")
+    if loss_fn is not None and not callable(loss_fn):
+        raise TypeError(f"loss must be callable as loss(y_pred, y), got {type(loss_fn).__name__}")
+    return loss_fn.to(known["device"]) if isinstance(loss_fn, nn.Module) else loss_fn
+
+
+def _optimizers(
+    optimizer: Any, models: Mapping[str, nn.Module], known: Mapping[str, Any]
+) -> dict[str, Optimizer]:
+    several = isinstance(optimizer, Mapping)
+    parts = _mapping(optimizer, "optimizer") if several else {"optimizer": optimizer}
+    optimizers = {}
+    for name, part in parts.items():
+        key = f"optimizer.{name}" if several else "optimizer"
+        own = {name: models[name]} if name in models else models
+        params = [p for module in own.values() for p in module.parameters()]
+        trainable = list({id(p): p for p in params if p.requires_grad}.values())
+        if isinstance(part, partial) and "params" not in part.keywords and not trainable:
+            raise ValueError(f"{key} has nothing to train: the model has no trainable parameter")
+        given = {**known, "params": trainable}
+        if name in models:
+            given["model"] = models[name]
+        made = complete(part, given, key)
+        if not isinstance(made, Optimizer):
+            raise TypeError(f"{key} must be a torch.optim.Optimizer, got {type(made).__name__}")
+        optimizers[name] = made
+    if not optimizers:
+        raise ValueError("optimizer must hold at least one optimizer, got an empty mapping")
+    return optimizers
+
+
+def _schedules(
+    scheduler: Any, optimizers: Mapping[str, Optimizer], known: Mapping[str, Any]
+) -> dict[str, Schedule]:
+    if scheduler is None:
+        return {}
+    parts = dict.fromkeys(optimizers, scheduler)
+    if isinstance(scheduler, Mapping):
+        parts = _mapping(scheduler, "scheduler")
+        for name in parts:
+            if name not in optimizers:
+                raise ValueError(
+                    f"scheduler.{name}: there is no such optimizer; nearest: "
+                    f"{nearest(name, optimizers)}"
+                )
+    elif len(optimizers) > 1 and not isinstance(scheduler, partial):
+        raise TypeError("with several optimizers, scheduler must be a partial or a mapping")
+    return {
+        name: as_schedule(complete(part, {**known, "optimizer": optimizers[name]}, "scheduler"))
+        for name, part in parts.items()
+    }
+
+
+def _prepared(module: nn.Module, settings: TrainerSettings) -> nn.Module:
+    """Compiled, and wrapped where several processes train together."""
+    if settings.compile:
+        module.compile()  # in place: names and state stay what they are
+    if idist.get_world_size() > 1 and any(p.requires_grad for p in module.parameters()):
+        wrapped: nn.Module = idist.auto_model(module)
+        return wrapped
+    return module
+
+
+def _engines(engine: Any, known: Mapping[str, Any], settings: TrainerSettings) -> Engines:
+    factory = partial(supervised_engines) if engine is None else engine
+    if not isinstance(factory, partial):
+        factory = partial(factory) if callable(factory) else factory
+    if not isinstance(factory, partial):
+        raise TypeError(f"engine must make trainkit.engines.Engines, got {factory!r}")
+    names = named_parameters_of(factory)
+    given = dict(known)
+    for name, default in _ENGINE_SETTINGS.items():
+        value = getattr(settings, name)
+        if value != default and name not in names:
+            raise ValueError(
+                f"trainer.{name}={value} has no meaning for this engine "
+                f"({getattr(factory.func, '__name__', factory.func)}); leave it out"
+            )
+        given[name] = value
+    engines = complete(factory, given, "engine")
+    if not isinstance(engines, Engines):
+        raise TypeError(
+            f"engine must return trainkit.engines.Engines, got {type(engines).__name__}"
+        )
+    return engines
+
+
+def _metrics(metrics: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Metric]:
+    made = {}
+    for name, part in metrics.items():
+        metric = complete(part, known, f"metrics.{name}")
+        if not isinstance(metric, Metric):
+            raise TypeError(
+                f"metrics.{name} must be an ignite.metrics.Metric, got {type(metric).__name__}"
+            )
+        if name == "loss":
+            raise ValueError("metrics.loss: 'loss' is the loss itself; call the metric otherwise")
+        made[name] = metric
+    return made
+
+
+def _sample(maker: Any, known: Mapping[str, Any]) -> Any:
+    if not isinstance(maker, partial):
+        maker = partial(maker)
+    return complete(maker, known, "samples")

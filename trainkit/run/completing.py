@@ -1,0 +1,83 @@
+"""Completing what waits for run-time objects, by parameter name."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+__all__ = ["complete", "named_parameters_of"]
+
+
+def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
+    """The object itself, or what a `functools.partial` makes once it has what it waits for.
+
+    A partial gets everything in `available` that its function names as a parameter and that is
+    not bound yet. Partials among its arguments are completed too if all that they still need is
+    available (parameter groups inside of an optimizer); others are left alone.
+
+    Args:
+        value: Anything.
+        available: Run-time objects by name.
+        key: Where in the config this is, for errors.
+
+    Raises:
+        TypeError: The function needs something else too, or refuses an argument's kind.
+        ValueError: The function refuses an argument's value.
+
+    Example:
+        >>> complete(partial(pow, exp=2), {"base": 3, "mod": None}, "example")
+        9
+    """
+    if not isinstance(value, partial):
+        return value
+    names = named_parameters_of(value)
+    given = {name: available[name] for name in names if name in available}
+    lacking = [name for name, required in names.items() if required and name not in available]
+    if lacking:
+        raise TypeError(
+            f"{key}: {_name(value)} needs {', '.join(lacking)}, which is neither set nor known to "
+            f"the run ({', '.join(sorted(available))})"
+        )
+    keywords = {
+        name: complete(argument, available, f"{key}.{name}")
+        if _waits(argument, available)
+        else argument
+        for name, argument in value.keywords.items()
+    }
+    try:
+        return value.func(*value.args, **{**keywords, **given})
+    except (TypeError, ValueError) as error:
+        # The same kind of error, so that callers can tell them apart; with the key in front.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        text = str(error)
+        raise kind(text if text.startswith(key) else f"{key}: {text}") from error
+
+
+def named_parameters_of(value: Any) -> dict[str, bool]:
+    """Parameters that a partial has not bound and that can be given by name → required."""
+    function = value.func if isinstance(value, partial) else value
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return {}
+    bound = dict(value.keywords) if isinstance(value, partial) else {}
+    positional = len(value.args) if isinstance(value, partial) else 0
+    names: dict[str, bool] = {}
+    for i, (name, parameter) in enumerate(signature.parameters.items()):
+        if i < positional or name in bound:
+            continue
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            names[name] = parameter.default is parameter.empty
+    return names
+
+
+def _waits(argument: Any, available: Mapping[str, Any]) -> bool:
+    if not isinstance(argument, partial):
+        return False
+    required = [name for name, needed in named_parameters_of(argument).items() if needed]
+    return bool(required) and all(name in available for name in required)
+
+
+def _name(value: Any) -> str:
+    function = value.func if isinstance(value, partial) else value
+    return getattr(function, "__name__", type(function).__name__)

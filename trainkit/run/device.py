@@ -1,0 +1,54 @@
+"""Where a run computes, and how exactly it can be repeated."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ignite.distributed as idist
+import torch
+
+__all__ = ["deterministic_algorithms", "device_of"]
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; `auto`: an accelerator if there is one, else the CPU.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    if idist.get_world_size() > 1:
+        return idist.device()
+    if name == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else torch.device(found.type, 0)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"trainer.device must be a device that this machine has (auto, cpu, cuda:0, ...), got "
+            f"{name!r}: {str(error).splitlines()[0]}"
+        ) from error
+    if device.type == "meta":
+        raise ValueError("trainer.device must be a device that computes, got 'meta'")
+    return device
+
+
+@contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Inside, torch takes only algorithms that give the same result each time."""
+    if not enabled:
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        cudnn.benchmark,
+    )
+    torch.use_deterministic_algorithms(True)
+    cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        cudnn.benchmark = before[2]

@@ -1,0 +1,97 @@
+"""What a finished run hands back, and how it is told to a person."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from trainkit.run.progress import numbers_text, values_text
+
+__all__ = ["RunResult", "summary"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Args:
+        directory: Where everything of it lies.
+        models: As they were trained, with the last weights, by name (one model: `model`).
+        iterations: Of the trainer.
+        epochs: Begun passes over the training data.
+        seconds: Of wall-clock time, evaluation and monitoring included.
+        best_metric: The validation metric that picked the best checkpoint.
+        best_iteration: When it was best; None: it never had a finite value.
+        best: Values of the evaluation at that iteration: part of the data → name → value.
+        last: Values of the last evaluation, in the same form.
+        test: Values on the test data with the best weights (the last, where there are no best).
+        monitoring: Share of the time that the monitoring took, as measured; None: not monitored.
+        every: Iterations between samples at the end; None: not monitored.
+        non_finite: Tag → first step at which it was NaN or infinite (or counted some).
+        disabled: Monitor → why it was disabled.
+    """
+
+    directory: Path
+    models: Mapping[str, nn.Module]
+    iterations: int
+    epochs: int
+    seconds: float
+    best_metric: str
+    best_iteration: int | None
+    best: Mapping[str, Mapping[str, float]]
+    last: Mapping[str, Mapping[str, float]]
+    test: Mapping[str, float]
+    monitoring: float | None = None
+    every: int | None = None
+    non_finite: Mapping[str, int] = field(default_factory=dict)
+    disabled: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def iterations_per_second(self) -> float:
+        """Over the whole run."""
+        return self.iterations / self.seconds if self.seconds > 0 else 0.0
+
+
+def summary(result: RunResult) -> str:
+    """What a person wants to know at the end of a run, on a few lines."""
+    lines = ["", f"last        iteration {result.iterations}  {values_text(result.last)}"]
+    if result.best_iteration == result.iterations:
+        lines.append(f"best        by {result.best_metric}: the last")
+    elif result.best_iteration is not None:
+        lines.append(
+            f"best        iteration {result.best_iteration}, by {result.best_metric}  "
+            f"{values_text(result.best)}"
+        )
+    if result.test:
+        weights = "best" if result.best_iteration is not None else "last"
+        lines.append(f"test        with the {weights} weights  {numbers_text(result.test)}")
+    lines.append(
+        f"time        {_duration(result.seconds)}: {result.iterations} iterations in "
+        f"{result.epochs} epochs, {result.iterations_per_second:.4g} iterations/s"
+    )
+    if result.monitoring is not None:
+        every = f", every {result.every} iterations at the end" if result.every else ""
+        lines.append(f"monitoring  {100 * result.monitoring:.2g} % of the time{every}")
+    lines.append(f"non-finite  {_non_finite(result.non_finite)}")
+    lines += [f"disabled    {name}: {why}" for name, why in result.disabled.items()]
+    lines.append(f"dashboard   trainkit board {shlex.quote(str(result.directory))}")
+    return "\n".join(lines)
+
+
+def _non_finite(tags: Mapping[str, int]) -> str:
+    if not tags:
+        return "nothing"
+    first = sorted(tags.items(), key=lambda item: item[1])
+    shown = ", ".join(f"{tag} from iteration {step}" for tag, step in first[:5])
+    more = f" and {len(first) - 5} more tags" if len(first) > 5 else ""
+    return f"{shown}{more}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest:.0f} s" if minutes else f"{rest:.1f} s"

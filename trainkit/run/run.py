@@ -1,0 +1,267 @@
+"""Plain objects in, a finished run out."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import ignite.distributed as idist
+
+from trainkit.names import nearest
+from trainkit.run.building import Built, build
+from trainkit.run.device import deterministic_algorithms, device_of
+from trainkit.run.evaluating import Evaluation, in_order
+from trainkit.run.monitoring import Monitoring
+from trainkit.run.progress import Progress
+from trainkit.run.rehearsal import rehearse
+from trainkit.run.result import RunResult, summary
+from trainkit.run.training import Training
+from trainkit.runs import (
+    Interrupted,
+    Interruption,
+    RunDirectory,
+    Status,
+    capture,
+    interruption,
+    logged_to,
+    seed_everything,
+)
+from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+
+__all__ = ["run"]
+
+_log = logging.getLogger("trainkit.run")
+
+
+def run(
+    *,
+    model: Any,
+    data: Any,
+    optimizer: Any,
+    directory: Path | str,
+    loss: Any = None,
+    scheduler: Any = None,
+    metrics: Mapping[str, Any] | None = None,
+    engine: Any = None,
+    samples: Mapping[str, Any] | None = None,
+    trainer: TrainerSettings | None = None,
+    monitor: MonitorSettings | None = None,
+    checkpoint: CheckpointSettings | None = None,
+    config: str = "",
+    overrides: Sequence[str] = (),
+    hparams: Mapping[str, bool | float | str] | None = None,
+) -> RunResult:
+    """Train, evaluate, watch, keep: one run, with everything of it in one folder.
+
+    Everything that is a `functools.partial` waits for run-time objects and is completed by
+    parameter name: `device`, `seed`, `data`, `iterations` (optimizer steps in the whole run),
+    `iterations_per_epoch`, `model`, `models`, `params`, `optimizer`.
+
+    Args:
+        model: A module, or several by name.
+        data: A `Data`.
+        optimizer: A torch optimizer or what makes one from `params`; several by name.
+        directory: Of this run; it must not hold another one.
+        loss: Called with `(y_pred, y)`: see `Losses`. None where the engine has its own.
+        scheduler: One of `trainkit.schedules`, or of torch's, or several by optimizer name.
+        metrics: Ignite metrics by name, for training, validation and test data.
+        engine: Makes the `Engines`; supervised training by default.
+        samples: Tag → function that makes an image tensor or a text to show after evaluations.
+        trainer: The loop.
+        monitor: What is watched.
+        checkpoint: Which states are kept.
+        config: The resolved config, YAML: written into the folder and the dashboard.
+        overrides: Those of the command line.
+        hparams: What the dashboard's HPARAMS table shows; by default the settings of the loop.
+
+    Returns:
+        Values, models with their last weights, and what the monitoring found.
+
+    Raises:
+        TypeError, ValueError: The parts do not fit; nothing was trained and no folder was made.
+        Interrupted: Ctrl-C or SIGTERM, after the state was saved as `checkpoints/last.pt`.
+        Exception: Training failed; the exception carries the note `run: PATH`.
+    """
+    settings = trainer or TrainerSettings()
+    watched, kept = monitor or MonitorSettings(), checkpoint or CheckpointSettings()
+    device = device_of(settings.device)
+    place = RunDirectory(directory)
+    with deterministic_algorithms(settings.deterministic):
+        seed_everything(settings.seed)
+        built = build(
+            model=model,
+            data=data,
+            loss=loss,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            metrics=metrics,
+            engine=engine,
+            samples=samples,
+            settings=settings,
+            device=device,
+        )
+        _check_metric_names(built, kept)
+        rehearse(built)
+        # Again, so that the training does not depend on what building has drawn; every process
+        # draws numbers of its own.
+        seed_everything(settings.seed + idist.get_rank())
+        _claim(place)
+        numbers = hparams if hparams is not None else _numbers_of(settings)
+        with ExitStack() as stack:
+            if idist.get_rank() == 0:
+                stack.enter_context(logged_to(place.log))
+                capture(place.path, config, overrides)
+            stop = stack.enter_context(interruption())
+            return _train(built, settings, watched, kept, place, stop, config, numbers)
+
+
+def _train(
+    built: Built,
+    settings: TrainerSettings,
+    watched: MonitorSettings,
+    kept: CheckpointSettings,
+    place: RunDirectory,
+    stop: Interruption,
+    config: str,
+    hparams: Mapping[str, bool | float | str],
+) -> RunResult:
+    first = idist.get_rank() == 0
+    status = (
+        Status(place.status, seed=settings.seed, iterations=built.iterations) if first else None
+    )
+    begun = perf_counter()
+    evaluations = _evaluations(built, settings, stop)
+    monitoring = Monitoring(place, watched, built, evaluations, enabled=first)
+    progress = Progress(
+        built.iterations,
+        show_bar=settings.progress_bar,
+        newest_loss=monitoring.newest_loss,
+        quiet=not first,
+    )
+    training = Training(
+        built,
+        settings,
+        kept,
+        evaluations=evaluations,
+        directory=place,
+        status=status,
+        progress=progress,
+        monitoring=monitoring,
+        interruption=stop,
+    )
+    try:
+        monitoring.attach()
+        monitoring.describe(config, hparams)
+        progress.attach(built.engines.trainer)
+        training.run()
+        progress.close()
+        monitoring.close()
+        result = _result(built, training, monitoring, place, perf_counter() - begun)
+        if status is not None:
+            status.end("completed", **training.facts(), **monitoring.facts())
+        progress.say(summary(result))
+        return result
+    except BaseException as error:
+        progress.close()
+        error.add_note(f"run: {place.path}")
+        try:
+            _end_early(error, training, monitoring)
+        finally:
+            if status is not None:
+                ending = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                reason = f"{type(error).__name__}: {error}"
+                status.end(ending, reason, **training.facts(), **monitoring.facts())
+        raise
+
+
+def _end_early(error: BaseException, training: Training, monitoring: Monitoring) -> None:
+    if isinstance(error, Interrupted) and not error.at_once:
+        _log.info("stopped by %s", error)
+        training.save("last")
+    elif not isinstance(error, KeyboardInterrupt):
+        _log.error("training failed: %s: %s", type(error).__name__, error, exc_info=error)
+    monitoring.close()
+
+
+def _evaluations(
+    built: Built, settings: TrainerSettings, stop: Interruption
+) -> dict[str, Evaluation]:
+    make, data = built.engines.evaluator, built.data
+    if make is None:
+        return {}
+    parts = {
+        "train": in_order(data.train) if settings.evaluate_train else None,
+        "validation": data.validation,
+        "test": data.test,
+    }
+    return {
+        name: Evaluation(make(), part, built.metrics, stop)
+        for name, part in parts.items()
+        if part is not None
+    }
+
+
+def _check_metric_names(built: Built, kept: CheckpointSettings) -> None:
+    """A metric that decides something must exist."""
+    names = ["loss", *built.metrics]
+    validated = built.engines.evaluator is not None and built.data.validation is not None
+    deciding = {"checkpoint.metric": kept.metric} if kept.best and validated else {}
+    for schedule in built.schedules.values():
+        if schedule.moves == "plateau":
+            deciding["scheduler.metric"] = schedule.metric
+            if not validated:
+                raise ValueError(
+                    "a scheduler that reduces on a plateau needs validation data, got none"
+                )
+    for key, metric in deciding.items():
+        if metric.split("/")[0] not in names:
+            raise ValueError(
+                f"{key} must be a metric of the validation data, got {metric!r}; nearest: "
+                f"{nearest(metric, names)}"
+            )
+
+
+def _claim(place: RunDirectory) -> None:
+    """Make the folder, in one process; if that one cannot, none goes on."""
+    refusal = ""
+    if idist.get_rank() == 0:
+        try:
+            place.create()
+        except (ValueError, OSError) as error:
+            refusal = str(error)
+    if idist.get_world_size() > 1:
+        refusal = str(idist.broadcast(refusal, src=0, safe_mode=True))
+    if refusal:
+        raise ValueError(refusal)
+
+
+def _numbers_of(settings: TrainerSettings) -> dict[str, bool | float | str]:
+    return {
+        f"trainer.{name}": value
+        for name, value in vars(settings).items()
+        if isinstance(value, bool | int | float | str)
+    }
+
+
+def _result(
+    built: Built, training: Training, monitoring: Monitoring, place: RunDirectory, seconds: float
+) -> RunResult:
+    state = built.engines.trainer.state
+    return RunResult(
+        directory=place.path,
+        models=built.models,
+        iterations=state.iteration,
+        epochs=state.epoch,
+        seconds=seconds,
+        best_metric=training.best.metric,
+        best_iteration=training.best.iteration or None,
+        best=training.best_values,
+        last=training.last_values,
+        test=training.test_values,
+        monitoring=monitoring.overhead,
+        every=monitoring.every,
+        non_finite=monitoring.non_finite,
+        disabled=monitoring.disabled,
+    )
