@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
@@ -87,9 +88,7 @@ class Training:
         """Train to the end; then evaluate on the test data with the best weights."""
         trainer = self._built.engines.trainer
         hooks = [
-            optimizer.register_step_post_hook(
-                lambda *_, name=name: self._stepped.add(name)  # type: ignore[misc]
-            )
+            optimizer.register_step_post_hook(lambda *_, name=name: self._stepped.add(name))
             for name, optimizer in self._built.optimizers.items()
             if name in self._built.schedules
         ]
@@ -102,8 +101,10 @@ class Training:
             train = self._built.data.train
             trainer.run(train, max_iters=self._built.iterations, epoch_length=len(train))
         finally:
-            for hook in [*hooks, *handles]:
+            for hook in hooks:
                 hook.remove()
+            for handle in handles:
+                handle.remove()
         if self._evaluated != trainer.state.iteration:
             self._evaluate(trainer)
         self._test()
@@ -115,7 +116,7 @@ class Training:
             save_checkpoint(self._directory.checkpoints / f"{name}.pt", state)
 
     def _start_epoch(self, trainer: Engine) -> None:
-        train = self._built.data.train
+        train: Any = self._built.data.train
         for part in (train, getattr(train, "sampler", None), getattr(train, "batch_sampler", None)):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(trainer.state.epoch - 1)
@@ -176,7 +177,7 @@ class Training:
         self._progress.say(line)
         _log.info("%s", line)
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """What `run.json` says about how far the run is and how good."""
         state = self._built.engines.trainer.state
         best = self.best
