@@ -39,6 +39,8 @@ class PassMonitor(Monitor):
         super().__init__(writer, every)
         self.trainer = trainer
         self._handles: list[RemovableEventHandle] = []
+        self._written_at: int | None = None
+        self._warned = False
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
         """Observe `engine` from now on: each whole pass, or its sampled iterations.
@@ -74,6 +76,20 @@ class PassMonitor(Monitor):
             for event, function in handlers
         ]
         return MonitorHandle(engine, self)
+
+    def first_at(self, step: int) -> bool:
+        """Whether nothing has been written at this step: a tag is written once per step."""
+        if step == self._written_at:
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "%s: the evaluator ran more than once at iteration %d; only its first pass is "
+                    "written. Give each data set an evaluator of its own.",
+                    type(self).__name__, step,
+                )  # fmt: skip
+            return False
+        self._written_at = step
+        return True
 
     @abstractmethod
     def start_pass(self, engine: Engine) -> None:
@@ -149,7 +165,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         """Write the statistics of the whole pass, if it had any."""
         assert self.trainer is not None  # noqa: S101
         totals, self._totals = self._totals, None
-        if totals is not None:
+        if totals is not None and self.first_at(self.trainer.state.iteration):
             self.write(self.trainer.state.iteration, totals)
 
     def cancel(self) -> None:

@@ -78,6 +78,8 @@ class MetricMonitor(PassMonitor):
     def end_pass(self, engine: Engine) -> None:
         """Write what the metrics are now."""
         step = (engine if self.trainer is None else self.trainer).state.iteration
+        if not self.first_at(step):
+            return
         scalars: dict[str, Number] = {}
         images: dict[str, Tensor] = {}
         texts: dict[str, str] = {}
@@ -126,13 +128,11 @@ class MetricMonitor(PassMonitor):
 
 
 def _once(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The entries, but none twice: Ignite keeps a mapping and each of its items as well."""
+    """The entries, but none twice: Ignite keeps a mapping, and each of its items beside it."""
+    inside = [value for value in metrics.values() if isinstance(value, Mapping)]
     for name, value in metrics.items():
-        if isinstance(value, Mapping) and value:
-            missing = object()
-            if all(metrics.get(key, missing) is item for key, item in value.items()):
-                continue
-        yield str(name), value
+        if not any(name in mapping and mapping[name] is value for mapping in inside):
+            yield str(name), value
 
 
 def _numbers(tag: str, value: Any) -> Iterator[tuple[str, Number]]:

@@ -1,13 +1,22 @@
 """What an engine's step returned, in one form whoever wrote the engine."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor
 
-__all__ = ["Number", "StepOutput", "UnclearOutputError", "as_step_output", "is_number"]
+__all__ = [
+    "Number",
+    "StepOutput",
+    "UnclearOutputError",
+    "as_step_output",
+    "describe",
+    "is_number",
+    "with_loss",
+]
 
 Number = Tensor | float
 
@@ -95,6 +104,36 @@ def as_step_output(output: Any) -> StepOutput:
         "returns a dict, e.g. output_transform=lambda output: "
         '{"loss": output[0], "y_pred": output[1], "y": output[2]}'
     )
+
+
+def with_loss(
+    loss_fn: Callable[..., Any], output_transform: Callable[[Any], Any] | None = None
+) -> Callable[[Any], StepOutput]:
+    """An `output_transform` that computes the loss where the step did not return it.
+
+    Args:
+        loss_fn: Called with `(y_pred, y)` without gradients; returns a number, or a mapping from
+            name to weighted contribution.
+        output_transform: Applied first.
+
+    Example:
+        >>> import torch
+        >>> read = with_loss(torch.nn.functional.mse_loss)
+        >>> read((torch.tensor([1.0]), torch.tensor([3.0]))).loss
+        tensor(4.)
+    """
+
+    def read(output: Any) -> StepOutput:
+        found = as_step_output(output if output_transform is None else output_transform(output))
+        if found.loss is not None or found.y_pred is None or found.y is None:
+            return found
+        with torch.no_grad():
+            value = loss_fn(found.y_pred, found.y)
+        losses = _numbers(value)
+        loss = sum(losses.values()) if losses else value
+        return replace(found, loss=loss if is_number(loss) else None, losses=losses)
+
+    return read
 
 
 def is_number(value: Any) -> TypeGuard[Number]:

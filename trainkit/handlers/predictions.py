@@ -119,10 +119,11 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         """The totals of one batch."""
         y_pred, y = output.y_pred, output.y if isinstance(output.y, Tensor) else None
         if not isinstance(y_pred, Tensor):
+            found = "no y_pred" if y_pred is None else f"y_pred as a {describe(y_pred)}"
             self.leave_out(
                 "predictions",
-                f"y_pred must be a tensor, got {describe(y_pred)}; pass an output_transform, e.g. "
-                'output_transform=lambda output: {"y_pred": ..., "y": ...}',
+                f"the engine's output has {found}; return a dict with tensors 'y_pred' and 'y', "
+                'or pass output_transform=lambda output: {"y_pred": ..., "y": ...}',
             )
             return None
         if self.kind == "values":

@@ -1,0 +1,218 @@
+"""The whole checklist on somebody's engines, in one call."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any
+from weakref import WeakSet
+
+import ignite.distributed as idist
+from ignite.engine import Engine
+from torch import nn
+from torch.optim import Optimizer
+
+from trainkit.handlers.activations import ActivationMonitor
+from trainkit.handlers.attached import AttachedMonitors
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.calibration import CalibrationMonitor
+from trainkit.handlers.destinations import destinations
+from trainkit.handlers.evaluation import PassMonitor
+from trainkit.handlers.gradients import GradientMonitor
+from trainkit.handlers.hyperparameters import HyperparameterMonitor
+from trainkit.handlers.kinds import ignored_index, prediction_kind
+from trainkit.handlers.losses import LossMonitor
+from trainkit.handlers.memory import MemoryMonitor
+from trainkit.handlers.metrics import MetricMonitor
+from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.output import with_loss
+from trainkit.handlers.predictions import PredictionMonitor, check_kind
+from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.handlers.throughput import ThroughputMonitor
+from trainkit.handlers.updates import UpdateMonitor
+from trainkit.handlers.weights import WeightMonitor
+from trainkit.writers.protocol import Writer
+
+__all__ = ["attach_monitors"]
+
+_log = logging.getLogger("trainkit")
+
+_watched: "WeakSet[Engine]" = WeakSet()
+
+
+def attach_monitors(
+    trainer: Engine,
+    *,
+    model: nn.Module | Mapping[str, nn.Module],
+    optimizers: Optimizer | Mapping[str, Optimizer],
+    writer: Writer | str | PathLike[str] | Mapping[str, Writer],
+    evaluators: Engine | Mapping[str, Engine] | None = None,
+    loss_fn: Callable[..., Any] | None = None,
+    predictions: str | None = "auto",
+    output_transform: Callable[[Any], Any] | None = None,
+    every: int | Cadence | Sampler = 1,
+    detail: str = "auto",
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    histograms_every: int | None = None,
+    scaler: Any = None,
+    scheduled: Mapping[str, Any] | None = None,
+    losses: bool = True,
+    metrics: bool = True,
+    gradients: bool = True,
+    weights: bool = True,
+    updates: bool = True,
+    activations: bool = True,
+    calibration: bool = True,
+    hyperparameters: bool = True,
+    throughput: bool = True,
+    memory: bool = True,
+) -> AttachedMonitors:
+    """Watch everything on the checklist, on any Ignite trainer and its evaluators.
+
+    Every monitor of the trainer measures in the same iterations; those of an evaluator observe
+    each of its passes and write with the trainer's iteration as step. What the engines' output
+    does not have (predictions, where the step returns the loss alone) is left out, with one line
+    in the log that says what would help. In a run of several processes only the first one
+    monitors; what it writes of an evaluator's output is then about the batches of that process
+    (Ignite's metrics are about all of them). The checklist is attached to an engine once.
+
+    Args:
+        trainer: The engine that trains.
+        model: What it trains: a module, or a mapping from name to module.
+        optimizers: One, or a mapping from name to optimizer.
+        writer: Where everything goes: a writer (evaluators go to its sub-runs, by name); a folder
+            for event files (`train` and evaluators in folders of their own, so that the same tag
+            is on one chart); or a mapping from `train` and the evaluators' names to writers.
+        evaluators: One, called `validation`, or a mapping from name to evaluator. One called
+            `train` (it evaluates on the training data) adds its metrics to the trainer's.
+        loss_fn: What the trainer minimizes. It tells what predictions are, and it is called on
+            the evaluators' batches where their output has no loss.
+        predictions: What `y_pred` holds, as in `PredictionMonitor`; `auto` asks `loss_fn`; None
+            leaves predictions and calibration out.
+        output_transform: Makes of `engine.state.output` what `as_step_output` understands, for
+            all these engines.
+        every: How often, in iterations; or a cadence, or a `Sampler`.
+        detail: Of gradients, weights, updates and activations, as in `GradientMonitor`.
+        include: Only parameters and modules whose names match one of these patterns.
+        exclude: None whose name matches one of these.
+        histograms_every: Iterations between histograms; None writes none.
+        scaler: The loss scaler, where it is not `trainer.state.scaler`.
+        scheduled: Other values that move, as in `HyperparameterMonitor`.
+        losses: Watch the loss and its components.
+        metrics: Watch every Ignite metric of the engines.
+        gradients: Watch gradients, before and after clipping.
+        weights: Watch weights.
+        updates: Watch the size of each step relative to the weights.
+        activations: Watch module outputs.
+        calibration: Watch calibration, on evaluators of classifiers.
+        hyperparameters: Watch learning rates and the like.
+        throughput: Watch speed.
+        memory: Watch memory.
+
+    Returns:
+        One handle for all of them; `remove()` leaves no hook anywhere, and closes the writers if
+        a folder was given. It is a context manager too.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument has a wrong value, or the trainer or an evaluator is watched
+            already.
+
+    Cost:
+        Two calls and two clock readings in an iteration that is not sampled.
+    """
+    named = _named(evaluators)
+    for name, engine in {"the trainer": trainer, **named}.items():
+        if not isinstance(engine, Engine):
+            raise TypeError(f"{name} must be an ignite Engine, got {engine!r}")
+        if engine in _watched:
+            raise ValueError(f"{name} is watched already; remove() the first handle")
+    kind = _kind(predictions, loss_fn)
+    ignored = ignored_index(loss_fn)
+    sampler = as_sampler(every)
+    attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
+    engines = [trainer, *named.values()]
+    if idist.get_rank() != 0:
+        return attached
+
+    places = destinations(writer, list(named))
+    train = places.writers["train"]
+    shown = {"detail": detail, "include": include, "exclude": exclude}
+    drawn = {"histograms_every": histograms_every}
+    seen = {"output_transform": output_transform}
+    attached.close = places.close
+
+    def of_trainer() -> Iterator[Monitor]:
+        if losses:
+            yield LossMonitor(train, sampler, **seen)
+        if metrics:
+            yield MetricMonitor(train)
+        if kind is not None:
+            yield PredictionMonitor(
+                train, sampler, kind=kind, ignore_index=ignored, **drawn, **seen
+            )
+        if activations:
+            yield ActivationMonitor(model, train, sampler, **shown)
+        if gradients:
+            yield GradientMonitor(
+                model, optimizers, train, sampler, scaler=scaler, **shown, **drawn
+            )
+        if weights:
+            yield WeightMonitor(model, optimizers, train, sampler, **shown, **drawn)
+        if updates:
+            yield UpdateMonitor(model, optimizers, train, sampler, scaler=scaler, **shown)
+        if hyperparameters:
+            yield HyperparameterMonitor(optimizers, train, sampler, scheduled=scheduled)
+        if throughput:
+            yield ThroughputMonitor(train, sampler, evaluators=named.values())
+        if memory:
+            yield MemoryMonitor(train, sampler)
+
+    def of_evaluator(name: str) -> Iterator[PassMonitor]:
+        place = places.writers[name]
+        read = output_transform if loss_fn is None else with_loss(loss_fn, output_transform)
+        trained = name == "train"  # its loss and predictions have the tags of the trainer's
+        if losses and not trained:
+            yield LossMonitor(place, output_transform=read, trainer=trainer)
+        if metrics:
+            yield MetricMonitor(place, trainer=trainer)
+        if kind is not None:
+            about = {"kind": kind, "ignore_index": ignored, "trainer": trainer, **seen}
+            if not trained:
+                yield PredictionMonitor(place, **about, **drawn)
+            if calibration and kind != "values":
+                yield CalibrationMonitor(place, **about)
+
+    try:
+        for monitor in of_trainer():
+            attached.add("train", trainer, monitor)
+        for name, evaluator in named.items():
+            for monitor in of_evaluator(name):
+                attached.add(name if name != "train" else "train_evaluator", evaluator, monitor)
+    except BaseException:
+        attached.remove()
+        raise
+    if places.owned:
+        attached.flush_after(trainer, named.values(), places.flush)
+    _watched.update(engines)
+    return attached
+
+
+def _named(evaluators: Engine | Mapping[str, Engine] | None) -> dict[str, Engine]:
+    if evaluators is None:
+        return {}
+    return dict(evaluators) if isinstance(evaluators, Mapping) else {"validation": evaluators}
+
+
+def _kind(predictions: str | None, loss_fn: Any) -> str | None:
+    if predictions != "auto":
+        return None if predictions is None else check_kind(predictions)
+    kind = prediction_kind(loss_fn)
+    if kind is None:
+        _log.warning(
+            "predictions are left out: %s does not tell what they are; pass predictions='logits' "
+            "(or probabilities, log_probabilities, binary_logits, binary_probabilities, values), "
+            "or predictions=None",
+            "no loss_fn was given, which" if loss_fn is None else f"the loss {loss_fn!r:.60}",
+        )
+    return kind

@@ -1,0 +1,72 @@
+"""Which writer the trainer's numbers go to, and which those of each evaluator."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from trainkit.writers import open_writer, subrun
+from trainkit.writers.protocol import Writer
+
+__all__ = ["Destinations", "destinations"]
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Writers by name, `train` for the trainer; `owned` says that they were opened here."""
+
+    writers: Mapping[str, Writer]
+    owned: bool
+
+    def flush(self) -> None:
+        """Flush the writers that were opened here."""
+        for writer in self.writers.values() if self.owned else ():
+            writer.flush()
+
+    def close(self) -> None:
+        """Close the writers that were opened here."""
+        for writer in self.writers.values() if self.owned else ():
+            writer.close()
+
+
+def destinations(
+    writer: Writer | str | PathLike[str] | Mapping[str, Writer], evaluators: Sequence[str]
+) -> Destinations:
+    """One writer for the trainer and one for each evaluator.
+
+    Args:
+        writer: A writer (evaluators get its sub-runs), a folder (event files in a folder each),
+            or a mapping that has `train` and every evaluator.
+        evaluators: Their names; one called `train` shares the trainer's writer.
+
+    Raises:
+        TypeError: It is none of these.
+        ValueError: The mapping has no writer for one of them.
+    """
+    names = ["train", *(name for name in evaluators if name != "train")]
+    if isinstance(writer, Mapping):
+        missing = [name for name in names if name not in writer]
+        if missing:
+            raise ValueError(
+                f"writer must have a writer for each of {', '.join(names)}; "
+                f"{', '.join(missing)} missing, got {', '.join(map(str, writer)) or 'none'}"
+            )
+        return Destinations({name: _checked(writer[name]) for name in names}, owned=False)
+    if isinstance(writer, str | PathLike):
+        folder = Path(writer)
+        return Destinations({name: open_writer(folder / name) for name in names}, owned=True)
+    _checked(writer)
+    inside = {name: subrun(writer, name) for name in names[1:]}
+    return Destinations({"train": writer, **inside}, owned=False)
+
+
+def _checked(writer: Any) -> Writer:
+    if not callable(getattr(writer, "write_scalars", None)):
+        raise TypeError(
+            "writer must have write_scalars and the other verbs of a Writer (or be a folder, or a "
+            f"mapping of names to writers), got {writer!r}; an Ignite logger is wrapped: "
+            "IgniteLoggerWriter(logger)"
+        )
+    found: Writer = writer
+    return found
