@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trainkit.models.layers import activation_layer, output_layer
-from trainkit.models.sizes import check_share, check_size
+from trainkit.models.sizes import check_share, check_size, check_sizes
 
 __all__ = ["CNN"]
 
@@ -49,6 +49,7 @@ class CNN(nn.Sequential):
         check_size("model.classes", classes)
         check_size("model.image_size", image_size)
         check_size("model.in_channels", in_channels)
+        check_sizes("model.channels", channels)
         check_size("model.hidden", hidden)
         check_share("model.dropout", dropout)
         size = image_size >> len(channels)
@@ -60,7 +61,6 @@ class CNN(nn.Sequential):
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = in_channels
         for block, outputs in enumerate(channels, start=1):
-            check_size("model.channels", outputs)
             for half in "ab":
                 layers[f"conv_{block}{half}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
                 layers[f"activation_{block}{half}"] = activation_layer(activation)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trainkit.models.layers import activation_layer, output_layer
-from trainkit.models.sizes import check_share, check_size
+from trainkit.models.sizes import check_share, check_size, check_sizes
 
 __all__ = ["MLP"]
 
@@ -45,11 +45,11 @@ class MLP(nn.Sequential):
     ) -> None:
         check_size("model.in_features", in_features)
         check_size("model.out_features", out_features)
+        check_sizes("model.hidden", hidden)
         check_share("model.dropout", dropout)
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         width = in_features
         for number, next_width in enumerate(hidden, start=1):
-            check_size("model.hidden", next_width)
             layers[f"linear_{number}"] = nn.Linear(width, next_width)
             layers[f"activation_{number}"] = activation_layer(activation)
             if dropout:
