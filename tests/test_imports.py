@@ -20,6 +20,7 @@ ARROWS = {
     "schedules": set(),
     "models": set(),
     "data": set(),
+    "metrics": set(),
     "settings": set(),
     "writers": set(),
     "handlers": {"stats", "writers.protocol"},
