@@ -1,0 +1,59 @@
+"""The elements of a tensor of any kind, as the plain real tensor that statistics are taken of."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["elements", "partitions", "power_of_two"]
+
+
+def elements(tensor: Tensor) -> Tensor:
+    """The explicit elements, real, in float32 or float64, without a copy where that is possible.
+
+    Complex elements become their magnitudes; half precision and integers become float32. Of a
+    sparse tensor these are the stored values, duplicates added up; the zeros that it does not
+    store are left to the caller, who knows `tensor.numel()`.
+
+    Example:
+        >>> elements(torch.tensor([3 + 4j]))
+        tensor([5.])
+        >>> elements(torch.eye(2).to_sparse())
+        tensor([1., 1.])
+    """
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
+        tensor = tensor.values()
+    if tensor.is_complex():
+        tensor = tensor.abs()
+    if tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.to(torch.float32)
+    return tensor
+
+
+def partitions(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """The tensors that have elements, with their positions, by device and dtype.
+
+    One launch can serve many tensors only where these agree.
+    """
+    found: dict[tuple[torch.device, torch.dtype], tuple[list[int], list[Tensor]]] = {}
+    for position, tensor in enumerate(tensors):
+        if tensor.numel():
+            positions, members = found.setdefault((tensor.device, tensor.dtype), ([], []))
+            positions.append(position)
+            members.append(tensor)
+    yield from found.values()
+
+
+def power_of_two(max_abs: Tensor) -> Tensor:
+    """The power of two just below each, 1 for 0, NaN and infinity.
+
+    Dividing by it is exact, and brings the elements of a tensor to where their squares are floats.
+
+    Example:
+        >>> power_of_two(torch.tensor([5.0, 0.25, 0.0, torch.inf]))
+        tensor([4.0000, 0.2500, 1.0000, 1.0000])
+    """
+    usable = max_abs.isfinite() & (max_abs > 0)
+    return torch.exp2(max_abs.where(usable, 1).log2().floor())
