@@ -22,8 +22,8 @@ ARROWS = {
     "data": set(),
     "metrics": set(),
     "settings": set(),
-    "writers": set(),
-    "handlers": {"stats", "writers.protocol"},
+    "writers": {"stats"},
+    "handlers": {"stats", "writers"},
     "engines": {"losses"},
     "runs": {"settings", "writers.protocol"},
     "run": {

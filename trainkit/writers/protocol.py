@@ -78,12 +78,12 @@ class Histogram:
 
 
 class Histograms(Mapping[str, Histogram]):
-    """Many histograms over the same edges, kept as the few tensors that they were computed as.
+    """Many histograms under their tags, kept as the few tensors that they were computed as.
 
     Args:
         tags: One tag per histogram, all different.
         counts: int64, shape `[N, B]`.
-        edges: float64, shape `[B + 1]`.
+        edges: float64, shape `[B + 1]` where all share them, else `[N, B + 1]`.
         moments: float64, shape `[N, 4]`, as in `Histogram`.
         non_finite: int64, shape `[N]`.
     """
@@ -98,12 +98,13 @@ class Histograms(Mapping[str, Histogram]):
         moments: Tensor,
         non_finite: Tensor,
     ) -> None:
-        n, buckets = len(tags), edges.numel() - 1
+        n, buckets = len(tags), edges.shape[-1] - 1
         found = [list(t.shape) for t in (counts, moments, non_finite)]
-        if found != [[n, buckets], [n, 4], [n]]:
+        if found != [[n, buckets], [n, 4], [n]] or edges.shape[:-1] not in ((), (n,)):
             raise ValueError(
                 f"counts, moments and non_finite must have shapes [{n}, {buckets}], [{n}, 4] "
-                f"and [{n}], got {found[0]}, {found[1]} and {found[2]}"
+                f"and [{n}], and edges [{buckets + 1}] or [{n}, {buckets + 1}]; got {found[0]}, "
+                f"{found[1]}, {found[2]} and {list(edges.shape)}"
             )
         self.tags = tuple(tags)
         self.counts, self.edges, self.moments, self.non_finite = counts, edges, moments, non_finite
@@ -113,7 +114,8 @@ class Histograms(Mapping[str, Histogram]):
         if self._index is None:
             self._index = {tag: i for i, tag in enumerate(self.tags)}
         i = self._index[tag]
-        return Histogram(self.counts[i], self.edges, self.moments[i], self.non_finite[i])
+        edges = self.edges if self.edges.ndim == 1 else self.edges[i]
+        return Histogram(self.counts[i], edges, self.moments[i], self.non_finite[i])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tags)
