@@ -28,7 +28,8 @@ class Sampler:
     """
 
     def __init__(self, every: int | Cadence = 1) -> None:
-        self.cadence: Cadence = Every(every) if isinstance(every, int) else every
+        decides = callable(getattr(every, "due", None))
+        self.cadence: Cadence = every if decides else Every(every)  # type: ignore[assignment, arg-type]
         self._due = self.cadence.due
         self._engine: Engine | None = None
         self._handles: list[RemovableEventHandle] = []
@@ -89,5 +90,3 @@ class Sampler:
 def as_sampler(every: "int | Cadence | Sampler") -> Sampler:
     """The sampler itself, or a new one that samples `every` so often."""
     return every if isinstance(every, Sampler) else Sampler(every)
-
-

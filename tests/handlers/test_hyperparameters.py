@@ -1,0 +1,178 @@
+"""Hyperparameters as the step used them, wherever the schedule is stepped."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import LRScheduler
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from trainkit.handlers.hyperparameters import HyperparameterMonitor
+from trainkit.writers import MemoryWriter
+
+LR = "hyperparameters/lr"
+
+
+def parameter() -> nn.Parameter:
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.zeros(2)
+    return weight
+
+
+def sgd(lr: float = 1.0) -> torch.optim.SGD:
+    return torch.optim.SGD([parameter()], lr=lr, momentum=0.5, weight_decay=0.25)
+
+
+def test_numbers_once_and_then_when_they_change() -> None:
+    optimizer, writer = sgd(), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        if batch == 3:
+            optimizer.param_groups[0]["lr"] = 0.5
+        optimizer.step()
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer).attach(trainer)
+    trainer.run([1, 2, 3, 4])
+    assert writer.scalars[LR] == [(1, 1.0), (3, 0.5)]
+    assert writer.scalars["hyperparameters/momentum"] == [(1, 0.5)]
+    assert writer.scalars["hyperparameters/weight_decay"] == [(1, 0.25)]
+    assert set(writer.scalars) == {
+        LR, "hyperparameters/momentum", "hyperparameters/weight_decay", "hyperparameters/dampening",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("attached_first", [True, False])
+@pytest.mark.parametrize("where", ["after the step", "before the step", "started", "completed"])
+def test_what_the_step_used(where: str, attached_first: bool) -> None:
+    optimizer, writer, used = sgd(), MemoryWriter(), []
+    schedule = LambdaLR(optimizer, lambda n: 0.5**n)
+
+    def step(engine: Engine, batch: int) -> None:
+        if where == "before the step":
+            schedule.step()
+        used.append((batch, optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if where == "after the step":
+            schedule.step()
+
+    trainer = Engine(step)
+    if attached_first:
+        HyperparameterMonitor(optimizer, writer).attach(trainer)
+    if where == "started":
+        # Ignite's own way; it changes the rate at the start of the iteration.
+        trainer.add_event_handler(Events.ITERATION_STARTED, LRScheduler(schedule))
+    if where == "completed":
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+    if not attached_first:
+        HyperparameterMonitor(optimizer, writer).attach(trainer)
+    with (
+        pytest.warns(UserWarning, match="order|optimizer.step")
+        if where == "before the step"
+        else _no_warning()
+    ):
+        trainer.run([1, 2, 3, 4])
+    changed = [pair for i, pair in enumerate(used) if i == 0 or pair[1] != used[i - 1][1]]
+    assert writer.scalars[LR] == changed
+
+
+def _no_warning():  # type: ignore[no-untyped-def]
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+def test_groups_by_name_or_position_and_those_that_join_later() -> None:
+    weights = [parameter() for _ in range(4)]
+    optimizer = torch.optim.Adam(
+        [{"params": weights[:1], "name": "stem", "lr": 0.1}, {"params": weights[1:2], "lr": 0.2}]
+    )
+    alone, writer = sgd(), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        optimizer.step()
+        alone.step()
+        if batch == 1:
+            optimizer.add_param_group({"params": weights[2:3], "lr": 0.3})
+            alone.add_param_group({"params": weights[3:], "lr": 0.4})
+
+    trainer = Engine(step)
+    HyperparameterMonitor({"a": optimizer, "b": alone}, writer).attach(trainer)
+    trainer.run([1, 2, 3])
+    assert writer.scalars["hyperparameters/a/stem/lr"] == [(1, 0.1)]
+    assert writer.scalars["hyperparameters/a/1/betas.1"] == [(1, 0.999)]
+    assert writer.scalars["hyperparameters/a/2/lr"] == [(2, 0.3)]
+    assert writer.scalars["hyperparameters/b/lr"] == [(1, 1.0)]
+    assert writer.scalars["hyperparameters/b/1/lr"] == [(2, 0.4)]
+    assert not any("amsgrad" in tag or "fused" in tag for tag in writer.scalars)
+
+
+def test_a_learning_rate_that_is_a_tensor_is_written_as_it_was() -> None:
+    optimizer = torch.optim.Adam([parameter()], lr=torch.tensor(1.0), capturable=False)
+    writer = MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        optimizer.step()
+        optimizer.param_groups[0]["lr"].mul_(0.5)
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer).attach(trainer)
+    trainer.run([1, 2])
+    assert writer.scalars[LR] == [(1, 1.0), (2, 0.5)]
+
+
+def test_under_accumulation_it_waits_for_the_step() -> None:
+    optimizer, writer = sgd(), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        if batch % 3 == 0:
+            optimizer.step()
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer, every=100).attach(trainer)
+    trainer.run([1, 2])
+    assert optimizer._optimizer_step_pre_hooks
+    trainer.run([3])
+    assert len(writer.scalars[LR]) == 1
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_scheduled_values_once_per_iteration() -> None:
+    state, writer = SimpleNamespace(beta=0.0), MemoryWriter()
+    first, second = sgd(), sgd()
+    scale = torch.tensor(8.0)
+
+    def step(engine: Engine, batch: int) -> None:
+        first.step()
+        second.step()
+        state.beta += 0.5
+
+    trainer = Engine(step)
+    scheduled = {"beta": (state, "beta"), "scale": lambda: scale, "fixed": lambda: 3}
+    HyperparameterMonitor({"a": first, "b": second}, writer, scheduled=scheduled).attach(trainer)
+    trainer.run([1, 2])
+    assert writer.scalars["hyperparameters/beta"] == [(1, 0.0), (2, 0.5)]
+    assert writer.scalars["hyperparameters/scale"] == [(1, 8.0), (2, 8.0)]
+    assert writer.scalars["hyperparameters/fixed"] == [(1, 3.0)]
+
+
+def test_no_hook_is_left() -> None:
+    optimizer = sgd()
+    trainer = Engine(lambda e, b: None)
+    handle = HyperparameterMonitor(optimizer, MemoryWriter()).attach(trainer)
+    trainer.run([1])
+    assert optimizer._optimizer_step_pre_hooks
+    handle.remove()
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not any(trainer._event_handlers.values())
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(TypeError, match=r"torch.optim.Optimizer.*got 3"):
+        HyperparameterMonitor({"a": 3}, MemoryWriter())  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"scheduled\['x'\] must be a function"):
+        HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": 3})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="attribute that object has, got 'y'"):
+        HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": (object(), "y")})

@@ -1,0 +1,159 @@
+"""Predictions on a trainer and over a whole evaluation; what the loss says they are."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from scipy.special import softmax
+from scipy.stats import entropy
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainkit.handlers.calibration import CalibrationMonitor
+from trainkit.handlers.kinds import ignored_index, prediction_kind
+from trainkit.handlers.predictions import PredictionMonitor
+from trainkit.losses import Losses
+from trainkit.stats.calibration import calibration
+from trainkit.writers import MemoryWriter
+
+
+def rows(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def identity(engine: Engine, batch: object) -> object:
+    return batch
+
+
+def value(writer: MemoryWriter, tag: str) -> float:
+    return float(writer.scalars[tag][-1][1])
+
+
+def test_classes_on_a_trainer() -> None:
+    writer, trainer = MemoryWriter(), Engine(identity)
+    PredictionMonitor(writer, every=2, kind="logits").attach(trainer)
+    batches = [(rows(6, 4, seed=i), torch.zeros(6)) for i in range(3)]
+    trainer.run(batches)
+    assert [step for step, _ in writer.scalars["predictions/entropy"]] == [1, 2]
+    p = softmax(batches[1][0].double().numpy(), axis=1)
+    assert value(writer, "predictions/entropy") == pytest.approx(entropy(p, axis=1).mean(), 1e-6)
+    shares = [value(writer, f"predictions.share/{c}") for c in range(4)]
+    assert shares == pytest.approx(np.bincount(p.argmax(1), minlength=4) / 6)
+
+
+def test_classes_over_an_evaluation_are_those_of_all_its_rows() -> None:
+    writer, trainer, evaluator = MemoryWriter(), Engine(identity), Engine(identity)
+    about = {"kind": "logits", "ignore_index": -1, "trainer": trainer}
+    PredictionMonitor(writer, histograms_every=1, **about).attach(evaluator)
+    CalibrationMonitor(writer, **about).attach(evaluator)
+    x, y = rows(21, 4), torch.arange(21) % 5 - 1
+    data = list(zip(x.split(8), y.split(8), strict=True))
+    trainer.add_event_handler(Events.COMPLETED, lambda: evaluator.run(data))
+    trainer.run([None] * 7)
+    p = softmax(x[y >= 0].double().numpy(), axis=1)
+    assert [step for step, _ in writer.scalars["predictions/entropy"]] == [7]
+    assert value(writer, "predictions/entropy") == pytest.approx(entropy(p, axis=1).mean(), 1e-6)
+    assert value(writer, "predictions/confidence") == pytest.approx(p.max(1).mean(), 1e-6)
+    expected = calibration(x, y, ignore_index=-1)
+    for name, number in expected.items():
+        assert value(writer, f"calibration/{name}") == pytest.approx(number.item(), abs=1e-9)
+    ((step, _),) = writer.histograms["predictions/probability"]
+    assert step == 7
+    ((step, image),) = writer.images["calibration/reliability"]
+    assert (step, image.shape[0]) == (7, 3)
+
+
+def test_values_over_an_evaluation() -> None:
+    writer, trainer, evaluator = MemoryWriter(), Engine(identity), Engine(identity)
+    PredictionMonitor(writer, kind="values", trainer=trainer).attach(evaluator)
+    y_pred, y = rows(21, 2), rows(21, 2, seed=1)
+    evaluator.run(list(zip(y_pred.split(8), y.split(8), strict=True)))
+    residuals = (y.double() - y_pred.double()).numpy()
+    assert value(writer, "residuals/mean") == pytest.approx(residuals.mean())
+    assert value(writer, "residuals/std") == pytest.approx(residuals.std())
+    assert value(writer, "residuals.std/1") == pytest.approx(residuals[:, 1].std())
+    assert value(writer, "predictions/max") == y_pred.max().item()
+    assert value(writer, "targets/std") == pytest.approx(y.double().numpy().std())
+
+
+def test_histograms_come_seldomer() -> None:
+    writer, trainer = MemoryWriter(), Engine(identity)
+    PredictionMonitor(writer, every=2, kind="logits", histograms_every=5).attach(trainer)
+    trainer.run([(rows(6, 4), torch.zeros(6))] * 20)
+    steps = [step for step, _ in writer.histograms["predictions/probability"]]
+    assert steps == [1, 6, 12, 18]
+
+
+@pytest.mark.parametrize("output", [0.5, None, {"y_pred": [1, 2]}, {"y_pred": None}])
+def test_what_is_missing_is_said_once(output: object, caplog: pytest.LogCaptureFixture) -> None:
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: output)
+    monitor = PredictionMonitor(writer, kind="logits")
+    monitor.attach(trainer)
+    trainer.run(range(3))
+    assert not writer.scalars
+    assert monitor.guard.failure is None
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "trainkit"]
+    assert line.startswith("predictions is left out")
+    assert "output_transform" in line
+
+
+def test_targets_of_another_shape_leave_residuals_out(caplog: pytest.LogCaptureFixture) -> None:
+    writer, trainer = MemoryWriter(), Engine(identity)
+    PredictionMonitor(writer, kind="values").attach(trainer)
+    trainer.run([{"y_pred": rows(4, 2), "y": rows(4)}] * 2)
+    assert "predictions/mean" in writer.scalars
+    assert "residuals/mean" not in writer.scalars
+    assert caplog.text.count("targets and residuals is left out") == 1
+
+
+class Focal(nn.CrossEntropyLoss):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "kind"),
+    [
+        (nn.CrossEntropyLoss(), "logits"),
+        (Focal(), "logits"),
+        (nn.NLLLoss(), "log_probabilities"),
+        (nn.BCELoss(), "binary_probabilities"),
+        (nn.BCEWithLogitsLoss(), "binary_logits"),
+        (nn.MSELoss(), "values"),
+        (nn.L1Loss(), "values"),
+        (nn.SmoothL1Loss(), "values"),
+        (nn.HuberLoss(), "values"),
+        (F.cross_entropy, "logits"),
+        (partial(F.cross_entropy, label_smoothing=0.1), "logits"),
+        (F.nll_loss, "log_probabilities"),
+        (F.binary_cross_entropy, "binary_probabilities"),
+        (F.binary_cross_entropy_with_logits, "binary_logits"),
+        (F.mse_loss, "values"),
+        (Losses({"ce": nn.CrossEntropyLoss(), "more": {"weight": 2.0, "loss": Focal()}}), "logits"),
+        (Losses({"mse": nn.MSELoss(), "own": lambda y_pred, y: y_pred.sum()}), "values"),
+        (Losses({"mse": nn.MSELoss(), "ce": nn.CrossEntropyLoss()}), None),
+        (lambda y_pred, y: 0, None),
+        (None, None),
+        ("mse", None),
+    ],
+)
+def test_what_the_loss_says(loss_fn: object, kind: str | None) -> None:
+    assert prediction_kind(loss_fn) == kind
+
+
+def test_the_index_that_the_loss_ignores() -> None:
+    assert ignored_index(nn.CrossEntropyLoss()) == -100
+    assert ignored_index(nn.NLLLoss(ignore_index=0)) == 0
+    assert ignored_index(F.cross_entropy) == -100
+    assert ignored_index(partial(F.cross_entropy, ignore_index=7)) == 7
+    assert ignored_index(Losses({"ce": nn.CrossEntropyLoss(ignore_index=3)})) == 3
+    for loss_fn in (nn.MSELoss(), nn.BCELoss(), None, lambda y_pred, y: 0):
+        assert ignored_index(loss_fn) is None
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match=r"kind must be one of .*got 'classes'"):
+        PredictionMonitor(MemoryWriter(), kind="classes")
+    with pytest.raises(ValueError, match="calibration needs probabilities"):
+        CalibrationMonitor(MemoryWriter(), kind="values", trainer=Engine(identity))

@@ -1,0 +1,143 @@
+"""Throughput, on a clock of its own."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from trainkit.handlers import throughput
+from trainkit.handlers.throughput import ThroughputMonitor, samples_in
+from trainkit.writers import MemoryWriter
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(throughput, "perf_counter", found)
+    return found
+
+
+class Data:
+    """Batches that take a second each to come."""
+
+    def __init__(self, clock: Clock, sizes: list[int]) -> None:
+        self.clock, self.sizes = clock, sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for size in self.sizes:
+            self.clock.wait(1)
+            yield torch.zeros(size)
+
+
+def values(writer: MemoryWriter, name: str) -> list[tuple[int, float]]:
+    return [(step, float(v)) for step, v in writer.scalars[f"throughput/{name}"]]
+
+
+def test_the_interval_since_the_last_sample_with_unequal_batches(clock: Clock) -> None:
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
+    ThroughputMonitor(writer, every=3).attach(trainer)
+    trainer.run(Data(clock, [8, 8, 2]), max_epochs=2)
+    assert values(writer, "iteration_seconds") == [(1, 4.0), (3, 4.0), (6, 4.0)]
+    assert values(writer, "samples_per_second") == [(1, 2.0), (3, 10 / 8), (6, 18 / 12)]
+    assert values(writer, "data_wait_fraction") == [(1, 0.25), (3, 0.25), (6, 0.25)]
+
+
+@pytest.mark.parametrize("event", [Events.ITERATION_COMPLETED(every=2), Events.EPOCH_COMPLETED])
+@pytest.mark.parametrize("evaluate_first", [True, False])
+def test_validation_is_left_out(clock: Clock, event: Any, evaluate_first: bool) -> None:
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
+    evaluator = Engine(lambda e, b: clock.wait(1000))
+    monitor = ThroughputMonitor(writer, every=4, evaluators=[evaluator])
+    if not evaluate_first:
+        monitor.attach(trainer)
+    trainer.add_event_handler(event, lambda: evaluator.run([1, 2]))
+    if evaluate_first:
+        monitor.attach(trainer)
+    trainer.run(Data(clock, [8, 8]), max_epochs=4)
+    assert values(writer, "iteration_seconds") == [(1, 4.0), (4, 4.0), (8, 4.0)]
+
+
+def test_what_happens_between_epochs_and_runs_is_left_out(clock: Clock) -> None:
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
+    ThroughputMonitor(writer, every=1).attach(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.wait(500))
+    trainer.run(Data(clock, [8]), max_epochs=2)
+    clock.wait(500)
+    trainer.run(Data(clock, [8]), max_epochs=3)
+    assert {value for _, value in values(writer, "iteration_seconds")} == {4.0}
+
+
+def test_an_evaluator_that_failed_does_not_stop_the_clock(clock: Clock) -> None:
+    def fail(engine: Engine, batch: int) -> None:
+        clock.wait(1000)
+        raise RuntimeError
+
+    writer, trainer, evaluator = MemoryWriter(), Engine(lambda e, b: clock.wait(3)), Engine(fail)
+    ThroughputMonitor(writer, every=1, evaluators=[evaluator]).attach(trainer)
+
+    @trainer.on(Events.ITERATION_COMPLETED(once=1))
+    def evaluate() -> None:
+        with pytest.raises(RuntimeError):
+            evaluator.run([1])
+
+    trainer.run(Data(clock, [8, 8, 8]))
+    assert values(writer, "iteration_seconds") == [(1, 4.0), (2, 4.0), (3, 4.0)]
+
+
+def test_the_size_of_batches() -> None:
+    x = torch.zeros(8, 3)
+    for batch in (x, (x, x), [x], {"x": x}, ({"x": x}, x), (["a"] * 8, [0] * 8), {"t": ["a"] * 8}):
+        assert samples_in(batch) == 8
+    for batch in (None, 3, "text", (), {}, torch.zeros(()), (3, 4), object()):
+        assert samples_in(batch) is None
+
+
+def test_no_rate_of_samples_where_their_number_is_not_known() -> None:
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: None)
+    ThroughputMonitor(writer).attach(trainer)
+    trainer.run(range(2))
+    assert set(writer.scalars) == {
+        "throughput/iteration_seconds", "throughput/data_wait_fraction",
+    }  # fmt: skip
+    sized = MemoryWriter()
+    with ThroughputMonitor(sized, batch_size=lambda batch: 4).attach(trainer):
+        trainer.run(range(2))
+    assert len(sized.scalars["throughput/samples_per_second"]) == 2
+
+
+def test_a_fault_in_every_iteration_is_reported_once_and_ends_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer, evaluator = Engine(lambda e, b: None), Engine(lambda e, b: None)
+    monitor = ThroughputMonitor(MemoryWriter(), evaluators=[evaluator], batch_size=lambda b: 1 / 0)  # type: ignore[arg-type]
+    monitor.attach(trainer)
+    trainer.run(range(3))
+    assert isinstance(monitor.guard.failure, ZeroDivisionError)
+    assert caplog.text.count("ThroughputMonitor failed and is disabled") == 1
+    assert not trainer._event_handlers[Events.GET_BATCH_COMPLETED]
+    assert not any(evaluator._event_handlers.values())
+
+
+def test_nothing_is_left_after_remove() -> None:
+    trainer, evaluator = Engine(lambda e, b: None), Engine(lambda e, b: None)
+    handle = ThroughputMonitor(MemoryWriter(), evaluators=[evaluator]).attach(trainer)
+    trainer.run(range(2))
+    handle.remove()
+    assert not any(trainer._event_handlers.values())
+    assert not any(evaluator._event_handlers.values())
