@@ -95,8 +95,6 @@ def in_order(batches: Any) -> Any:
     A loader that is in use for training must not be iterated a second time at once (workers that
     persist are shared), so a `DataLoader` is made anew.
     """
-    if hasattr(batches, "in_order"):
-        return batches.in_order()
     if isinstance(batches, DataLoader) and batches.batch_size is not None:
         return DataLoader(
             batches.dataset,
@@ -105,6 +103,8 @@ def in_order(batches: Any) -> Any:
             collate_fn=batches.collate_fn,
             pin_memory=batches.pin_memory,
         )
+    if callable(getattr(batches, "in_order", None)):
+        return batches.in_order()
     return batches
 
 

@@ -1,0 +1,109 @@
+"""Real processes, real signals."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from trainkit.runs import load_checkpoint, read_status
+
+PROGRAM = """
+import sys, time
+import torch
+from functools import partial
+from torch import nn
+from tests.run.parts import go
+from trainkit.runs import Interrupted
+from trainkit.settings import TrainerSettings
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        if self.training:
+            print("forward", flush=True)
+            time.sleep({pause})
+        return super().forward(x)
+
+try:
+    go(sys.argv[1], model=Slow(4, 3), trainer=TrainerSettings(epochs=1000, progress_bar=False))
+except Interrupted as stopped:
+    sys.exit(stopped.exit_status)
+"""
+
+
+@contextmanager
+def started(directory: Path, pause: float = 0.005) -> "Iterator[subprocess.Popen[str]]":
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(pause=pause), str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "exit_status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stops_after_the_iteration_and_saves(
+    tmp_path: Path, number: signal.Signals, exit_status: int
+) -> None:
+    with started(tmp_path) as process:
+        wait_for(process, " 3/1000")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == exit_status, errors
+        assert f"{number.name}: stopping after this iteration" in errors
+        assert "Traceback" not in errors
+        status = read_status(tmp_path / "run.json")
+        assert status["status"] == "interrupted"
+        assert number.name in status["reason"]
+        last = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+        assert last["iteration"] == status["iteration"] >= 21
+        assert "stopped by" in (tmp_path / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_the_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    with started(tmp_path, pause=60) as process:
+        wait_for(process, "forward")
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "once more stops at once" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=50)
+        assert process.returncode == 130
+        assert time.monotonic() - begun < 50, "it waited for the iteration"
+        assert read_status(tmp_path / "run.json")["status"] == "interrupted"
+        assert not (tmp_path / "checkpoints" / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_readable_files(tmp_path: Path) -> None:
+    with started(tmp_path, pause=0.0) as process:
+        wait_for(process, " 5/1000")
+        process.kill()
+        process.communicate(timeout=60)
+        status = read_status(tmp_path / "run.json")
+        assert status["status"] == "running"
+        assert status["process"] == process.pid
+        last = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+        assert last["iteration"] >= 28
+        best = load_checkpoint(tmp_path / "checkpoints" / "best.pt")
+        assert best["best"]["iteration"] == best["iteration"]
