@@ -10,9 +10,13 @@ from typing import Any
 __all__ = ["CheckpointSettings", "MonitorSettings", "TrainerSettings"]
 
 
-def _at_least(key: str, value: float | None, least: float, unit: str) -> None:
-    if value is not None and not value >= least:
-        raise ValueError(f"{key} must be {least} {unit} or more, got {value}")
+def _whole(key: str, value: int | None, least: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{key} must be a whole number, got {value!r}")
+    if value < least:
+        raise ValueError(f"{key} must be {least} or more, got {value}")
 
 
 def _above_zero(key: str, value: float | None) -> None:
@@ -62,14 +66,14 @@ class TrainerSettings:
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_iterations is None:
             raise ValueError("trainer.epochs or trainer.max_iterations must say when to stop")
-        _at_least("trainer.epochs", self.epochs, 1, "epoch")
-        _at_least("trainer.max_iterations", self.max_iterations, 1, "iteration")
-        _at_least("trainer.seed", self.seed, 0, "")
+        _whole("trainer.epochs", self.epochs, 1)
+        _whole("trainer.max_iterations", self.max_iterations, 1)
+        _whole("trainer.seed", self.seed, 0)
         _above_zero("trainer.clip_grad_norm", self.clip_grad_norm)
         _above_zero("trainer.clip_grad_value", self.clip_grad_value)
-        _at_least("trainer.accumulation_steps", self.accumulation_steps, 1, "micro-batch")
+        _whole("trainer.accumulation_steps", self.accumulation_steps, 1)
         _one_of("trainer.amp", self.amp, ("off", "bf16", "fp16"))
-        _at_least("trainer.evaluate_every", self.evaluate_every, 1, "iteration")
+        _whole("trainer.evaluate_every", self.evaluate_every, 1)
 
 
 @dataclass(frozen=True)
@@ -115,15 +119,16 @@ class MonitorSettings:
         if self.every != "auto":
             if isinstance(self.every, bool) or not isinstance(self.every, int):
                 raise TypeError(
-                    f"monitor.every must be a number of iterations or auto, got {self.every!r}"
+                    f"monitor.every must be a whole number of iterations or auto, "
+                    f"got {self.every!r}"
                 )
-            _at_least("monitor.every", self.every, 1, "iteration")
+            _whole("monitor.every", self.every, 1)
         if not 0 < self.budget <= 1:
             raise ValueError(
                 f"monitor.budget must be a share of the training time in (0, 1], got {self.budget}"
             )
         _one_of("monitor.detail", self.detail, ("auto", "global", "module", "parameter"))
-        _at_least("monitor.histograms_every", self.histograms_every, 1, "iteration")
+        _whole("monitor.histograms_every", self.histograms_every, 1)
 
 
 @dataclass(frozen=True)
