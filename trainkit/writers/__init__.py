@@ -1,1 +1,25 @@
+"""Where a number goes: the `Writer` protocol, and the writers that keep it."""
 
+from trainkit.writers.background import BackgroundWriter
+from trainkit.writers.event_file import EventFileWriter
+from trainkit.writers.memory import MemoryWriter
+from trainkit.writers.opening import open_writer
+from trainkit.writers.prefix import PrefixWriter
+from trainkit.writers.protocol import Histogram, Histograms, Scalars, Subruns, Writer
+from trainkit.writers.several import SeveralWriter
+from trainkit.writers.subruns import subrun
+
+__all__ = [
+    "BackgroundWriter",
+    "EventFileWriter",
+    "Histogram",
+    "Histograms",
+    "MemoryWriter",
+    "PrefixWriter",
+    "Scalars",
+    "SeveralWriter",
+    "Subruns",
+    "Writer",
+    "open_writer",
+    "subrun",
+]

@@ -1,0 +1,115 @@
+"""Writing in the background: training goes on while the disk is busy."""
+
+import weakref
+
+from trainkit.writers.gathering_writer import GatheringWriter
+from trainkit.writers.protocol import Writer
+from trainkit.writers.subruns import subrun
+from trainkit.writers.worker import Lane, Worker
+
+__all__ = ["BackgroundWriter"]
+
+
+class BackgroundWriter(GatheringWriter):
+    """Gathers each step on its devices; a thread reads it in one copy and writes it.
+
+    A call returns as soon as its values are kept. It waits only while `queue_size` steps wait to
+    be written, so a slow disk slows training down but never eats its memory. A step is complete
+    when another one comes, at `flush` and `close`, or when nothing was added for half a second.
+
+    If writing fails, the next call (or `flush`, or `close`) raises. A writer that is forgotten is
+    written out and closed when Python forgets it, or ends.
+
+    Args:
+        writer: Anything with the writer's verbs; it gets host numbers. From now on only this one
+            may use it, and closes it.
+        queue_size: Steps that may wait.
+        flush_seconds: How long it may take until a step can be read by others.
+
+    Raises:
+        ValueError: A queue size or a time that is not positive.
+
+    Example:
+        >>> from trainkit.writers import MemoryWriter
+        >>> memory = MemoryWriter()
+        >>> writer = BackgroundWriter(memory)
+        >>> writer.write_scalars(1, {"loss/total": 2.0})
+        >>> writer.flush()
+        >>> memory.scalars["loss/total"]
+        [(1, 2.0)]
+        >>> writer.close()
+
+    Cost: in the calling thread a few microseconds per call, and half a microsecond per tensor of
+    a plain mapping (`Scalars` and `Histograms` cost nothing more).
+    """
+
+    def __init__(self, writer: Writer, *, queue_size: int = 16, flush_seconds: float = 2.0) -> None:
+        if queue_size < 1:
+            raise ValueError(f"queue_size must be 1 step or more, got {queue_size}")
+        if not flush_seconds > 0:
+            raise ValueError(f"flush_seconds must be greater than 0, got {flush_seconds}")
+        worker = Worker(writer, queue_size, flush_seconds)
+        super().__init__(worker.lane(writer).gatherer)
+        self._worker = worker
+        self._subruns: dict[str, _BackgroundSubrun] = {}
+        # Called too when the writer is forgotten, or the interpreter ends.
+        self._finish = weakref.finalize(self, worker.stop)
+
+    def __repr__(self) -> str:
+        return f"BackgroundWriter({self._worker.writer!r})"
+
+    def subrun(self, name: str) -> Writer:
+        """The writer of the sub-run, in the same thread; the same one each time."""
+        return self._open_subrun(self._worker.writer, name, name)
+
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others.
+
+        Raises:
+            RuntimeError: Writing failed, or the writer is closed.
+        """
+        self._worker.check()
+        self._worker.flush()
+        self._worker.check()
+
+    def close(self) -> None:
+        """Write everything, close the inner writer and end the thread; twice is harmless.
+
+        Raises:
+            RuntimeError: Writing failed; raised by the first `close` only.
+        """
+        if self._finish.alive:
+            self._finish()
+            self._worker.check_failure()
+
+    def _open_subrun(self, writer: Writer, name: str, path: str) -> Writer:
+        self._worker.check()
+        if path not in self._subruns:
+            lane = self._worker.lane(subrun(writer, name))
+            self._subruns[path] = _BackgroundSubrun(self, lane, path)
+        return self._subruns[path]
+
+
+class _BackgroundSubrun(GatheringWriter):
+    """A sub-run: another lane of the same worker. It ends with its parent."""
+
+    def __init__(self, parent: BackgroundWriter, lane: Lane, path: str) -> None:
+        super().__init__(lane.gatherer)
+        self._parent = parent  # keeps the thread alive
+        self._lane = lane
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"sub-run {self._lane.writer!r} of {self._parent!r}"
+
+    def subrun(self, name: str) -> Writer:
+        """The writer of a sub-run of this one."""
+        return self._parent._open_subrun(self._lane.writer, name, f"{self._path}/{name}")
+
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others."""
+        self._parent.flush()
+
+    def close(self) -> None:
+        """Flush; the sub-run is closed with its parent."""
+        self._parent.flush()

@@ -1,0 +1,162 @@
+"""The event-file writer: what TensorBoard reads."""
+
+import os
+import threading
+import time
+import weakref
+from pathlib import Path
+
+from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gathering_writer import GatheringWriter
+from trainkit.writers.host_step import HostStep
+from trainkit.writers.records import new_event_file
+from trainkit.writers.scalar_bytes import ScalarTemplates, varint
+from trainkit.writers.summaries import session_end, summary
+
+__all__ = ["EventFileWriter"]
+
+_EVENT_SUMMARY = b"\x2a"  # Event.summary, a message
+
+
+class EventFileWriter(GatheringWriter):
+    """Writes a TensorBoard event file; everything of one step becomes one event.
+
+    A step is written when another step comes, or at `flush` and `close`. Of a tag written twice
+    at one step, the last value is kept (those written before a `flush` stay as well). Numbers
+    are kept in float32, the format's precision: NaN, infinity and every float32, bf16 and fp16
+    arrive unchanged, a float64 or an integer is rounded to the nearest float32. Where the data of
+    a histogram held NaN or infinity, their number is written as scalar `<tag>/non_finite`. The
+    time of an event is that of the step's first write. Several images under one tag become one.
+
+    Everything happens in the calling thread; `open_writer` puts it into the background.
+
+    Args:
+        directory: Made if need be. A new file is started in it, never one continued. TensorBoard
+            reads one file of a directory at a time: use one writer per directory, or `subrun`.
+
+    Raises:
+        OSError: The directory cannot be made or written.
+
+    Example:
+        >>> import tempfile
+        >>> from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     writer = EventFileWriter(directory)
+        ...     writer.write_scalars(3, {"loss/total": 0.5})
+        ...     writer.close()
+        ...     events = EventAccumulator(directory).Reload().Scalars("loss/total")
+        ...     [(event.step, event.value) for event in events]
+        [(3, 0.5)]
+
+    Source: the record format of TensorFlow's `record_writer.cc`, the messages of `event.proto`.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        file = _EventFile(self.directory)
+        gatherer = Gatherer(file.write_gathering, file.check)
+        super().__init__(gatherer)
+        self._file = file
+        self._subruns: dict[str, EventFileWriter] = {}
+        # Called too when the writer is forgotten, or the interpreter ends.
+        self._finish = weakref.finalize(self, _finish, gatherer, file)
+
+    def __repr__(self) -> str:
+        return f"EventFileWriter({str(self.directory)!r})"
+
+    def write_step(self, host_step: HostStep) -> None:
+        """Write everything of one step that is on the host already."""
+        self._file.check()
+        self._gatherer.seal()
+        self._file.write(host_step)
+
+    def subrun(self, name: str) -> "EventFileWriter":
+        """The writer of `<directory>/<name>`; the same one each time, closed with this one."""
+        self._file.check()
+        if name not in self._subruns:
+            self._subruns[name] = EventFileWriter(self.directory / name)
+        return self._subruns[name]
+
+    def flush(self) -> None:
+        """Return when everything written so far, in sub-runs too, can be read by others."""
+        self._file.check()
+        self._gatherer.seal()
+        self._file.flush()
+        for writer in list(self._subruns.values()):
+            writer.flush()
+
+    def close(self) -> None:
+        """Write everything and close the file, and those of the sub-runs; twice is harmless."""
+        for writer in list(self._subruns.values()):
+            writer.close()
+        self._finish()
+
+
+class _EventFile:
+    """The open file: one step on the host becomes one event."""
+
+    def __init__(self, directory: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records = new_event_file(directory)
+        self._event = Event
+        self._templates = ScalarTemplates()
+        self._lock = threading.Lock()
+        self._has_session = False
+        self._closed = False
+        self._pid = os.getpid()
+        version = Event(wall_time=time.time(), file_version="brain.Event:2")
+        self._records.write(version.SerializeToString())
+        self._records.flush()
+
+    def check(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"the writer of {self._records.path} is closed; open a new one")
+        if not self.is_ours():
+            raise RuntimeError(
+                f"the writer of {self._records.path} belongs to process {self._pid}, this is "
+                f"{os.getpid()}; open one writer per process, each in its own directory"
+            )
+
+    def is_ours(self) -> bool:
+        return os.getpid() == self._pid
+
+    def write_gathering(self, gathering: Gathering) -> None:
+        self.write(gathering.read())
+
+    def write(self, host_step: HostStep) -> None:
+        with self._lock:
+            parts = []
+            if host_step.scalars:
+                parts.append(self._templates.serialize(host_step.scalars))
+            parts.append(summary(host_step))
+            self._has_session = self._has_session or bool(host_step.hparams)
+            self._write_summary(host_step.step, host_step.wall_time, b"".join(parts))
+
+    def flush(self) -> None:
+        self._records.flush()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._has_session:
+                self._write_summary(0, time.time(), session_end())
+        finally:
+            self._records.close()
+
+    def _write_summary(self, step: int, wall_time: float, data: bytes) -> None:
+        # Protobuf messages of one type, written one after the other, are their union: the
+        # summaries of the parts, and the event's own fields with its summary.
+        head = self._event(wall_time=wall_time, step=step).SerializeToString()
+        self._records.write(head + _EVENT_SUMMARY + varint(len(data)) + data)
+
+
+def _finish(gatherer: Gatherer, file: _EventFile) -> None:
+    if not file.is_ours():  # a forked child must leave alone what its parent will write
+        return
+    try:
+        gatherer.seal()
+    finally:
+        file.close()

@@ -1,0 +1,251 @@
+"""What is written at one step, kept on its devices until it is read in one go."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from operator import index
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainkit.writers import transfer
+from trainkit.writers.buckets import bucketed
+from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
+from trainkit.writers.images import figure_pixels, pixels
+from trainkit.writers.protocol import Histogram, Histograms, Scalars
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Gatherer", "Gathering"]
+
+_Values = TypeVar("_Values")
+_Tags = tuple[str, ...]
+
+
+class Gathering:
+    """Everything that is written at one step.
+
+    What is added is checked at once and kept as it is on its device; what the caller may
+    overwrite is copied there, many values with one launch. `read` brings it all to the host.
+
+    Args:
+        step: Of everything that will be added.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.wall_time = time.time()
+        self.changed = time.monotonic()
+        # In the order of writing; the int stands for the number of a tensor in `_tensors`.
+        self._scalars: list[tuple[_Tags, int | list[float]]] = []
+        self._histograms: list[tuple[_Tags, tuple[int, int, int, int]]] = []
+        self._images: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
+        self._hparams: dict[str, bool | float | str] = {}
+        self._tensors: list[Tensor] = []
+        self._streams: list[Any] = []
+
+    @torch.no_grad()
+    def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
+        """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
+        if isinstance(scalars, Scalars):
+            values = _real("scalars", scalars.values_tensor)
+            self._scalars.append((scalars.tags, self._keep(transfer.wire(values))))
+            return
+        numbers: dict[str, float] = {}
+        alike: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = defaultdict(dict)
+        for tag, value in scalars.items():
+            _check_tag(tag)
+            if isinstance(value, Tensor):
+                alike[value.device, value.dtype][tag] = _single(tag, value)
+            else:
+                numbers[tag] = _number(tag, value)
+        stacks = [(tuple(group), torch.stack(list(group.values()))) for group in alike.values()]
+        self._scalars += [(tags, self._keep(transfer.wire(stack))) for tags, stack in stacks]
+        if numbers:
+            self._scalars.append((tuple(numbers), list(numbers.values())))
+
+    @torch.no_grad()
+    def add_histograms(self, histograms: Mapping[str, Tensor | Histogram]) -> None:
+        """Keep finished histograms as they are; raw values are counted in buckets here."""
+        if isinstance(histograms, Histograms):
+            h = histograms
+            self._keep_histograms(h.tags, h.counts, h.edges, h.moments, h.non_finite)
+            return
+        finished = {tag: _finished(tag, value) for tag, value in histograms.items()}
+        for tag, one in finished.items():
+            counts, moments, non_finite = one.counts[None], one.moments[None], one.non_finite[None]
+            self._keep_histograms((tag,), counts, one.edges, moments, non_finite)
+
+    def add_images(self, images: Mapping[str, Tensor]) -> None:
+        """Keep a copy of the images, eight bits a channel."""
+        ready = {_check_tag(tag): pixels(tag, image) for tag, image in images.items()}
+        self._images |= {tag: self._keep(image) for tag, image in ready.items()}
+
+    def add_figures(self, figures: "Mapping[str, Figure]") -> None:
+        """Draw the figures, now, and keep the pictures."""
+        self.add_images({tag: figure_pixels(tag, figure) for tag, figure in figures.items()})
+
+    def add_texts(self, texts: Mapping[str, str]) -> None:
+        """Keep texts."""
+        for tag, text in texts.items():
+            if not isinstance(text, str):
+                raise TypeError(f"text {tag!r} must be a str, got {type(text).__name__}")
+        self._texts |= {_check_tag(tag): text for tag, text in texts.items()}
+
+    def add_hparams(self, hparams: Mapping[str, bool | float | str]) -> None:
+        """Keep hyperparameters."""
+        for name, value in hparams.items():
+            if not isinstance(value, (bool, int, float, str)):
+                raise TypeError(
+                    f"hyperparameter {name!r} must be a bool, a number or a str, got "
+                    f"{type(value).__name__} {value!r}; write str(value)"
+                )
+        self._hparams |= {_check_tag(name): value for name, value in hparams.items()}
+
+    def read(self) -> HostStep:
+        """Everything on the host, at the price of one read per device."""
+        arrays = self._read_tensors()
+        scalars = [
+            ScalarChunk(tags, arrays[at] if isinstance(at, int) else np.array(at, np.float64))
+            for tags, at in self._scalars
+        ]
+        histograms: dict[str, HostHistogram] = {}
+        for tags, (counts, edges, moments, non_finite) in self._histograms:
+            limits = np.broadcast_to(arrays[edges], (len(tags), arrays[edges].shape[-1]))
+            bad = arrays[non_finite].tolist()
+            rows = zip(arrays[counts], limits, arrays[moments], bad, strict=True)
+            histograms |= {tag: HostHistogram(*row) for tag, row in zip(tags, rows, strict=True)}
+        images = {tag: arrays[at] for tag, at in self._images.items()}
+        return HostStep(
+            self.step, self.wall_time, scalars, histograms, self._texts, images, self._hparams
+        )
+
+    def _keep(self, tensor: Tensor) -> int:
+        self._tensors.append(tensor.detach())
+        if tensor.is_cuda:
+            stream = torch.cuda.current_stream(tensor.device)
+            if stream not in self._streams:
+                self._streams.append(stream)
+        return len(self._tensors) - 1
+
+    def _keep_histograms(self, tags: _Tags, *parts: Tensor) -> None:
+        counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)
+        self._histograms.append((tags, (counts, edges, moments, non_finite)))
+
+    @torch.no_grad()
+    def _read_tensors(self) -> transfer.Arrays:
+        arrays: transfer.Arrays = [np.empty(0)] * len(self._tensors)
+        by_device: dict[torch.device, list[int]] = defaultdict(list)
+        for i, tensor in enumerate(self._tensors):
+            by_device[tensor.device].append(i)
+        for device, members in by_device.items():
+            streams = [stream for stream in self._streams if stream.device == device]
+            read = transfer.read([self._tensors[i] for i in members], streams)
+            for i, array in zip(members, read, strict=True):
+                arrays[i] = array
+        return arrays
+
+
+class Gatherer:
+    """Gathers what is written, step by step, and hands each step on when it is complete.
+
+    A step is complete when another one comes, or when somebody says so. Safe to use from several
+    threads.
+
+    Args:
+        deliver: Takes what was gathered at one step.
+        ready: Raises where nothing more can be written.
+    """
+
+    def __init__(self, deliver: Callable[[Gathering], None], ready: Callable[[], None]) -> None:
+        self._deliver = deliver
+        self._ready = ready
+        self._current: Gathering | None = None
+        self._lock = threading.RLock()
+
+    def add(self, step: int, add: Callable[[Gathering, _Values], None], values: _Values) -> None:
+        """Call `add(gathering, values)` with the gathering of this step."""
+        self._ready()
+        with self._lock:
+            current = self._current
+            if current is None or current.step != step:
+                step = _check_step(step)
+                self.seal()
+                self._current = current = Gathering(step)
+            add(current, values)
+            current.changed = time.monotonic()
+
+    def seal(self) -> None:
+        """Hand on what was gathered so far."""
+        with self._lock:
+            current, self._current = self._current, None
+            if current is not None:
+                self._deliver(current)
+
+    def seal_if_quiet(self, seconds: float) -> None:
+        """Hand on what was gathered, if nothing was added to it for so long; never waits."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._current and time.monotonic() - self._current.changed >= seconds:
+                    self.seal()
+            finally:
+                self._lock.release()
+
+
+def _check_step(step: Any) -> int:
+    # `index` would read a tensor from its device.
+    if isinstance(step, Tensor):
+        raise TypeError("step must be an int, got a tensor; pass engine.state.iteration")
+    step = index(step)
+    if not -(2**63) <= step < 2**63:
+        raise ValueError(f"step must fit into 64 bits, got {step}")
+    return step
+
+
+def _check_tag(tag: Any) -> str:
+    if not isinstance(tag, str):
+        raise TypeError(f"a tag must be a str, got {type(tag).__name__} {tag!r}")
+    return tag
+
+
+def _real(what: str, values: Tensor) -> Tensor:
+    if values.is_complex():
+        raise TypeError(
+            f"{what} must be real, got {values.dtype}; write .real and .imag, or .abs()"
+        )
+    return values
+
+
+def _single(tag: str, value: Tensor) -> Tensor:
+    if value.dim() == 0:
+        return _real(f"scalar {tag!r}", value)
+    if value.numel() != 1:
+        raise ValueError(
+            f"scalar {tag!r} must be a 0-d tensor, got shape {list(value.shape)}; write its mean, "
+            "or the whole of it with write_histograms"
+        )
+    return _real(f"scalar {tag!r}", value.reshape(()))
+
+
+def _number(tag: str, value: Any) -> float:
+    if isinstance(value, (float, int, np.generic)):
+        return float(value)
+    raise TypeError(f"scalar {tag!r} must be a 0-d tensor or a number, got {type(value).__name__}")
+
+
+def _finished(tag: str, value: Tensor | Histogram) -> Histogram:
+    _check_tag(tag)
+    if isinstance(value, Histogram):
+        return value
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"histogram {tag!r} must be a tensor or a Histogram, got {type(value).__name__}"
+        )
+    if value.layout != torch.strided:
+        raise TypeError(f"histogram {tag!r} must be of a dense tensor, got {value.layout}")
+    return bucketed(_real(f"histogram {tag!r}", value))

@@ -1,0 +1,58 @@
+"""The verbs of every writer that gathers a step before it passes it on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.protocol import Histogram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["GatheringWriter"]
+
+
+class GatheringWriter(ABC):
+    """Hands everything that is written to a gatherer; what becomes of a step is its business.
+
+    Args:
+        gatherer: Collects the step.
+    """
+
+    def __init__(self, gatherer: Gatherer) -> None:
+        self._gatherer = gatherer
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Write numbers: 0-d (or one-element) tensors of any real dtype, or Python numbers."""
+        self._gatherer.add(step, Gathering.add_scalars, scalars)
+
+    def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
+        """Write distributions: raw values of any shape and real dtype, or finished histograms."""
+        self._gatherer.add(step, Gathering.add_histograms, histograms)
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Write texts; TensorBoard renders them as Markdown."""
+        self._gatherer.add(step, Gathering.add_texts, texts)
+
+    def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Write images: `[H, W]`, `[C, H, W]` or `[N, C, H, W]`, C in 1, 3, 4; uint8 or [0, 1]."""
+        self._gatherer.add(step, Gathering.add_images, images)
+
+    def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
+        """Write matplotlib figures as images; they are drawn now and stay open."""
+        self._gatherer.add(step, Gathering.add_figures, figures)
+
+    def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
+        """Write what the run was started with, for TensorBoard's HPARAMS table."""
+        self._gatherer.add(step, Gathering.add_hparams, hparams)
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and release everything; closing twice is harmless."""

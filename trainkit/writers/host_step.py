@@ -1,0 +1,96 @@
+"""Everything that was written at one step, on the host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainkit.writers.protocol import Histogram, Writer
+
+__all__ = ["HostHistogram", "HostStep", "ScalarChunk", "StepWriter", "write_step"]
+
+
+class ScalarChunk(NamedTuple):
+    """Scalars that arrived together; `values` is float64, float32, int64 or int32, shape `[N]`."""
+
+    tags: tuple[str, ...]
+    values: NDArray[Any]
+
+
+class HostHistogram(NamedTuple):
+    """A `Histogram` in NumPy arrays."""
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    moments: NDArray[np.float64]
+    non_finite: int
+
+    def as_histogram(self) -> Histogram:
+        """The same in tensors on the CPU."""
+        counts, edges, moments = (torch.from_numpy(np.array(x)) for x in self[:3])
+        return Histogram(counts, edges, moments, torch.tensor(self.non_finite, device="cpu"))
+
+
+@dataclass
+class HostStep:
+    """Everything that was written at one step, on the host.
+
+    A tag that was written twice stands in `scalars` twice; the last one counts. In the other
+    fields the last one is what is left.
+
+    Args:
+        step: Of every value.
+        wall_time: When the first of them was written, in seconds since the epoch.
+        scalars: In the order in which they were written.
+        histograms: Tag to histogram.
+        texts: Tag to Markdown.
+        images: Tag to uint8, shape `[N, C, H, W]`.
+        hparams: Name to value.
+    """
+
+    step: int
+    wall_time: float
+    scalars: Sequence[ScalarChunk] = ()
+    histograms: dict[str, HostHistogram] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    hparams: dict[str, bool | float | str] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, float]:
+        """Every scalar as a Python number, the last one written under a tag."""
+        return {
+            tag: value
+            for tags, values in self.scalars
+            for tag, value in zip(tags, values.tolist(), strict=True)
+        }
+
+
+@runtime_checkable
+class StepWriter(Protocol):
+    """A writer that takes everything of one step at once, when it is on the host already."""
+
+    def write_step(self, host_step: HostStep) -> None:
+        """Write all of it."""
+
+
+def write_step(writer: Writer, host_step: HostStep) -> None:
+    """Write all of it with whatever verbs the writer has."""
+    if isinstance(writer, StepWriter):
+        writer.write_step(host_step)
+        return
+    step = host_step.step
+    if host_step.scalars:
+        writer.write_scalars(step, host_step.numbers())
+    if host_step.histograms:
+        histograms = {tag: h.as_histogram() for tag, h in host_step.histograms.items()}
+        writer.write_histograms(step, histograms)
+    if host_step.texts:
+        writer.write_texts(step, host_step.texts)
+    if host_step.images:
+        images = {tag: torch.from_numpy(pixels) for tag, pixels in host_step.images.items()}
+        writer.write_images(step, images)
+    if host_step.hparams:
+        writer.write_hparams(step, host_step.hparams)

@@ -1,0 +1,81 @@
+"""Scalars as the bytes of a serialized Summary, from a template that is made once per tags."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainkit.writers.host_step import ScalarChunk
+
+__all__ = ["ScalarTemplates", "utf8", "varint"]
+
+# Field numbers and wire types of TensorBoard's summary.proto.
+_VALUE = b"\x0a"  # Summary.value, a message
+_TAG = b"\x0a"  # Summary.Value.tag, a string
+_SIMPLE_VALUE = b"\x15"  # Summary.Value.simple_value, four bytes
+
+
+class ScalarTemplates:
+    """Serializes scalars into a Summary, about ten times as fast as the protobuf classes.
+
+    The tags of a run repeat at every step, and so do all of its bytes but the numbers. They are
+    put together once; afterwards a step is one copy and one indexed assignment.
+
+    Args:
+        keep: How many sets of tags are remembered.
+    """
+
+    def __init__(self, keep: int = 16) -> None:
+        self._keep = keep
+        self._templates: dict[tuple[tuple[str, ...], ...], _Template] = {}
+
+    def serialize(self, chunks: Sequence[ScalarChunk]) -> bytes:
+        """A serialized Summary; of a tag that occurs twice, the last value."""
+        key = tuple(chunk.tags for chunk in chunks)
+        template = self._templates.pop(key, None) or _Template([t for tags in key for t in tags])
+        self._templates[key] = template  # the latest last: the first is the one to forget
+        if len(self._templates) > self._keep:
+            del self._templates[next(iter(self._templates))]
+        # float32 is what the format holds: larger numbers become infinite, and that is no fault.
+        with np.errstate(over="ignore"):
+            values = np.concatenate([chunk.values.astype("<f4") for chunk in chunks])
+        return template.fill(values)
+
+
+class _Template:
+    def __init__(self, tags: Sequence[str]) -> None:
+        last = {tag: i for i, tag in enumerate(tags)}
+        self._chosen = None if len(last) == len(tags) else np.fromiter(last.values(), np.intp)
+        parts, starts, length = [], [], 0
+        for tag in last:
+            name = utf8(tag)
+            head = _TAG + varint(len(name)) + name + _SIMPLE_VALUE
+            value = _VALUE + varint(len(head) + 4) + head + bytes(4)
+            length += len(value)
+            parts.append(value)
+            starts.append(length - 4)
+        self._bytes = np.frombuffer(b"".join(parts), np.uint8)
+        self._places = np.array(starts, np.intp)[:, None] + np.arange(4)
+
+    def fill(self, values: NDArray[Any]) -> bytes:
+        if self._chosen is not None:
+            values = values[self._chosen]
+        filled = self._bytes.copy()
+        filled[self._places] = values.view(np.uint8).reshape(-1, 4)
+        return filled.tobytes()
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number as protobuf writes lengths."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which has none, is written as its escape."""
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,98 @@
+"""One writer for several."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from trainkit.writers.host_step import HostStep, write_step
+from trainkit.writers.protocol import Histogram, Writer
+from trainkit.writers.subruns import subrun
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SeveralWriter"]
+
+
+class SeveralWriter:
+    """Writes everything to every one of its writers, in their order.
+
+    If one fails the others still get it, and then the fault is raised; if several fail, the first
+    one's is raised and names the others in its notes.
+
+    Each of them reads the device for itself. Put the whole behind one background writer, as
+    `BackgroundWriter(SeveralWriter(a, b))`, and it is read once for all of them.
+
+    Args:
+        writers: Closed with this one.
+
+    Example:
+        >>> from trainkit.writers import MemoryWriter
+        >>> one, other = MemoryWriter(), MemoryWriter()
+        >>> SeveralWriter(one, other).write_scalars(1, {"loss/total": 2.0})
+        >>> one.scalars == other.scalars == {"loss/total": [(1, 2.0)]}
+        True
+    """
+
+    def __init__(self, *writers: Writer) -> None:
+        self.writers = writers
+        self._subruns: dict[str, SeveralWriter] = {}
+
+    def __repr__(self) -> str:
+        return f"SeveralWriter({', '.join(map(repr, self.writers))})"
+
+    def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Write numbers."""
+        self._each(lambda writer: writer.write_scalars(step, scalars))
+
+    def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
+        """Write distributions."""
+        self._each(lambda writer: writer.write_histograms(step, histograms))
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Write texts."""
+        self._each(lambda writer: writer.write_texts(step, texts))
+
+    def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Write images."""
+        self._each(lambda writer: writer.write_images(step, images))
+
+    def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
+        """Write figures."""
+        self._each(lambda writer: writer.write_figures(step, figures))
+
+    def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
+        """Write hyperparameters."""
+        self._each(lambda writer: writer.write_hparams(step, hparams))
+
+    def write_step(self, host_step: HostStep) -> None:
+        """Write everything of one step that is on the host already."""
+        self._each(lambda writer: write_step(writer, host_step))
+
+    def subrun(self, name: str) -> "SeveralWriter":
+        """The sub-run of each of the writers; the same ones each time."""
+        if name not in self._subruns:
+            self._subruns[name] = SeveralWriter(*(subrun(w, name) for w in self.writers))
+        return self._subruns[name]
+
+    def flush(self) -> None:
+        """Flush every writer."""
+        self._each(lambda writer: writer.flush())
+
+    def close(self) -> None:
+        """Close every writer."""
+        self._each(lambda writer: writer.close())
+
+    def _each(self, act: Callable[[Writer], None]) -> None:
+        failures: list[Exception] = []
+        for writer in self.writers:
+            try:
+                act(writer)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            first, *others = failures
+            for other in others:
+                first.add_note(f"another writer failed too: {type(other).__name__}: {other}")
+            raise first

@@ -1,0 +1,119 @@
+"""Histograms, images, texts and hyperparameters as TensorBoard's protobuf messages."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trainkit.writers.host_step import HostHistogram, HostStep
+from trainkit.writers.images import grid, png
+from trainkit.writers.scalar_bytes import utf8
+
+__all__ = ["session_end", "summary"]
+
+
+def summary(host_step: HostStep) -> bytes:
+    """A serialized Summary of all but the scalars; empty where there is nothing else."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [
+        *(_histogram(tag, histogram) for tag, histogram in host_step.histograms.items()),
+        *(_image(tag, pixels) for tag, pixels in host_step.images.items()),
+        *(_text(tag, text) for tag, text in host_step.texts.items()),
+    ]
+    if host_step.hparams:
+        values.append(_session_start(host_step.wall_time, host_step.hparams))
+    return bytes(Summary(value=values).SerializeToString()) if values else b""
+
+
+def session_end() -> bytes:
+    """A serialized Summary that says when the session of the HPARAMS table ended."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    # Whether it ended well, a writer does not know: the status stays unknown.
+    ended = plugin_data_pb2.SessionEndInfo(end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
+    value = _hparams_value(metadata.SESSION_END_INFO_TAG, data)
+    return bytes(Summary(value=[value]).SerializeToString())
+
+
+def _histogram(tag: str, histogram: HostHistogram) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+
+    counts, edges = histogram.counts, histogram.edges
+    filled = counts > 0
+    # An empty bucket says something only as the gap before a filled one; a gap needs one bucket.
+    # The reader takes the minimum for the first bucket's left edge.
+    useful = filled.copy()
+    useful[:-1] |= filled[1:]
+    useful[: int(filled.argmax())] = False
+    low, high, total, squares = histogram.moments.tolist()
+    proto = HistogramProto(
+        min=low,
+        max=high,
+        num=float(counts.sum()),
+        sum=total,
+        sum_squares=squares,
+        bucket_limit=edges[1:][useful].tolist(),
+        bucket=counts[useful].tolist(),
+    )
+    return Summary.Value(tag=_readable(tag), histo=proto)
+
+
+def _image(tag: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    picture = grid(pixels)
+    height, width, channels = picture.shape
+    image = Summary.Image(
+        height=height, width=width, colorspace=channels, encoded_image_string=png(picture)
+    )
+    return Summary.Value(tag=_readable(tag), image=image)
+
+
+def _text(tag: str, text: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+
+    tensor = TensorProto(dtype=DT_STRING, string_val=[utf8(text)])
+    metadata = create_summary_metadata(display_name=None, description=None)
+    return Summary.Value(tag=_readable(tag), tensor=tensor, metadata=metadata)
+
+
+def _session_start(wall_time: float, hparams: Mapping[str, bool | float | str]) -> Any:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    started = plugin_data_pb2.SessionStartInfo(start_time_secs=wall_time)
+    for name, value in hparams.items():
+        field = started.hparams[_readable(name)]
+        if isinstance(value, bool):
+            field.bool_value = value
+        elif isinstance(value, str):
+            field.string_value = _readable(value)
+        else:
+            field.number_value = value
+    # There is no EXPERIMENT value on purpose: TensorBoard takes the first one that it finds for
+    # all runs, and without one it finds out by itself which columns the table needs.
+    data = plugin_data_pb2.HParamsPluginData(session_start_info=started)
+    return _hparams_value(metadata.SESSION_START_INFO_TAG, data)
+
+
+def _hparams_value(tag: str, data: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.plugins.hparams import metadata
+
+    data.version = metadata.PLUGIN_DATA_VERSION
+    plugin = SummaryMetadata.PluginData(
+        plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString()
+    )
+    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))
+    value.tensor.CopyFrom(metadata.NULL_TENSOR)
+    return value
+
+
+def _readable(text: str) -> str:
+    return utf8(text).decode()

@@ -1,0 +1,167 @@
+"""The thread behind a background writer: reads what was gathered, and writes it."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.host_step import write_step
+from trainkit.writers.protocol import Writer
+
+__all__ = ["Lane", "Worker"]
+
+# A step to which nothing was added for so long is taken to be complete.
+_QUIET_SECONDS = 0.5
+
+
+class Lane:
+    """One writer (the run's, or a sub-run's) and the step that is being gathered for it."""
+
+    def __init__(self, writer: Writer, worker: "Worker") -> None:
+        self.writer = writer
+        self.gatherer = Gatherer(lambda gathering: worker.submit(self, gathering), worker.check)
+
+
+class _Work(NamedTuple):
+    lane: Lane
+    gathering: Gathering
+    counted: bool  # against the room in the queue
+
+
+class _Flush(NamedTuple):
+    done: threading.Event
+
+
+class _Stop(NamedTuple):
+    """Nothing comes after it."""
+
+
+class Worker:
+    """One daemon thread that writes, in order, what any number of lanes submit.
+
+    After a fault nothing is written any more, but everything is still taken, so that nobody
+    waits for room in vain; `check` raises the fault.
+
+    Args:
+        writer: Flushed by time, and closed at the end.
+        queue_size: Steps that may wait.
+        flush_seconds: At the latest so long after it was written a step can be read by others.
+    """
+
+    def __init__(self, writer: Writer, queue_size: int, flush_seconds: float) -> None:
+        self.writer = writer
+        self.lanes: list[Lane] = []
+        self._flush_seconds = flush_seconds
+        # SimpleQueue's put may be called even from a finalizer; the semaphore is its bound.
+        self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
+        self._room = threading.Semaphore(queue_size)
+        self._failure: tuple[BaseException, str] | None = None
+        self._closed = False
+        self._flushed = time.monotonic()
+        self._unflushed = False
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="trainkit-writer", daemon=True)
+        self._thread.start()
+
+    def lane(self, writer: Writer) -> Lane:
+        """A new lane, for this writer."""
+        lane = Lane(writer, self)
+        self.lanes.append(lane)
+        return lane
+
+    def check(self) -> None:
+        """Raise where nothing more can be written, and say why."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"this background writer belongs to process {self._pid}, this is {os.getpid()}, "
+                "a fork without its thread; open one writer per process, each in its own directory"
+            )
+        self.check_failure()
+        if self._closed:
+            raise RuntimeError(
+                f"the background writer of {self.writer!r} is closed; open a new one"
+            )
+
+    def check_failure(self) -> None:
+        """Raise what failed in the thread, if anything did."""
+        if self._failure is not None:
+            error, what = self._failure
+            raise RuntimeError(
+                f"{what} failed in the background, and nothing was written since: "
+                f"{type(error).__name__}: {error}. Mend the cause and open a new writer; what was "
+                "flushed before can be read"
+            ) from error
+
+    def submit(self, lane: Lane, gathering: Gathering) -> None:
+        """Have it written; waits only while the queue is full."""
+        # The thread itself must not wait for room that only it can make.
+        counted = threading.current_thread() is not self._thread
+        if counted:
+            self._room.acquire()
+        self._queue.put(_Work(lane, gathering, counted))
+
+    def flush(self) -> None:
+        """Return when all that was written so far was written out, or failed."""
+        for lane in list(self.lanes):
+            lane.gatherer.seal()
+        flush = _Flush(threading.Event())
+        self._queue.put(flush)
+        while not flush.done.wait(1.0) and self._thread.is_alive():
+            pass
+
+    def stop(self) -> None:
+        """Write everything, close the writer and end the thread; harmless in a forked child."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        for lane in self.lanes:
+            lane.gatherer.seal()
+        self._closed = True
+        self._queue.put(_Stop())
+        # The garbage collector may find a forgotten writer while this thread is at work.
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                item = self._queue.get(timeout=_QUIET_SECONDS / 2)
+            except Empty:
+                pass
+            else:
+                if isinstance(item, _Stop):
+                    self._attempt("closing the writer", self.writer.close)
+                    return
+                if isinstance(item, _Flush):
+                    self._flush_now()
+                    item.done.set()
+                else:
+                    self._write(item)
+                # Holding on to it would hold its memory until the next step.
+                del item
+            for lane in list(self.lanes):
+                lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
+            if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
+                self._flush_now()
+
+    def _write(self, work: _Work) -> None:
+        if self._failure is None:
+            self._unflushed = True
+            what = f"writing step {work.gathering.step} with {work.lane.writer!r}"
+            self._attempt(what, lambda: write_step(work.lane.writer, work.gathering.read()))
+        if work.counted:
+            self._room.release()
+
+    def _flush_now(self) -> None:
+        self._flushed, self._unflushed = time.monotonic(), False
+        if self._failure is None:
+            self._attempt("flushing the writer", self.writer.flush)
+
+    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except BaseException as error:
+            # Also of an interrupt or exit raised in here: the thread must go on taking.
+            self._failure = self._failure or (error, what)
