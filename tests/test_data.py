@@ -168,6 +168,12 @@ def test_the_tensors_are_moved_once() -> None:
         ((torch.ones(2), torch.ones(3)), {}, ValueError, r"equally many samples, got \[2, 3\]"),
         ((torch.ones(()),), {}, ValueError, "first dimension"),
         (([1, 2],), {}, TypeError, "got list"),
+        (
+            (torch.ones(2), torch.ones(2, device="meta")),
+            {},
+            ValueError,
+            "on one device, got cpu, meta",
+        ),
         ((torch.ones(2),), {"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
         ((torch.ones(2),), {"batch_size": 2.0}, TypeError, "must be an integer, got 2.0"),
         ((torch.ones(2),), {"batch_size": True}, TypeError, "must be an integer, got True"),

@@ -33,8 +33,8 @@ class Batches:
 
     Raises:
         TypeError: Something is not a tensor, or `batch_size` or `seed` is not an integer.
-        ValueError: No tensors, no samples, unequal lengths, `batch_size` or `seed` out of range,
-            or `drop_last` leaves no batch.
+        ValueError: No tensors, no samples, unequal lengths, several devices, `batch_size` or
+            `seed` out of range, or `drop_last` leaves no batch.
 
     Cost: shuffled, one permutation per epoch and one gather per tensor and batch; in order, a
     slice.
@@ -64,6 +64,9 @@ class Batches:
                 f"data.batch_size={batch_size}"
             )
         self.tensors = tuple(t if device is None else t.to(device) for t in tensors)
+        devices = [str(tensor.device) for tensor in self.tensors]
+        if len(set(devices)) > 1:
+            raise ValueError(f"the tensors must be on one device, got {', '.join(devices)}")
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
