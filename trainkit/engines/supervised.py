@@ -1,44 +1,23 @@
-"""Supervised training and evaluation."""
+"""Supervised training."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from ignite.engine import Engine
-from ignite.utils import convert_tensor
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainkit.engines.accumulation import Accumulation
+from trainkit.engines.batches import Loss, PrepareBatch, contributions_and_total, move_pair
 from trainkit.engines.engines import Engines
+from trainkit.engines.evaluation import supervised_evaluator
 from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
 from trainkit.engines.output import batch_size, component_name, step_output
 
-__all__ = ["supervised_engines", "supervised_evaluator", "supervised_trainer"]
-
-Loss: TypeAlias = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
-PrepareBatch: TypeAlias = Callable[[Any, torch.device], tuple[Any, Any]]
-
-
-def move_pair(batch: Any, device: torch.device) -> tuple[Any, Any]:
-    """The batch `(x, y)` on the device.
-
-    Raises:
-        TypeError: The batch is not a pair.
-    """
-    if not (isinstance(batch, list | tuple) and len(batch) == 2):
-        raise TypeError(
-            f"a batch must be a pair (x, y), got {type(batch).__name__}"
-            f"{f' of length {len(batch)}' if isinstance(batch, list | tuple) else ''}; "
-            "other batches need a prepare_batch"
-        )
-    x, y = batch
-    return (
-        convert_tensor(x, device=device, non_blocking=True),
-        convert_tensor(y, device=device, non_blocking=True),
-    )
+__all__ = ["supervised_engines", "supervised_trainer"]
 
 
 def supervised_trainer(
@@ -135,7 +114,7 @@ def supervised_trainer(
             with precision:
                 y_pred = model(x)
             y_pred = as_float32(y_pred)
-            contributions, total = _evaluated(loss_fn, name, y_pred, y)
+            contributions, total = contributions_and_total(loss_fn, name, y_pred, y)
             weight = accumulation.weight(batch_size(y_pred), (p.grad for p in parameters()))
             weighted = total if weight == 1 else total * weight
             (weighted if scaler is None else scaler.scale(weighted)).backward()  # type: ignore[no-untyped-call]
@@ -146,51 +125,6 @@ def supervised_trainer(
     trainer = Engine(train_step)
     trainer.state.scaler = scaler  # type: ignore[attr-defined]  # State takes any attribute
     return trainer
-
-
-def supervised_evaluator(
-    model: nn.Module,
-    loss_fn: Loss | None = None,
-    *,
-    device: torch.device | str,
-    amp: str = "off",
-    prepare_batch: PrepareBatch = move_pair,
-) -> Engine:
-    """An Ignite engine that evaluates: evaluation mode, no gradients, the trainer's step output.
-
-    Every module is put back into the mode in which it was, after each batch.
-
-    Args:
-        model: On `device`.
-        loss_fn: Called with `(y_pred, y)`; None leaves `loss` and `losses` out of the output.
-        device: Where the batches go.
-        amp: `off`, `bf16` or `fp16`.
-        prepare_batch: Called with `(batch, device)`; returns `(x, y)` on the device.
-
-    Returns:
-        An engine whose output is `loss` (0-d), `losses` (name → 0-d), `y_pred`, `y`.
-
-    Example:
-        >>> evaluator = supervised_evaluator(nn.Identity(), nn.MSELoss(), device="cpu")
-        >>> _ = evaluator.run([(torch.ones(2, 1), torch.zeros(2, 1))])
-        >>> evaluator.state.output["losses"]
-        {'mse': tensor(1.)}
-    """
-    device = torch.device(device)
-    precision = autocast(amp, device)
-    name = component_name(loss_fn) if loss_fn is not None else ""
-
-    def evaluation_step(engine: Engine, batch: Any) -> dict[str, Any]:
-        x, y = prepare_batch(batch, device)
-        with torch.no_grad(), _evaluation_mode(model):
-            with precision:
-                y_pred = model(x)
-            y_pred = as_float32(y_pred)
-            if loss_fn is None:
-                return {"y_pred": y_pred, "y": y}
-            return step_output(*_evaluated(loss_fn, name, y_pred, y), y_pred, y)
-
-    return Engine(evaluation_step)
 
 
 def supervised_engines(
@@ -237,33 +171,6 @@ def supervised_engines(
         ),
         state={"accumulation": accumulation},
     )
-
-
-def _evaluated(
-    loss_fn: Loss, name: str, y_pred: Any, y: Any
-) -> tuple[Mapping[str, Tensor], Tensor]:
-    value = loss_fn(y_pred, y)
-    contributions = value if isinstance(value, Mapping) else {name: value}
-    parts = iter(contributions.values())
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return contributions, total
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    changed = any(training for _, training in modes)
-    if changed:
-        model.eval()
-    try:
-        yield
-    finally:
-        if changed:
-            model.train(modes[0][1])
-            for module, training in modes:  # parts may have been frozen in evaluation mode
-                module.training = training
 
 
 def _without_reduction(model: nn.Module) -> Any:

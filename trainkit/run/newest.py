@@ -1,12 +1,13 @@
 """What passes through the writer's thread on its way to the event file, remembered."""
 
-from collections.abc import Iterator, Mapping
-from math import isfinite
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor
 
-from trainkit.writers.protocol import Histogram, Scalars
+from trainkit.writers.host_step import HostStep, ScalarChunk
+from trainkit.writers.protocol import Histogram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,19 +30,19 @@ class Newest:
 
     def __init__(self, *keep: str) -> None:
         self._keep = keep
+        self._chosen: dict[int, tuple[tuple[str, ...], list[int], list[int]]] = {}
         self.values: dict[str, float] = {}
         self.non_finite: dict[str, int] = {}
 
+    def write_step(self, host_step: HostStep) -> None:
+        """Look at everything of one step."""
+        for chunk in host_step.scalars:
+            self._look(host_step.step, chunk)
+
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Look at the values."""
-        for tag, value in _numbers(scalars):
-            bad = value > 0 if tag.endswith("non_finite") else not isfinite(value)
-            if bad and tag not in self.non_finite:
-                self.non_finite[tag] = step
-            if any(
-                tag == name or (name[-1] == "/" and tag.startswith(name)) for name in self._keep
-            ):
-                self.values[tag] = value
+        numbers = np.array([float(value) for value in scalars.values()])
+        self._look(step, ScalarChunk(tuple(scalars), numbers))
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Nothing is kept: the statistics of the same tensors come as scalars."""
@@ -64,10 +65,26 @@ class Newest:
     def close(self) -> None:
         """What was kept stays readable."""
 
+    def _look(self, step: int, chunk: ScalarChunk) -> None:
+        tags, values = chunk
+        kept, counts = self._positions(tags)
+        for i in kept:
+            self.values[tags[i]] = float(values[i])
+        finite = np.isfinite(values)
+        bad = [] if finite.all() else np.flatnonzero(~finite).tolist()
+        for i in [*bad, *(i for i in counts if values[i] > 0)]:
+            self.non_finite.setdefault(tags[i], step)
 
-def _numbers(scalars: Mapping[str, Tensor | float]) -> Iterator[tuple[str, float]]:
-    if isinstance(scalars, Scalars):
-        yield from zip(scalars.tags, scalars.values_tensor.double().tolist(), strict=True)
-    else:
-        for tag, value in scalars.items():
-            yield tag, float(value)
+    def _positions(self, tags: tuple[str, ...]) -> tuple[list[int], list[int]]:
+        # Monitors write the same tuple of tags again and again.
+        found = self._chosen.get(id(tags))
+        if found is None or found[0] is not tags:
+            if len(self._chosen) > 64:
+                self._chosen.clear()
+            kept = [i for i, tag in enumerate(tags) if self._is_kept(tag)]
+            counts = [i for i, tag in enumerate(tags) if tag.endswith("non_finite")]
+            found = self._chosen[id(tags)] = (tags, kept, counts)
+        return found[1], found[2]
+
+    def _is_kept(self, tag: str) -> bool:
+        return any(tag == name or (name[-1] == "/" and tag.startswith(name)) for name in self._keep)

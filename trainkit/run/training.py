@@ -117,8 +117,9 @@ class Training:
 
     def _start_epoch(self, trainer: Engine) -> None:
         train: Any = self._built.data.train
-        for part in (train, getattr(train, "sampler", None), getattr(train, "batch_sampler", None)):
-            if hasattr(part, "set_epoch"):
+        inside = (getattr(train, name, None) for name in ("sampler", "batch_sampler"))
+        for part in (train, *inside):
+            if part is not None and hasattr(part, "set_epoch"):
                 part.set_epoch(trainer.state.epoch - 1)
 
     def _after_iteration(self, trainer: Engine) -> None:
