@@ -35,6 +35,10 @@ ARROWS = {
 }  # fmt: skip
 
 
+# File → what it alone may import besides: a folder given as a writer is opened there.
+EXCEPTIONS = {"handlers/destinations.py": {"writers"}}
+
+
 def part_of(module: str) -> str:
     """`handlers` of `trainkit.handlers.gradients`."""
     return module.split(".")[1] if "." in module else ""
@@ -60,7 +64,7 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_follow_the_arrows(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    allowed = ARROWS[part] | {part}
+    allowed = ARROWS[part] | {part} | EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), set())
     for module in imported_modules(path):
         inside = module.removeprefix("trainkit.").removeprefix("trainkit")
         assert any(inside == name or inside.startswith(f"{name}.") for name in allowed), (
@@ -80,7 +84,9 @@ def test_only_config_and_cli_know_hydra(module: str) -> None:
         path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for path in sources()
         for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == module for a in node.names))
+        if (
+            isinstance(node, ast.Import) and any(a.name.split(".")[0] == module for a in node.names)
+        )
         or (isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == module)
     }
     assert knowing <= {"config", "cli"}

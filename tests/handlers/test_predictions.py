@@ -62,7 +62,7 @@ def test_classes_over_an_evaluation_are_those_of_all_its_rows() -> None:
     ((step, _),) = writer.histograms["predictions/probability"]
     assert step == 7
     ((step, image),) = writer.images["calibration/reliability"]
-    assert (step, image.shape[0]) == (7, 3)
+    assert (step, image.shape[-3]) == (7, 3)
 
 
 def test_values_over_an_evaluation() -> None:

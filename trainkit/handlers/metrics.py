@@ -24,7 +24,8 @@ class MetricMonitor(PassMonitor):
     """Writes every entry of `engine.state.metrics`, at the end of each pass.
 
     On an evaluator (with `trainer` given) a pass is a run, and the step is the trainer's
-    iteration; on a trainer a pass is an epoch. Metrics are seen however late they were attached.
+    iteration; on a trainer a pass is an epoch. Metrics are seen if they are attached by the
+    time the pass starts, before this monitor or after it.
 
     A number is written as it is; the elements of a vector or mapping one by one, under
     `<name>/<index or key>`; a square matrix of counts (`ConfusionMatrix`) as an image, each row

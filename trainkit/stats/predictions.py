@@ -87,17 +87,17 @@ class ClassTotals:
 
     Args:
         count: Decisions, 0-d.
-        sums: Of entropy, confidence and margin, shape `[3]`.
+        sums: Of entropy, the highest and the second highest probability, shape `[3]`.
         chosen: How often each class was the most probable, or each label was predicted, `[K]`;
-            empty where there are too many.
+            empty where there are too many; NaN where a NaN fell.
         offered: How often it could have been, 0-d or `[K]`.
         classes: C, in ln C.
     """
 
-    count: Tensor
+    count: Tensor | int
     sums: Tensor
     chosen: Tensor
-    offered: Tensor
+    offered: Tensor | float
     classes: int
 
     @classmethod
@@ -118,25 +118,24 @@ class ClassTotals:
         choice = index.select(1, 0)
         keep = kept(choice.shape, y, ignore_index)
         dtype = wide(p.device)
-        each = torch.stack((torch.special.entr(p).sum(1), confidence, confidence - second))
-        weight = torch.ones_like(confidence, dtype=dtype)
+        each = torch.stack((torch.special.entr(p).sum(1), confidence, second))
+        weight = confidence / confidence  # 1, or NaN where there is no most probable class
+        count: Tensor | int = choice.numel()
         if keep is not None:
-            each = each.where(keep, 0)
-            weight = keep.to(dtype)
+            each, weight, count = each.where(keep, 0), weight.where(keep, 0), keep.sum()
         sums = each.flatten(1).sum(1, dtype=dtype)
-        count = weight.sum()
+        offered: Tensor | float = count
         names = p.shape[2] if labels else p.shape[1]
-        offered = count
         if names > shares:
-            chosen = count.new_zeros(0)
+            chosen = sums.new_zeros(0)
         elif labels:
             others = [d for d in range(choice.ndim) if d != 1]
-            chosen, offered = (choice * weight).sum(others), weight.sum(others)
+            chosen = (choice * weight).sum(others, dtype=dtype)
+            offered = count / names if keep is None else keep.sum(others)
         else:
-            chosen = count.new_zeros(names)
-            chosen = chosen.index_add(0, choice.flatten(), weight.flatten())
-        # A NaN has no most probable class: the shares are then as unknown as the confidence.
-        return cls(count, sums, chosen + 0 * sums[1], offered, p.shape[1])
+            chosen = sums.new_zeros(names)
+            chosen = chosen.index_add_(0, choice.flatten(), weight.flatten().to(dtype))
+        return cls(count, sums, chosen, offered, p.shape[1])
 
     def __add__(self, other: "ClassTotals") -> "ClassTotals":
         return ClassTotals(
@@ -149,12 +148,12 @@ class ClassTotals:
 
     def statistics(self) -> dict[str, Tensor]:
         """Means over all decisions, 0-d each; NaN where there was no decision."""
-        entropy, confidence, margin = (self.sums / self.count).unbind()
+        entropy, confidence, second = (self.sums / self.count).unbind()
         return {
             "entropy": entropy,
             "entropy_normalized": entropy / log(self.classes),
             "confidence": confidence,
-            "margin": margin,
+            "margin": confidence - second,
         }
 
     def shares(self) -> Tensor:

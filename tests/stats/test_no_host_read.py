@@ -1,0 +1,75 @@
+"""Statistics of predictions never ask the device for a number, nor for a shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
+from trainkit.stats.predictions import ClassTotals
+from trainkit.stats.probability import ProbabilityCounts
+from trainkit.stats.values import ValueTotals
+
+# Operators whose result on the host, or whose shape, depends on the data.
+READS = {
+    "_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "unique_dim",
+    "_unique2", "bincount", "equal",
+}  # fmt: skip
+
+
+class Operators(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.seen.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+X, Y = torch.randn(6, 4, 3), torch.randint(0, 4, (6, 3))
+
+
+def classes() -> Tensor:
+    totals = ClassTotals.of(X, Y, ignore_index=1) + ClassTotals.of(X, Y, ignore_index=1)
+    return totals.shares() + totals.statistics()["entropy"]
+
+
+def labels() -> Tensor:
+    totals = ClassTotals.of(X, kind="binary_logits")
+    return totals.shares()
+
+
+def values() -> Tensor:
+    totals = ValueTotals.of(X, X) + ValueTotals.of(X, X)
+    return totals.statistics()["residuals/std"]
+
+
+def probability() -> Tensor:
+    counts = ProbabilityCounts.of(X, Y, ignore_index=1) + ProbabilityCounts.of(X, Y, ignore_index=1)
+    return counts.edges()
+
+
+def reliability() -> Tensor:
+    totals = CalibrationTotals.of(X, Y, ignore_index=1) + CalibrationTotals.of(X, Y, ignore_index=1)
+    totals.statistics()
+    return reliability_diagram(*totals.reliability())
+
+
+@pytest.mark.parametrize("measure", [classes, labels, values, probability, reliability])
+def test_no_operator_reads_the_device(measure: Callable[[], Tensor]) -> None:
+    with Operators() as operators:
+        measure()
+    assert len(operators.seen) > 5
+    assert not operators.seen & READS
+
+
+def test_the_check_would_see_a_read() -> None:
+    with Operators() as operators:
+        X.sum().item()
+    assert operators.seen & READS
