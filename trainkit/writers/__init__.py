@@ -2,6 +2,7 @@
 
 from trainkit.writers.background import BackgroundWriter
 from trainkit.writers.event_file import EventFileWriter
+from trainkit.writers.ignite_logger import IgniteLoggerWriter
 from trainkit.writers.memory import MemoryWriter
 from trainkit.writers.opening import open_writer
 from trainkit.writers.prefix import PrefixWriter
@@ -14,6 +15,7 @@ __all__ = [
     "EventFileWriter",
     "Histogram",
     "Histograms",
+    "IgniteLoggerWriter",
     "MemoryWriter",
     "PrefixWriter",
     "Scalars",

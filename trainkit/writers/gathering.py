@@ -201,10 +201,10 @@ def _check_step(step: Any) -> int:
     # `index` would read a tensor from its device.
     if isinstance(step, Tensor):
         raise TypeError("step must be an int, got a tensor; pass engine.state.iteration")
-    step = index(step)
-    if not -(2**63) <= step < 2**63:
-        raise ValueError(f"step must fit into 64 bits, got {step}")
-    return step
+    number = index(step)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"step must fit into 64 bits, got {number}")
+    return number
 
 
 def _check_tag(tag: Any) -> str:

@@ -1,0 +1,86 @@
+"""A logger of Ignite's as a writer: W&B, MLflow, Ignite's own TensorBoard."""
+
+from collections.abc import Callable
+from typing import Any
+
+from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gathering_writer import GatheringWriter
+from trainkit.writers.host_step import HostStep
+from trainkit.writers.logger_sinks import clearml, mlflow, tensorboard, wandb
+
+__all__ = ["IgniteLoggerWriter"]
+
+# By the name of the logger's class (or of a class it derives from): importing Ignite's would
+# import every one of these services.
+_SINKS: dict[str, Callable[[Any], Callable[[HostStep], None]]] = {
+    "ClearMLLogger": clearml,
+    "MLflowLogger": mlflow,
+    "TensorboardLogger": tensorboard,
+    "WandBLogger": wandb,
+}
+
+
+class IgniteLoggerWriter(GatheringWriter):
+    """Writes to the service behind one of Ignite's loggers.
+
+    Works with `TensorboardLogger`, `MLflowLogger`, `WandBLogger` and `ClearMLLogger`, and with
+    what derives from them. Characters that MLflow refuses in names become `_`. MLflow has no
+    histograms: what can be drawn as a number (mean, minimum, maximum, non-finite count) is.
+
+    Everything happens in the calling thread, at the pace of the service: put it into the
+    background, as `BackgroundWriter(IgniteLoggerWriter(logger))`.
+
+    Args:
+        logger: It stays its owner's to close, after this writer.
+
+    Raises:
+        TypeError: Some other logger.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite.handlers import TensorboardLogger
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     with TensorboardLogger(log_dir=directory) as logger:
+        ...         writer = IgniteLoggerWriter(logger)
+        ...         writer.write_scalars(1, {"loss/total": 0.5})
+        ...         writer.close()
+    """
+
+    def __init__(self, logger: Any) -> None:
+        kind = next((c.__name__ for c in type(logger).__mro__ if c.__name__ in _SINKS), None)
+        if kind is None:
+            raise TypeError(
+                f"logger must be one of Ignite's {', '.join(_SINKS)}, got "
+                f"{type(logger).__name__}; for anything else write a class with the verbs of "
+                "trainkit.writers.Writer"
+            )
+        self._logger = logger
+        self._sink = _SINKS[kind](logger)
+        self._closed = False
+        super().__init__(Gatherer(self._write, self._check))
+
+    def __repr__(self) -> str:
+        return f"IgniteLoggerWriter({type(self._logger).__name__})"
+
+    def write_step(self, host_step: HostStep) -> None:
+        """Write everything of one step that is on the host already."""
+        self._check()
+        self._gatherer.seal()
+        self._sink(host_step)
+
+    def flush(self) -> None:
+        """Hand everything to the logger."""
+        self._check()
+        self._gatherer.seal()
+
+    def close(self) -> None:
+        """Hand everything to the logger, which stays open."""
+        self._gatherer.seal()
+        self._closed = True
+
+    def _write(self, gathering: Gathering) -> None:
+        self._sink(gathering.read())
+
+    def _check(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self!r} is closed; make a new one")
