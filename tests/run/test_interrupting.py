@@ -1,5 +1,6 @@
 """Real processes, real signals."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,20 +29,25 @@ class Slow(nn.Linear):
             time.sleep({pause})
         return super().forward(x)
 
+{more}
 try:
-    go(sys.argv[1], model=Slow(4, 3), trainer=TrainerSettings(epochs=1000, progress_bar=False))
+    settings = TrainerSettings(epochs=1000, progress_bar=False)
+    go(sys.argv[1], model=Slow(4, 3), trainer=settings, **changes)
 except Interrupted as stopped:
     sys.exit(stopped.exit_status)
 """
 
 
 @contextmanager
-def started(directory: Path, pause: float = 0.005) -> "Iterator[subprocess.Popen[str]]":
+def started(
+    directory: Path, pause: float = 0.005, more: str = "changes = {}"
+) -> "Iterator[subprocess.Popen[str]]":
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(pause=pause), str(directory)],
+        [sys.executable, "-c", PROGRAM.format(pause=pause, more=more), str(directory)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         try:
             yield process
@@ -107,3 +113,43 @@ def test_a_killed_run_leaves_readable_files(tmp_path: Path) -> None:
         assert last["iteration"] >= 28
         best = load_checkpoint(tmp_path / "checkpoints" / "best.pt")
         assert best["best"]["iteration"] == best["iteration"]
+
+
+LOADER = """
+from torch.utils.data import DataLoader, TensorDataset
+from tests.run.parts import cases
+from trainkit.data import Data
+
+class Waiting(TensorDataset):
+    def __getitem__(self, i):
+        time.sleep(0.002)  # so that the run is waiting for a batch when it is stopped
+        return super().__getitem__(i)
+
+def load():
+    loader = DataLoader(
+        Waiting(*cases(104, 1)), batch_size=16, num_workers=2, multiprocessing_context="{method}"
+    )
+    return Data(loader, DataLoader(TensorDataset(*cases(50, 2)), batch_size=50))
+
+changes = {{"data": load()}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_ctrl_c_in_a_terminal_reaches_the_workers_of_a_loader_too(
+    tmp_path: Path, method: str
+) -> None:
+    more = LOADER.format(method=method)
+    module = tmp_path / "loading.py"
+    module.write_text("import time\n" + more)  # importable by the workers
+    more = f"sys.path.insert(0, {str(tmp_path)!r})\nfrom loading import changes"
+    with started(tmp_path / "r", pause=0.0, more=more) as process:
+        wait_for(process, " 2/1000")
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        assert errors.count("stopping after this iteration") == 1
+        assert read_status(tmp_path / "r" / "run.json")["status"] == "interrupted"
+        last = load_checkpoint(tmp_path / "r" / "checkpoints" / "last.pt")
+        assert last["iteration"] >= 14

@@ -1,13 +1,14 @@
 """Plain objects in, a finished run out."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import ignite.distributed as idist
+from ignite.engine import Events
 
 from trainkit.names import nearest
 from trainkit.run.building import Built, build
@@ -155,7 +156,8 @@ def _train(
         monitoring.attach()
         monitoring.describe(config, hparams)
         progress.attach(built.engines.trainer)
-        training.run()
+        with _workers_that_were_stopped_too(built, stop):
+            training.run()
         progress.close()
         monitoring.close()
         result = _result(built, training, monitoring, place, perf_counter() - begun)
@@ -183,6 +185,18 @@ def _end_early(error: BaseException, training: Training, monitoring: Monitoring)
     elif not isinstance(error, KeyboardInterrupt):
         _log.error("training failed: %s: %s", type(error).__name__, error, exc_info=error)
     monitoring.close()
+
+
+@contextmanager
+def _workers_that_were_stopped_too(built: Built, stop: Interruption) -> Iterator[None]:
+    """Ctrl-C may have reached a loader's workers first; the missing batch is then no failure."""
+    try:
+        yield
+    except Exception as error:
+        waiting = built.engines.trainer.last_event_name == Events.GET_BATCH_STARTED
+        if stop.asked is not None and waiting:
+            raise Interrupted(stop.asked) from error
+        raise
 
 
 def _evaluations(

@@ -36,6 +36,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._process = os.getpid()
 
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """Note the first request; at the second, stop at once.
@@ -44,6 +45,9 @@ class Interruption:
             Interrupted: This is the second request.
         """
         del frame
+        if os.getpid() != self._process:
+            _in_a_forked_child(number)
+            return
         if self.asked is not None:
             raise Interrupted(number, at_once=True)
         self.asked = number
@@ -62,6 +66,16 @@ class Interruption:
         """
         if self.asked is not None:
             raise Interrupted(self.asked)
+
+
+def _in_a_forked_child(number: int) -> None:
+    """A worker of a data loader inherits the handler, and Ctrl-C goes to all of a terminal.
+
+    It must live on until the run no longer needs its data; being terminated is another thing.
+    """
+    if number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 @contextmanager
