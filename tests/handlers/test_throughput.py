@@ -75,7 +75,9 @@ def test_validation_is_left_out(clock: Clock, event: Any, evaluate_first: bool) 
 
 def test_what_happens_between_epochs_and_runs_is_left_out(clock: Clock) -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
-    ThroughputMonitor(writer, every=1).attach(trainer)
+    evaluator = Engine(lambda e, b: clock.wait(1000))
+    ThroughputMonitor(writer, every=1, evaluators=[evaluator]).attach(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1]))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.wait(500))
     trainer.run(Data(clock, [8]), max_epochs=2)
     clock.wait(500)

@@ -126,7 +126,7 @@ class HyperparameterMonitor(Monitor):
         changed: dict[str, Number] = {}
         for tag, value in found.items():
             if isinstance(value, Tensor):
-                changed[tag] = value.detach().clone()  # the schedule overwrites it in place
+                changed[tag] = value.detach()
             elif tag not in self._written or self._written[tag] != value:
                 changed[tag] = self._written[tag] = value
         if changed:

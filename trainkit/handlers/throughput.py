@@ -67,7 +67,6 @@ class ThroughputMonitor(Monitor):
             ValueError: The monitor is attached already.
         """
         super().attach(engine)
-        self._since = None
         self._handles = [
             attached_to.add_event_handler(event, self._kept_in(function))
             for attached_to, event, function in (
