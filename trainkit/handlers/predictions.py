@@ -59,8 +59,8 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
             than one in dimension 1 are labels), or `values`. `prediction_kind(loss_fn)` knows.
         ignore_index: The class index that marks a target that does not count.
         shares: Most classes (or outputs) to write one series each for.
-        histograms_every: At least so many iterations between histograms; on an evaluator any
-            number means every pass. None writes none.
+        histograms_every: Iterations between histograms: they come in the first sampled iteration
+            at or after each multiple. On an evaluator any number means every pass. None: none.
         output_transform: Makes of `engine.state.output` what `as_step_output` understands.
         trainer: Given, the monitor belongs on an evaluator.
 
@@ -98,17 +98,16 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self.ignore_index = ignore_index
         self.shares = shares
         self.histograms_every = histograms_every
-        self._last_histogram: int | None = None
+        self._histogram_number: int | None = None
         self._with_histogram = False
 
     def begin(self, engine: Engine) -> None:
         """Decide whether this iteration gets a histogram."""
-        self._with_histogram = self.histograms_every is not None and (
-            self._last_histogram is None
-            or not 0 <= engine.state.iteration - self._last_histogram < self.histograms_every
-        )
-        if self._with_histogram:
-            self._last_histogram = engine.state.iteration
+        if self.histograms_every is not None:
+            # The first sampled iteration at or after each multiple: they need not coincide.
+            number = engine.state.iteration // self.histograms_every
+            self._with_histogram = number != self._histogram_number
+            self._histogram_number = number
 
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before."""
