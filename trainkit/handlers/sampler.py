@@ -1,8 +1,10 @@
 """One pair of event handlers for all monitors that measure in the same iterations."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ignite.engine import Engine, Events, RemovableEventHandle
+from torch.utils.hooks import RemovableHandle
 
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
@@ -35,6 +37,7 @@ class Sampler:
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
         self._sampled: list[tuple[Monitor, Guard]] = []
+        self._spent: list[RemovableHandle] = []
         self.failures: dict[str, BaseException] = {}
 
     def subscribe(self, engine: Engine, monitor: "Monitor") -> Guard:
@@ -62,12 +65,28 @@ class Sampler:
         if self._monitors.pop(monitor, None) is None:
             return
         self._sampled = [pair for pair in self._sampled if pair[0] is not monitor]
+        self._remove_spent()
         if not self._monitors:
             for handle in self._handles:
                 handle.remove()
             self._handles, self._engine = [], None
 
+    def remove_later(self, hooks: Iterable[RemovableHandle]) -> None:
+        """Remove these hooks when the iteration is over.
+
+        For a hook that takes itself away: torch is going through its hooks at that moment, and
+        fails if one disappears.
+        """
+        self._spent += hooks
+
+    def _remove_spent(self) -> None:
+        for hook in self._spent:
+            hook.remove()
+        self._spent = []
+
     def _start(self, engine: Engine) -> None:
+        if self._spent:
+            self._remove_spent()
         if not self._due(engine.state.iteration):
             return
         if self._sampled:  # the iteration before was left by an exception
@@ -78,12 +97,16 @@ class Sampler:
             guard(monitor.begin, engine)
 
     def _complete(self, engine: Engine) -> None:
+        if self._spent:
+            self._remove_spent()
         if not self._sampled:
             return
         for monitor, guard in self._sampled:
             guard(monitor.end, engine)
             if guard.failure is not None:
                 self.failures.setdefault(guard.name, guard.failure)
+                # Again: within one of torch's hooks not every hook could be taken away.
+                monitor.cancel()
         self._sampled = []
 
 

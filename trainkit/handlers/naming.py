@@ -1,0 +1,75 @@
+"""Which names are watched, and how many series they become."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+__all__ = ["CAP", "DETAILS", "check_detail", "module_groups", "selected"]
+
+DETAILS = ("auto", "global", "module", "parameter")
+
+# Series per section of the dashboard that a person can still look through.
+CAP = 300
+
+
+def selected(
+    names: Sequence[str], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+) -> list[str]:
+    """The names that match a pattern of `include` and none of `exclude`, in order.
+
+    Args:
+        names: Dotted names of parameters or modules.
+        include: Shell patterns, case-sensitive; `*` is any text, dots included.
+        exclude: Likewise.
+
+    Raises:
+        TypeError: Patterns are one string and not several.
+
+    Example:
+        >>> selected(["stem.weight", "stem.bias", "head.weight"], exclude=["*.bias", "head.*"])
+        ['stem.weight']
+    """
+    for key, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise TypeError(
+                f"{key} must be a list of patterns, got {patterns!r}; write [{patterns!r}]"
+            )
+    return [
+        name
+        for name in names
+        if any(fnmatchcase(name, pattern) for pattern in include)
+        and not any(fnmatchcase(name, pattern) for pattern in exclude)
+    ]
+
+
+def check_detail(detail: str) -> str:
+    """The detail itself.
+
+    Raises:
+        ValueError: It is not one of `DETAILS`.
+    """
+    if detail not in DETAILS:
+        raise ValueError(f"detail must be one of {', '.join(DETAILS)}, got {detail!r}")
+    return detail
+
+
+def module_groups(names: Sequence[str], cap: int = CAP) -> list[str]:
+    """For each parameter the module that stands for it: as deep as `cap` groups allow.
+
+    A parameter of the model itself belongs to the group `(model)`.
+
+    Args:
+        names: Dotted names of parameters.
+        cap: Most groups.
+
+    Example:
+        >>> module_groups(["a.b.weight", "a.b.bias", "a.c.weight", "scale"], cap=3)
+        ['a.b', 'a.b', 'a.c', '(model)']
+        >>> module_groups(["a.b.weight", "a.b.bias", "a.c.weight", "scale"], cap=2)
+        ['a', 'a', 'a', '(model)']
+    """
+    paths = [name.split(".")[:-1] for name in names]
+    for depth in range(max(map(len, paths), default=0), 0, -1):
+        groups = [".".join(path[:depth]) or "(model)" for path in paths]
+        if len(set(groups)) <= cap:
+            return groups
+    return ["(model)"] * len(names)
