@@ -158,6 +158,29 @@ def test_scheduled_values_once_per_iteration() -> None:
     assert writer.scalars["hyperparameters/fixed"] == [(1, 3.0)]
 
 
+@pytest.mark.parametrize("fault", [False, True])
+def test_hooks_of_others_behind_ours_are_called(fault: bool) -> None:
+    optimizer, called = sgd(), []
+
+    def step(engine: Engine, batch: int) -> None:
+        mine = optimizer.register_step_pre_hook(lambda *_: called.append(batch))
+        optimizer.step()
+        mine.remove()
+
+    def read() -> float:
+        if fault:
+            raise RuntimeError("no")
+        return 1.0
+
+    trainer = Engine(step)
+    monitor = HyperparameterMonitor(optimizer, MemoryWriter(), scheduled={"x": read})
+    monitor.attach(trainer)
+    trainer.run([1, 2, 3])
+    assert called == [1, 2, 3]
+    assert (monitor.guard.failure is not None) is fault
+    assert not optimizer._optimizer_step_pre_hooks
+
+
 def test_no_hook_is_left() -> None:
     optimizer = sgd()
     trainer = Engine(lambda e, b: None)

@@ -77,14 +77,14 @@ class HyperparameterMonitor(Monitor):
         self._written: dict[str, float] = {}
         self._hooks: dict[str, RemovableHandle] = {}
         self._scheduled_at: int | None = None
+        self._in_hook = False
 
     def begin(self, engine: Engine) -> None:
         """Wait for the next step of each optimizer."""
         for prefix, optimizer in self._optimizers.items():
             if prefix not in self._hooks:
-                read = self.guard.wrap(self._read_optimizer)
                 self._hooks[prefix] = optimizer.register_step_pre_hook(
-                    lambda *_, prefix=prefix, read=read: read(engine, prefix)
+                    lambda *_, prefix=prefix: self._step(engine, prefix)
                 )
 
     def end(self, engine: Engine) -> None:
@@ -94,15 +94,23 @@ class HyperparameterMonitor(Monitor):
 
     def cancel(self) -> None:
         """Take every hook away; harmless at any time."""
-        for hook in self._hooks.values():
+        hooks, self._hooks = self._hooks, {}
+        if self._in_hook:
+            self.sampler.remove_later(hooks.values())
+            return
+        for hook in hooks.values():
             hook.remove()
-        self._hooks = {}
 
-    def _read_optimizer(self, engine: Engine, prefix: str) -> None:
+    def _step(self, engine: Engine, prefix: str) -> None:
         hook = self._hooks.pop(prefix, None)
         if hook is None:
             return
-        hook.remove()
+        self.sampler.remove_later([hook])
+        self._in_hook = True
+        self.guard(self._read_optimizer, engine, prefix)
+        self._in_hook = False
+
+    def _read_optimizer(self, engine: Engine, prefix: str) -> None:
         groups = self._optimizers[prefix].param_groups
         alone = self._alone.setdefault(prefix, len(groups) == 1)
         found: dict[str, Number] = {}
