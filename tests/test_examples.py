@@ -27,7 +27,7 @@ CHARTS = {
                   "gradients/generator/global_norm", "hyperparameters/discriminator/lr",
                   "updates/discriminator/global_ratio"],
     },
-    "own_logger": {},
+    "own_logger": {".": ["loss/total", "residuals/std", "updates/global_ratio"]},
     "plain_ignite": {
         "train": ["loss/total", "predictions/entropy", "gradients/global_norm"],
         "validation": ["loss/total", "metrics/accuracy", "calibration/expected_calibration_error"],
