@@ -1,37 +1,216 @@
 """The monitors and writers of a run, and what they found."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from trainkit.handlers.attach import attach_monitors
+from trainkit.handlers.attached import AttachedMonitors
+from trainkit.handlers.budget import Budget, CostMonitor, Metered
+from trainkit.handlers.cadence import Every
 from trainkit.run.building import Built
 from trainkit.run.evaluating import Evaluation
-from trainkit.runs import RunDirectory
+from trainkit.run.newest import Newest
+from trainkit.runs import RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
+from trainkit.writers import BackgroundWriter, EventFileWriter, SeveralWriter
+from trainkit.writers.protocol import Writer
 
 __all__ = ["Monitoring"]
 
+_log = logging.getLogger("trainkit.run")
+
+_PARTS = ("losses", "metrics", "gradients", "weights", "updates", "activations", "predictions",
+          "hyperparameters", "throughput")  # fmt: skip
+
 
 class Monitoring:
-    def __init__(self, place, settings, built, evaluations, *, enabled=True):
-        self.overhead = None
-        self.every = None
-        self.non_finite = {}
-        self.disabled = {}
+    """Watches a run as its settings say; whatever goes wrong here never ends the run.
 
-    def attach(self):
-        pass
+    The trainer writes to `train/`, the evaluators to `validation/` and `test/`. An evaluation of
+    the training data adds its metrics to `train/`; the losses there are those of single batches.
+    With everything switched off no event file is written.
 
-    def describe(self, config, hparams):
-        pass
+    Args:
+        place: The folder of the run.
+        settings: What is watched.
+        built: What takes part in the run.
+        evaluations: By part of the data.
+        enabled: False in all processes but the first.
+    """
 
-    def newest_loss(self):
-        return None
+    def __init__(
+        self,
+        place: RunDirectory,
+        settings: MonitorSettings,
+        built: Built,
+        evaluations: Mapping[str, Evaluation],
+        *,
+        enabled: bool = True,
+    ) -> None:
+        self._place = place
+        self._settings = settings
+        self._built = built
+        self._evaluators = {name: each.engine for name, each in evaluations.items()}
+        self._enabled = enabled and any(getattr(settings, part) for part in _PARTS)
+        self._attached: AttachedMonitors | None = None
+        self._cadence: Metered | None = None
+        self._writers: dict[str, Writer] = {}
+        self._newest: dict[str, Newest] = {}
+        self._faults: dict[str, str] = {}
 
-    def show(self, step, samples):
-        pass
+    def attach(self) -> None:
+        """Open the event files and attach the monitors.
 
-    def facts(self):
-        return {}
+        Raises:
+            TypeError, ValueError: The settings do not fit the run.
+        """
+        if not self._enabled:
+            return
+        try:
+            for part in ("train", *(name for name in self._evaluators if name != "train")):
+                self._writers[part] = self._open(part)
+        except OSError as error:
+            self._fault("event files", error)
+            return
+        settings, built = self._settings, self._built
+        automatic = settings.every == "auto"
+        self._cadence = Budget(settings.budget) if automatic else Metered(Every(settings.every))
+        single = list(built.models) == ["model"]
+        alone = list(built.optimizers) == ["optimizer"]
+        self._attached = attach_monitors(
+            built.engines.trainer,
+            model=built.models["model"] if single else built.models,
+            optimizers=built.optimizers["optimizer"] if alone else built.optimizers,
+            writer=self._writers,
+            evaluators=self._evaluators,
+            loss_fn=built.loss_fn,
+            predictions=built.engines.predictions if settings.predictions else None,
+            every=self._cadence,
+            detail=settings.detail,
+            include=settings.include,
+            exclude=settings.exclude,
+            histograms_every=settings.histograms_every,
+            scheduled=built.engines.scheduled,
+            losses=settings.losses,
+            metrics=settings.metrics,
+            gradients=settings.gradients,
+            weights=settings.weights,
+            updates=settings.updates,
+            activations=settings.activations,
+            calibration=settings.predictions,
+            hyperparameters=settings.hyperparameters,
+            throughput=settings.throughput,
+            memory=settings.throughput,
+        )
 
-    def close(self):
-        pass
+        cost = CostMonitor(self._writers["train"], self._attached.sampler)
+        self._attached.add("train", built.engines.trainer, cost)
+
+    def describe(self, config: str, hparams: Mapping[str, bool | float | str]) -> None:
+        """Write what the run was started with."""
+        train = self._writers.get("train")
+        if train is None:
+            return
+        if config:
+            text = f"```yaml\n{config.rstrip()}\n```"
+            self._keep_in("config", lambda: train.write_texts(0, {"config": text}))
+        if hparams:
+            self._keep_in("hparams", lambda: train.write_hparams(0, hparams))
+
+    def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
+        """Make the samples and write them; a maker that fails once is not asked again."""
+        train = self._writers.get("train")
+        if train is None:
+            return
+        for tag, make in samples.items():
+            if tag not in self._faults:
+                self._keep_in(tag, partial(self._show, train, step, tag, make))
+
+    def newest_loss(self) -> float | None:
+        """The newest training loss that is on the host."""
+        newest = self._newest.get("train")
+        return None if newest is None else newest.values.get("loss/total")
+
+    @property
+    def overhead(self) -> float | None:
+        """Share of the training time that the monitoring took, as it measured itself."""
+        return None if self._cadence is None else self._cadence.overhead_fraction
+
+    @property
+    def every(self) -> int | None:
+        """Iterations between samples, now."""
+        return None if self._cadence is None else self._cadence.every
+
+    @property
+    def non_finite(self) -> dict[str, int]:
+        """Tag → first step at which it was NaN or infinite; of evaluations with their part."""
+        return {
+            tag if part == "train" else f"{part}: {tag}": step
+            for part, newest in self._newest.items()
+            for tag, step in newest.non_finite.copy().items()
+        }
+
+    @property
+    def disabled(self) -> dict[str, str]:
+        """What failed and was disabled → why."""
+        failures = self._attached.failures if self._attached is not None else {}
+        return self._faults | {
+            name: f"{type(error).__name__}: {error}" for name, error in failures.items()
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says about the monitoring."""
+        return {
+            "monitoring": {
+                "overhead_fraction": self.overhead,
+                "every": self.every,
+                "non_finite": self.non_finite,
+                "disabled": self.disabled,
+            }
+        }
+
+    def close(self) -> None:
+        """Take the monitors off and complete the event files; harmless when that is done."""
+        if self._attached is not None:
+            self._keep_in("removal of the monitors", self._attached.remove)
+        for part, writer in self._writers.items():
+            self._keep_in(f"{part} event file", writer.close)
+
+    def _open(self, part: str) -> Writer:
+        newest = self._newest[part] = Newest("loss/total")
+        # In one background writer, so that the device is read once for both.
+        return BackgroundWriter(SeveralWriter(EventFileWriter(self._place.events(part)), newest))
+
+    def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
+        with preserved_random_state(), _preserved_modes(self._built.models), torch.no_grad():
+            shown = make()
+        if isinstance(shown, str):
+            writer.write_texts(step, {tag: shown})
+        else:
+            writer.write_images(step, {tag: shown})
+
+    def _keep_in(self, what: str, function: Callable[[], object]) -> None:
+        try:
+            function()
+        except Exception as error:
+            self._fault(what, error)
+
+    def _fault(self, what: str, error: Exception) -> None:
+        self._faults[what] = f"{type(error).__name__}: {error}"
+        _log.error("%s: failed; the run goes on: %s", what, error, exc_info=error)
+
+
+@contextmanager
+def _preserved_modes(models: Mapping[str, nn.Module]) -> Iterator[None]:
+    modes = [(module, module.training) for root in models.values() for module in root.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
