@@ -1,7 +1,7 @@
 """Measuring at the optimizer's step: the only moment at which gradients and updates are true."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,8 +71,8 @@ class StepMonitor(Monitor):
         for key, optimizer in self.parameters.optimizers.items():
             if key not in self._armed:
                 self._armed[key] = [
-                    optimizer.register_step_pre_hook(self.guard.wrap(self._before(key))),
-                    optimizer.register_step_post_hook(self.guard.wrap(self._after(key))),
+                    optimizer.register_step_pre_hook(self._hooked(self._before(key))),
+                    optimizer.register_step_post_hook(self._hooked(self._after(key))),
                 ]
                 self.arm(key)
 
@@ -115,20 +115,22 @@ class StepMonitor(Monitor):
         section, _, rest = tag.partition("/")
         return f"{section}/{self.parameters.section(key)}{rest}"
 
+    def _hooked(self, function: Callable[..., None]) -> Callable[..., None]:
+        # Around the guard: where it disables the monitor, the hooks must not disappear either.
+        def hook(*args: Any) -> None:
+            self._in_hook = True
+            self.guard(function, *args)
+            self._in_hook = False
+
+        return hook
+
     def _before(self, key: str) -> Any:
         def before(optimizer: Optimizer, *_: Any) -> None:
             if key not in self._armed or self._engine is None:
                 return
-            self._in_hook = True
-            try:
-                self.step = self._engine.state.iteration
-                self.loss_scale.find_in_stack()
-                self.before_step(key, optimizer)
-            except BaseException:
-                self.cancel()  # within the hook, while it is known to be one
-                raise
-            finally:
-                self._in_hook = False
+            self.step = self._engine.state.iteration
+            self.loss_scale.find_in_stack()
+            self.before_step(key, optimizer)
 
         return before
 
@@ -136,12 +138,10 @@ class StepMonitor(Monitor):
         def after(optimizer: Optimizer, *_: Any) -> None:
             if key not in self._armed:
                 return
-            self._in_hook = True
             try:
                 self.after_step(key, optimizer)
             finally:
                 self._disarm(key)
-                self._in_hook = False
 
         return after
 
@@ -151,9 +151,9 @@ class StepMonitor(Monitor):
         self._remove_spent()
 
     def _remove_spent(self) -> None:
-        # Not from within a hook: the optimizer is going through its hooks right then, and fails
-        # if one disappears.
-        if not self._in_hook:
+        if self._in_hook:  # the optimizer is going through its hooks, and fails if one disappears
+            self.sampler.remove_later(self._spent)
+        else:
             for handle in self._spent:
                 handle.remove()
-            self._spent = []
+        self._spent = []
