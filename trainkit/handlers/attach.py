@@ -137,9 +137,9 @@ def attach_monitors(
 
     places = destinations(writer, list(named))
     train = places.writers["train"]
-    shown = {"detail": detail, "include": include, "exclude": exclude}
-    drawn = {"histograms_every": histograms_every}
-    seen = {"output_transform": output_transform}
+    shown: dict[str, Any] = {"detail": detail, "include": include, "exclude": exclude}
+    drawn: dict[str, Any] = {"histograms_every": histograms_every}
+    seen: dict[str, Any] = {"output_transform": output_transform}
     attached.close = places.close
 
     def of_trainer() -> Iterator[Monitor]:
@@ -177,7 +177,8 @@ def attach_monitors(
         if metrics:
             yield MetricMonitor(place, trainer=trainer)
         if kind is not None:
-            about = {"kind": kind, "ignore_index": ignored, "trainer": trainer, **seen}
+            about: dict[str, Any] = {"kind": kind, "ignore_index": ignored, "trainer": trainer}
+            about |= seen
             if not trained:
                 yield PredictionMonitor(place, **about, **drawn)
             if calibration and kind != "values":
