@@ -18,6 +18,8 @@ QUIET = MonitorSettings(
     predictions=False, hyperparameters=False, throughput=False,
 )  # fmt: skip
 
+FULL = MonitorSettings(every=1, histograms_every=3)
+
 
 def cases(n: int, seed: int) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)

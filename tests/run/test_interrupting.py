@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainkit.runs import load_checkpoint, read_status
 
@@ -68,7 +69,8 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
 def test_stops_after_the_iteration_and_saves(
     tmp_path: Path, number: signal.Signals, exit_status: int
 ) -> None:
-    with started(tmp_path) as process:
+    more = "from tests.run.parts import FULL; changes = {'monitor': FULL}"
+    with started(tmp_path, more=more) as process:
         wait_for(process, " 3/1000")
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
@@ -81,6 +83,9 @@ def test_stops_after_the_iteration_and_saves(
         last = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
         assert last["iteration"] == status["iteration"] >= 21
         assert "stopped by" in (tmp_path / "run.log").read_text()
+        events = EventAccumulator(str(tmp_path / "train"), size_guidance={"scalars": 0}).Reload()
+        written = [event.step for event in events.Scalars("loss/total")]
+        assert written == list(range(1, last["iteration"] + 1)), "the event file is complete"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from functools import partial
 import ignite.distributed as idist
 import torch
 from torch import nn
-from tests.run.parts import QUIET, cases
+from tests.run.parts import FULL, cases
 from trainkit.data import Data
 from trainkit.losses import L2, Losses
 from trainkit.run import run
@@ -47,7 +47,7 @@ def train(rank, directory):
         optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         directory=directory,
         trainer=TrainerSettings(epochs=3, accumulation_steps=2, clip_grad_norm=0.5, {options}),
-        monitor=QUIET,
+        monitor=FULL,
     )
     assert result.test["loss"] > 0
 
