@@ -9,27 +9,23 @@ from trainkit.writers.protocol import Histogram
 
 __all__ = ["bucketed"]
 
-_PER_OCTAVE = 8
-_SMALLEST, _LARGEST = -40, 40  # exponents of two
-_LIMIT = torch.finfo(torch.float64).max
+_OCTAVES = range(-40, 40)  # of two; what is smaller or larger shares a bucket
+_PER_OCTAVE = 8  # the first three bits of the mantissa
+_POSITIVE = len(_OCTAVES) * _PER_OCTAVE + 1
 
-
-@lru_cache(maxsize=16)
-def _edges(device: torch.device) -> Tensor:
-    """Symmetric, eight to an octave from 2^-40 to 2^40, one bucket for all beyond on each side."""
-    steps = range(_SMALLEST * _PER_OCTAVE, _LARGEST * _PER_OCTAVE + 1)
-    positive = [2.0 ** (step / _PER_OCTAVE) for step in steps] + [_LIMIT]
-    negative = [-edge for edge in reversed(positive)]
-    return torch.tensor(negative + positive, dtype=torch.float64, device=device)
+# Integer type of the same width, bits of the mantissa, bias of the exponent.
+_LAYOUTS = {torch.float32: (torch.int32, 23, 127), torch.float64: (torch.int64, 52, 1023)}
+_NARROW = (torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16)
 
 
 @torch.no_grad()
 def bucketed(values: Tensor) -> Histogram:
-    """Count values in fixed, symmetric, exponential buckets.
+    """Count values in fixed, symmetric buckets, eight to each power of two.
 
-    Buckets are 9 % wide (eight to an octave) from 1e-12 to 1e12 in absolute value; what is
-    smaller shares the bucket around zero, what is larger an outermost one. Fixed buckets need no
-    look at the data first, and hold gradients over any range. NaN and infinity are in no bucket.
+    A bucket is between 6 % and 13 % wide, from 1e-12 to 1e12 in absolute value; what is smaller
+    shares the bucket around zero, what is larger an outermost one. The bucket of a value is in
+    the first bits of its floating-point number, so nothing is searched and the data need not be
+    looked at first. NaN and infinity are in no bucket.
 
     Args:
         values: Of any shape, any real dtype; also empty.
@@ -37,8 +33,7 @@ def bucketed(values: Tensor) -> Histogram:
     Returns:
         The histogram, on the values' device.
 
-    Cost: temporary memory of about 24 bytes per value, and a binary search per value. For the
-    gradients and weights of a whole model the monitors have something faster.
+    Cost: a dozen passes over the values, and up to 40 bytes per value for their time.
 
     Example:
         >>> import torch
@@ -48,23 +43,54 @@ def bucketed(values: Tensor) -> Histogram:
         >>> int(histogram.counts.sum()), int(histogram.non_finite)
         (2, 1)
     """
-    wide = values.detach().reshape(-1).double()
-    edges = _edges(wide.device)
-    buckets = edges.numel() - 1
-    finite = wide.isfinite()
-    inside = (torch.bucketize(wide, edges, right=True) - 1).clamp_(0, buckets - 1)
-    # Non-finite values are counted in one more bucket, so that nothing depends on the data.
-    index = torch.where(finite, inside, buckets)
-    counts = torch.zeros(buckets + 1, dtype=torch.int64, device=wide.device)
-    counts.index_add_(0, index, torch.ones_like(index))
-    return Histogram(counts[:buckets], edges, _moments(wide, finite), counts[buckets])
+    flat = _floating(values.detach().reshape(-1))
+    buckets = 2 * _POSITIVE + 1
+    index = _index(flat)
+    counts = torch.zeros(buckets + 1, dtype=torch.int64, device=flat.device)
+    counts.scatter_add_(0, index, torch.ones_like(index))
+    moments = _moments(flat, index < buckets)
+    return Histogram(counts[:buckets], _edges(flat.device), moments, counts[buckets])
 
 
-def _moments(wide: Tensor, finite: Tensor) -> Tensor:
-    if wide.numel() == 0:
-        return wide.new_zeros(4)
-    low = torch.where(finite, wide, torch.inf).amin()
-    high = torch.where(finite, wide, -torch.inf).amax()
-    kept = torch.where(finite, wide, 0.0)
-    moments = torch.stack([low, high, kept.sum(), kept.square().sum()])
+@lru_cache(maxsize=16)
+def _edges(device: torch.device) -> Tensor:
+    steps = range(_PER_OCTAVE)
+    positive = [(1 + step / _PER_OCTAVE) * 2.0**octave for octave in _OCTAVES for step in steps]
+    positive += [2.0**_OCTAVES.stop, torch.finfo(torch.float64).max]
+    negative = [-edge for edge in reversed(positive)]
+    return torch.tensor(negative + positive, dtype=torch.float64, device=device)
+
+
+def _floating(values: Tensor) -> Tensor:
+    """In the narrower of float32 and float64 that holds the values."""
+    if values.dtype in _LAYOUTS:
+        return values
+    narrow = values.dtype in _NARROW or values.dtype.is_floating_point
+    return values.to(torch.float32 if narrow else torch.float64)
+
+
+def _index(flat: Tensor) -> Tensor:
+    """The bucket of each value; of NaN and infinity one behind the last bucket."""
+    integer, mantissa, bias = _LAYOUTS[flat.dtype]
+    # A single element of a column has a stride that `view` does not take.
+    bits = flat.clone(memory_format=torch.contiguous_format).view(integer)
+    negative = bits >> (torch.iinfo(integer).bits - 1)  # 0, or -1
+    magnitude = bits & torch.iinfo(integer).max
+    # Buckets hold their lower edge: below zero, that is the one with the larger magnitude.
+    shift = mantissa - 3
+    first = (_OCTAVES.start + bias) * _PER_OCTAVE - 1
+    key = ((magnitude + negative) >> shift).sub_(first).clamp_(0, _POSITIVE)
+    index = key.mul_(negative | 1).add_(_POSITIVE)
+    infinite = ((1 << (integer.itemsize * 8 - 1 - mantissa)) - 1) << mantissa
+    return torch.where(magnitude < infinite, index, 2 * _POSITIVE + 1).long()
+
+
+def _moments(flat: Tensor, finite: Tensor) -> Tensor:
+    if flat.numel() == 0:
+        return torch.zeros(4, dtype=torch.float64, device=flat.device)
+    gaps = ~finite
+    low = flat.masked_fill(gaps, torch.inf).amin()
+    high = flat.masked_fill(gaps, -torch.inf).amax()
+    kept = flat.masked_fill(gaps, 0.0).double()
+    moments = torch.stack([low.double(), high.double(), kept.sum(), torch.dot(kept, kept)])
     return torch.where(finite.any(), moments, 0.0)

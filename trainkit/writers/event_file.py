@@ -4,13 +4,16 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
-from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
 from trainkit.writers.records import new_event_file
-from trainkit.writers.scalar_bytes import ScalarTemplates, varint
+from trainkit.writers.scalar_bytes import ScalarTemplates
+from trainkit.writers.serialized import message
 from trainkit.writers.summaries import session_end, summary
 
 __all__ = ["EventFileWriter"]
@@ -58,8 +61,9 @@ class EventFileWriter(GatheringWriter):
         super().__init__(gatherer)
         self._file = file
         self._subruns: dict[str, EventFileWriter] = {}
+        self._finish_subruns: list[Callable[[], object]] = []
         # Called too when the writer is forgotten, or the interpreter ends.
-        self._finish = weakref.finalize(self, _finish, gatherer, file)
+        self._finish = weakref.finalize(self, _finish, gatherer, file, self._finish_subruns)
 
     def __repr__(self) -> str:
         return f"EventFileWriter({str(self.directory)!r})"
@@ -74,7 +78,11 @@ class EventFileWriter(GatheringWriter):
         """The writer of `<directory>/<name>`; the same one each time, closed with this one."""
         self._file.check()
         if name not in self._subruns:
-            self._subruns[name] = EventFileWriter(self.directory / name)
+            self._subruns[name] = writer = EventFileWriter(self.directory / name)
+            # At the end of the interpreter it goes with its parent: who still has something to
+            # write to it (a background writer) was made before it, and ends after it.
+            writer._finish.atexit = False
+            self._finish_subruns.append(writer._finish)
         return self._subruns[name]
 
     def flush(self) -> None:
@@ -87,8 +95,6 @@ class EventFileWriter(GatheringWriter):
 
     def close(self) -> None:
         """Write everything and close the file, and those of the sub-runs; twice is harmless."""
-        for writer in list(self._subruns.values()):
-            writer.close()
         self._finish()
 
 
@@ -150,13 +156,15 @@ class _EventFile:
         # Protobuf messages of one type, written one after the other, are their union: the
         # summaries of the parts, and the event's own fields with its summary.
         head = self._event(wall_time=wall_time, step=step).SerializeToString()
-        self._records.write(head + _EVENT_SUMMARY + varint(len(data)) + data)
+        self._records.write(head + message(_EVENT_SUMMARY, data))
 
 
-def _finish(gatherer: Gatherer, file: _EventFile) -> None:
+def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], object]]) -> None:
     if not file.is_ours():  # a forked child must leave alone what its parent will write
         return
     try:
         gatherer.seal()
     finally:
         file.close()
+        for finish in others:
+            finish()

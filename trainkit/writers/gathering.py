@@ -1,11 +1,9 @@
 """What is written at one step, kept on its devices until it is read in one go."""
 
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from operator import index
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from trainkit.writers import transfer
 from trainkit.writers.buckets import bucketed
+from trainkit.writers.grouping import check_real, check_tag, grouped
 from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
 from trainkit.writers.images import figure_pixels, pixels
 from trainkit.writers.protocol import Histogram, Histograms, Scalars
@@ -20,9 +19,8 @@ from trainkit.writers.protocol import Histogram, Histograms, Scalars
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Gatherer", "Gathering"]
+__all__ = ["Gathering"]
 
-_Values = TypeVar("_Values")
 _Tags = tuple[str, ...]
 
 
@@ -53,19 +51,11 @@ class Gathering:
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
         if isinstance(scalars, Scalars):
-            values = _real("scalars", scalars.values_tensor)
+            values = check_real("scalars", scalars.values_tensor)
             self._scalars.append((scalars.tags, self._keep(transfer.wire(values))))
             return
-        numbers: dict[str, float] = {}
-        alike: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = defaultdict(dict)
-        for tag, value in scalars.items():
-            _check_tag(tag)
-            if isinstance(value, Tensor):
-                alike[value.device, value.dtype][tag] = _single(tag, value)
-            else:
-                numbers[tag] = _number(tag, value)
-        stacks = [(tuple(group), torch.stack(list(group.values()))) for group in alike.values()]
-        self._scalars += [(tags, self._keep(transfer.wire(stack))) for tags, stack in stacks]
+        stacks, numbers = grouped(scalars)
+        self._scalars += [(tags, self._keep(stack)) for tags, stack in stacks]
         if numbers:
             self._scalars.append((tuple(numbers), list(numbers.values())))
 
@@ -83,7 +73,7 @@ class Gathering:
 
     def add_images(self, images: Mapping[str, Tensor]) -> None:
         """Keep a copy of the images, eight bits a channel."""
-        ready = {_check_tag(tag): pixels(tag, image) for tag, image in images.items()}
+        ready = {check_tag(tag): pixels(tag, image) for tag, image in images.items()}
         self._images |= {tag: self._keep(image) for tag, image in ready.items()}
 
     def add_figures(self, figures: "Mapping[str, Figure]") -> None:
@@ -95,7 +85,7 @@ class Gathering:
         for tag, text in texts.items():
             if not isinstance(text, str):
                 raise TypeError(f"text {tag!r} must be a str, got {type(text).__name__}")
-        self._texts |= {_check_tag(tag): text for tag, text in texts.items()}
+        self._texts |= {check_tag(tag): text for tag, text in texts.items()}
 
     def add_hparams(self, hparams: Mapping[str, bool | float | str]) -> None:
         """Keep hyperparameters."""
@@ -105,7 +95,7 @@ class Gathering:
                     f"hyperparameter {name!r} must be a bool, a number or a str, got "
                     f"{type(value).__name__} {value!r}; write str(value)"
                 )
-        self._hparams |= {_check_tag(name): value for name, value in hparams.items()}
+        self._hparams |= {check_tag(name): value for name, value in hparams.items()}
 
     def read(self) -> HostStep:
         """Everything on the host, at the price of one read per device."""
@@ -151,95 +141,8 @@ class Gathering:
         return arrays
 
 
-class Gatherer:
-    """Gathers what is written, step by step, and hands each step on when it is complete.
-
-    A step is complete when another one comes, or when somebody says so. Safe to use from several
-    threads.
-
-    Args:
-        deliver: Takes what was gathered at one step.
-        ready: Raises where nothing more can be written.
-    """
-
-    def __init__(self, deliver: Callable[[Gathering], None], ready: Callable[[], None]) -> None:
-        self._deliver = deliver
-        self._ready = ready
-        self._current: Gathering | None = None
-        self._lock = threading.RLock()
-
-    def add(self, step: int, add: Callable[[Gathering, _Values], None], values: _Values) -> None:
-        """Call `add(gathering, values)` with the gathering of this step."""
-        self._ready()
-        with self._lock:
-            current = self._current
-            if current is None or current.step != step:
-                step = _check_step(step)
-                self.seal()
-                self._current = current = Gathering(step)
-            add(current, values)
-            current.changed = time.monotonic()
-
-    def seal(self) -> None:
-        """Hand on what was gathered so far."""
-        with self._lock:
-            current, self._current = self._current, None
-            if current is not None:
-                self._deliver(current)
-
-    def seal_if_quiet(self, seconds: float) -> None:
-        """Hand on what was gathered, if nothing was added to it for so long; never waits."""
-        if self._lock.acquire(blocking=False):
-            try:
-                if self._current and time.monotonic() - self._current.changed >= seconds:
-                    self.seal()
-            finally:
-                self._lock.release()
-
-
-def _check_step(step: Any) -> int:
-    # `index` would read a tensor from its device.
-    if isinstance(step, Tensor):
-        raise TypeError("step must be an int, got a tensor; pass engine.state.iteration")
-    number = index(step)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"step must fit into 64 bits, got {number}")
-    return number
-
-
-def _check_tag(tag: Any) -> str:
-    if not isinstance(tag, str):
-        raise TypeError(f"a tag must be a str, got {type(tag).__name__} {tag!r}")
-    return tag
-
-
-def _real(what: str, values: Tensor) -> Tensor:
-    if values.is_complex():
-        raise TypeError(
-            f"{what} must be real, got {values.dtype}; write .real and .imag, or .abs()"
-        )
-    return values
-
-
-def _single(tag: str, value: Tensor) -> Tensor:
-    if value.dim() == 0:
-        return _real(f"scalar {tag!r}", value)
-    if value.numel() != 1:
-        raise ValueError(
-            f"scalar {tag!r} must be a 0-d tensor, got shape {list(value.shape)}; write its mean, "
-            "or the whole of it with write_histograms"
-        )
-    return _real(f"scalar {tag!r}", value.reshape(()))
-
-
-def _number(tag: str, value: Any) -> float:
-    if isinstance(value, (float, int, np.generic)):
-        return float(value)
-    raise TypeError(f"scalar {tag!r} must be a 0-d tensor or a number, got {type(value).__name__}")
-
-
 def _finished(tag: str, value: Tensor | Histogram) -> Histogram:
-    _check_tag(tag)
+    check_tag(tag)
     if isinstance(value, Histogram):
         return value
     if not isinstance(value, Tensor):
@@ -248,4 +151,4 @@ def _finished(tag: str, value: Tensor | Histogram) -> Histogram:
         )
     if value.layout != torch.strided:
         raise TypeError(f"histogram {tag!r} must be of a dense tensor, got {value.layout}")
-    return bucketed(_real(f"histogram {tag!r}", value))
+    return bucketed(check_real(f"histogram {tag!r}", value))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.gathering import Gathering
 from trainkit.writers.protocol import Histogram
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
 from trainkit.writers.logger_sinks import clearml, mlflow, tensorboard, wandb

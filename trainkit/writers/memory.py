@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.protocol import Histogram
 

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.writers.host_step import ScalarChunk
+from trainkit.writers.serialized import message, utf8
 
-__all__ = ["ScalarTemplates", "utf8", "varint"]
+__all__ = ["ScalarTemplates"]
 
 # Field numbers and wire types of TensorBoard's summary.proto.
 _VALUE = b"\x0a"  # Summary.value, a message
@@ -49,9 +50,7 @@ class _Template:
         self._chosen = None if len(last) == len(tags) else np.fromiter(last.values(), np.intp)
         parts, starts, length = [], [], 0
         for tag in last:
-            name = utf8(tag)
-            head = _TAG + varint(len(name)) + name + _SIMPLE_VALUE
-            value = _VALUE + varint(len(head) + 4) + head + bytes(4)
+            value = message(_VALUE, message(_TAG, utf8(tag)) + _SIMPLE_VALUE + bytes(4))
             length += len(value)
             parts.append(value)
             starts.append(length - 4)
@@ -64,18 +63,3 @@ class _Template:
         filled = self._bytes.copy()
         filled[self._places] = values.view(np.uint8).reshape(-1, 4)
         return filled.tobytes()
-
-
-def varint(number: int) -> bytes:
-    """A non-negative number as protobuf writes lengths."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def utf8(text: str) -> bytes:
-    """UTF-8; half a surrogate pair, which has none, is written as its escape."""
-    return text.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Histograms, images, texts and hyperparameters as TensorBoard's protobuf messages."""
+"""Images, texts and hyperparameters as TensorBoard's protobuf messages."""
 
 import time
 from collections.abc import Mapping
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from trainkit.writers.host_step import HostHistogram, HostStep
+from trainkit.writers.histogram_bytes import serialized_histogram
+from trainkit.writers.host_step import HostStep
 from trainkit.writers.images import grid, png
-from trainkit.writers.scalar_bytes import utf8
+from trainkit.writers.serialized import utf8
 
 __all__ = ["session_end", "summary"]
 
@@ -18,13 +19,14 @@ def summary(host_step: HostStep) -> bytes:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     values = [
-        *(_histogram(tag, histogram) for tag, histogram in host_step.histograms.items()),
         *(_image(tag, pixels) for tag, pixels in host_step.images.items()),
         *(_text(tag, text) for tag, text in host_step.texts.items()),
     ]
     if host_step.hparams:
         values.append(_session_start(host_step.wall_time, host_step.hparams))
-    return bytes(Summary(value=values).SerializeToString()) if values else b""
+    # Messages one after the other are their union.
+    histograms = (serialized_histogram(*item) for item in host_step.histograms.items())
+    return b"".join([*histograms, Summary(value=values).SerializeToString()])
 
 
 def session_end() -> bytes:
@@ -37,29 +39,6 @@ def session_end() -> bytes:
     data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
     value = _hparams_value(metadata.SESSION_END_INFO_TAG, data)
     return bytes(Summary(value=[value]).SerializeToString())
-
-
-def _histogram(tag: str, histogram: HostHistogram) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-
-    counts, edges = histogram.counts, histogram.edges
-    filled = counts > 0
-    # An empty bucket says something only as the gap before a filled one; a gap needs one bucket.
-    # The reader takes the minimum for the first bucket's left edge.
-    useful = filled.copy()
-    useful[:-1] |= filled[1:]
-    useful[: int(filled.argmax())] = False
-    low, high, total, squares = histogram.moments.tolist()
-    proto = HistogramProto(
-        min=low,
-        max=high,
-        num=float(counts.sum()),
-        sum=total,
-        sum_squares=squares,
-        bucket_limit=edges[1:][useful].tolist(),
-        bucket=counts[useful].tolist(),
-    )
-    return Summary.Value(tag=_readable(tag), histo=proto)
 
 
 def _image(tag: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:

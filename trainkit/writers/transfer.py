@@ -62,6 +62,9 @@ def _lanes(tensor: Tensor) -> Tensor:
     flat = tensor.reshape(-1)
     if flat.dtype == torch.uint8:
         flat = torch.nn.functional.pad(flat, (0, -flat.numel() % 4))
+    if flat.stride(0) != 1:
+        # `contiguous` leaves a single element of a column as it is; `view` wants the stride.
+        flat = flat.clone(memory_format=torch.contiguous_format)
     return flat.view(torch.int32)
 
 

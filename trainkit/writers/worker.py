@@ -7,7 +7,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-from trainkit.writers.gathering import Gatherer, Gathering
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.gathering import Gathering
 from trainkit.writers.host_step import write_step
 from trainkit.writers.protocol import Writer
 

@@ -1,0 +1,28 @@
+"""The few pieces of protobuf's wire format that are written by hand, because they repeat."""
+
+__all__ = ["message", "utf8", "varint"]
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number as protobuf writes lengths."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def message(key: bytes, data: bytes) -> bytes:
+    """A field of known length: a message, a string, or packed numbers.
+
+    Args:
+        key: Eight times the field's number plus two.
+        data: The field's content.
+    """
+    return key + varint(len(data)) + data
+
+
+def utf8(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which has none, is written as its escape."""
+    return text.encode("utf-8", "backslashreplace")
