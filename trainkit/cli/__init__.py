@@ -1,1 +1,1 @@
-
+"""The command line: `trainkit <command>`, a file per command."""

@@ -1,0 +1,81 @@
+"""Which command was asked for, and how it ended."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "run": "train an experiment: trainkit run +experiment=NAME [overrides]",
+    "list": "the menu: experiments, and every group with its options",
+    "board": "the dashboard: TensorBoard on 127.0.0.1 over a folder of runs",
+    "resume": "go on with an interrupted run",
+    "completion": 'shell completion: eval "$(trainkit completion bash)"',
+}
+
+_HELP = """\
+trainkit: training monitoring for PyTorch
+
+usage: trainkit COMMAND ...
+
+{commands}
+
+trainkit COMMAND --help says more; trainkit --version says which one this is.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; by default those of this process.
+
+    Returns:
+        The exit status: 0 done; 1 training failed; 2 the user can mend it (one line on standard
+        error); 130 and 143 interrupted, after saving.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # A console script does not put the working folder on the path; `_target_: mine.Model` needs it.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if not given or given[0] in ("-h", "--help", "help"):
+        rows = "\n".join(f"  {name:<11} {about}" for name, about in _COMMANDS.items())
+        print(_HELP.format(commands=rows))
+        return 0 if given else 2
+    command, *rest = given
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(f"trainkit {version('trainkit')}")
+        return 0
+    if command not in _COMMANDS:
+        return _refuse(_unknown(command))
+    function: Callable[[list[str]], int] = import_module(f"trainkit.cli.{command}").main
+    try:
+        return function(rest)
+    except BrokenPipeError:  # `trainkit list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as interrupt:
+        return int(getattr(interrupt, "exit_status", 130))
+    except Exception as error:
+        from trainkit.cli.failure import status_of
+
+        return status_of(error)
+
+
+def _refuse(text: str) -> int:
+    print(f"trainkit: {text}", file=sys.stderr)
+    return 2
+
+
+def _unknown(command: str) -> str:
+    close = get_close_matches(command, _COMMANDS, n=1)
+    if close:
+        return f"there is no command {command!r}; did you mean {close[0]}?"
+    if "=" in command or command.startswith("+"):
+        return f"there is no command {command!r}; did you mean trainkit run {command}?"
+    return f"there is no command {command!r}; there is {', '.join(_COMMANDS)}"
