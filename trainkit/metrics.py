@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import log
 from typing import Any
 
+import torch
 from ignite.metrics import Accuracy, Loss
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,14 +12,14 @@ from torch.nn import functional as F
 __all__ = ["binary_accuracy", "bits_per_character"]
 
 
-def binary_accuracy(threshold: float = 0.0) -> Accuracy:
+def binary_accuracy(threshold: float = 0.0, device: str | torch.device = "cpu") -> Accuracy:
     """The share of yes-or-no decisions that are right: mean of [(y_pred > threshold) = y].
 
     Args:
         threshold: 0 for logits, 0.5 for probabilities.
+        device: Where it counts: that of the predictions, best.
 
     Example:
-        >>> import torch
         >>> metric = binary_accuracy()
         >>> output = {"y_pred": torch.tensor([[2.0], [-1.0]]), "y": torch.tensor([[1.0], [1.0]])}
         >>> metric.update(metric._output_transform(output))
@@ -30,24 +31,26 @@ def binary_accuracy(threshold: float = 0.0) -> Accuracy:
         y_pred, y = output["y_pred"], output["y"]
         return (y_pred > threshold).to(y.dtype), y.reshape(y_pred.shape)
 
-    return Accuracy(output_transform=decided)
+    return Accuracy(output_transform=decided, device=device)
 
 
-def bits_per_character() -> Loss:
+def bits_per_character(device: str | torch.device = "cpu") -> Loss:
     """What it takes to say the next character: mean of −log₂ p(y), over all positions.
 
     It is the cross entropy in bits, which is the loss in nats divided by ln 2.
 
     Needs logits (or log-probabilities) `[N, C, T]` and class indices `[N, T]`.
 
+    Args:
+        device: Where it adds up: that of the predictions, best.
+
     Example:
-        >>> import torch
         >>> metric = bits_per_character()
         >>> metric.update((torch.zeros(2, 8, 3), torch.zeros(2, 3, dtype=torch.int64)))
         >>> round(metric.compute(), 6)  # eight characters, all as likely
         3.0
     """
-    return Loss(_bits, output_transform=_pair, batch_size=_positions)
+    return Loss(_bits, output_transform=_pair, batch_size=_positions, device=device)
 
 
 def _pair(output: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
