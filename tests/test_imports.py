@@ -30,7 +30,7 @@ ARROWS = {
         "data", "engines", "handlers", "losses", "names", "optimizers", "runs", "schedules", "settings",
         "writers",
     },
-    "config": {"run", "settings"},
+    "config": {"run", "runs", "settings"},
     "cli": {"config", "run", "runs"},
 }  # fmt: skip
 
