@@ -60,7 +60,7 @@ def test_everything_of_the_checklist_is_there(caplog: pytest.LogCaptureFixture) 
         "gradients.norm/0.weight", "weights/global_norm", "weights.std/2.bias",
         "updates/global_ratio", "updates.ratio/0.weight", "activations.dead_fraction/1",
         "hyperparameters/lr", "throughput/samples_per_second", "throughput/iteration_seconds",
-        "throughput/data_wait_fraction",
+        "throughput/data_wait_fraction", "monitor/overhead_fraction", "monitor/every",
     } <= set(train.scalars)  # fmt: skip
     assert any(tag.startswith("memory/") for tag in train.scalars)
     assert {
@@ -88,7 +88,8 @@ def test_switches_and_one_sampler() -> None:
     with attach_monitors(
         trainer, model=model, optimizers=optimizer, writer=writer, every=sampler,
         loss_fn=nn.CrossEntropyLoss(), gradients=False, weights=False, updates=False,
-        activations=False, memory=False, throughput=False, hyperparameters=False, metrics=False,
+        activations=False, memory=False, cost=False, throughput=False, hyperparameters=False,
+        metrics=False,
     ) as attached:  # fmt: skip
         trainer.run([(torch.randn(6, 4), torch.randint(0, 3, (6,)))] * 7)
         assert attached.sampler is sampler

@@ -58,6 +58,8 @@ def test_tuples() -> None:
     assert as_step_output(Named(0.5, y_pred)).loss == 0.5
     assert as_step_output((0.5, loss)).scalars["output/0"] == 0.5
     assert as_step_output([0.5, 1.5]).loss is None
+    one = as_step_output((torch.zeros(1), torch.ones(1)))  # a batch of one sample
+    assert (one.y_pred.item(), one.y.item(), one.scalars) == (0.0, 1.0, {})
 
 
 def test_nothing_is_nothing() -> None:

@@ -3,7 +3,7 @@
 from trainkit.handlers.activations import ActivationMonitor
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.budget import Budget
+from trainkit.handlers.budget import Budget, CostMonitor, Metered
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.gradients import GradientMonitor
@@ -26,11 +26,13 @@ __all__ = [
     "Budget",
     "Cadence",
     "CalibrationMonitor",
+    "CostMonitor",
     "Every",
     "GradientMonitor",
     "HyperparameterMonitor",
     "LossMonitor",
     "MemoryMonitor",
+    "Metered",
     "MetricMonitor",
     "Monitor",
     "PredictionMonitor",

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from trainkit.handlers.activations import ActivationMonitor
 from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.budget import CostMonitor, Metered
+from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.destinations import destinations
 from trainkit.handlers.evaluation import PassMonitor
@@ -66,6 +67,7 @@ def attach_monitors(
     hyperparameters: bool = True,
     throughput: bool = True,
     memory: bool = True,
+    cost: bool = True,
 ) -> AttachedMonitors:
     """Watch everything on the checklist, on any Ignite trainer and its evaluators.
 
@@ -108,6 +110,8 @@ def attach_monitors(
         hyperparameters: Watch learning rates and the like.
         throughput: Watch speed.
         memory: Watch memory.
+        cost: Watch what the monitoring itself costs, where the cadence measures it (a number of
+            iterations and `Budget` do).
 
     Returns:
         One handle for all of them; `remove()` leaves no hook anywhere, and closes the writers if
@@ -129,7 +133,7 @@ def attach_monitors(
             raise ValueError(f"{name} is watched already; remove() the first handle")
     kind = _kind(predictions, loss_fn)
     ignored = ignored_index(loss_fn)
-    sampler = as_sampler(every)
+    sampler = as_sampler(Metered(Every(every)) if isinstance(every, int) else every)
     attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
     engines = [trainer, *named.values()]
     if idist.get_rank() != 0:
@@ -167,6 +171,8 @@ def attach_monitors(
             yield ThroughputMonitor(train, sampler, evaluators=named.values())
         if memory:
             yield MemoryMonitor(train, sampler)
+        if cost and isinstance(sampler.cadence, Metered):
+            yield CostMonitor(train, sampler)
 
     def of_evaluator(name: str) -> Iterator[PassMonitor]:
         place = places.writers[name]

@@ -93,7 +93,7 @@ def as_step_output(output: Any) -> StepOutput:
     if isinstance(output, Mapping):
         return _of_mapping(output)
     if isinstance(output, tuple | list):
-        if all(is_number(part) for part in output):
+        if all(is_number(part) and not _has_a_batch(part) for part in output):
             return StepOutput(
                 scalars={f"output/{i}": _scalar(part) for i, part in enumerate(output)}
             )
@@ -186,6 +186,10 @@ def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
 
 def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) else value
+
+
+def _has_a_batch(part: Number) -> bool:
+    return isinstance(part, Tensor) and part.ndim == 1  # perhaps of one sample
 
 
 def _is_prediction_and_target(output: tuple[Any, ...] | list[Any]) -> bool:

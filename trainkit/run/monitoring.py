@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.budget import Budget, CostMonitor, Metered
+from trainkit.handlers.budget import Budget, Metered
 from trainkit.handlers.cadence import Every
 from trainkit.run.building import Built
 from trainkit.run.evaluating import Evaluation
@@ -108,9 +108,6 @@ class Monitoring:
             throughput=settings.throughput,
             memory=settings.throughput,
         )
-
-        cost = CostMonitor(self._writers["train"], self._attached.sampler)
-        self._attached.add("train", built.engines.trainer, cost)
 
     def describe(self, config: str, hparams: Mapping[str, bool | float | str]) -> None:
         """Write what the run was started with."""
