@@ -147,7 +147,7 @@ def test_mlflow_logger_is_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from mlflow import MlflowClient
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    with MLflowLogger(tracking_uri=tmp_path.as_uri()) as logger:
+    with MLflowLogger(tracking_uri=(tmp_path / "runs").as_uri()) as logger:
         writer = BackgroundWriter(IgniteLoggerWriter(logger))
         write_everything(writer)
         writer.write_scalars(2, {"weights.norm/0:[é]": torch.tensor(float("nan"))})

@@ -49,16 +49,16 @@ def bucketed(values: Tensor) -> Histogram:
     buckets = 2 * _POSITIVE + 1
     counts = torch.zeros(buckets + 1, dtype=torch.int64, device=flat.device)
     nothing = [torch.inf, -torch.inf, 0.0, 0.0]
-    moments = torch.tensor([nothing], dtype=torch.float64, device=flat.device)
+    moments = [torch.tensor(nothing, dtype=torch.float64, device=flat.device)]
     at_once = _CACHED if flat.device.type == "cpu" else flat.numel()
     for part in torch.split(flat, at_once) if flat.numel() else ():
         index = _index(part)
         counts.scatter_add_(0, index, torch.ones_like(index))
-        moments = torch.cat([moments, _moments(part, index == buckets)])
-    low, high = moments[:, 0].amin(), moments[:, 1].amax()
-    moments = torch.stack([low, high, *moments[:, 2:].sum(dim=0)])
-    moments = torch.where(low <= high, moments, 0.0)
-    return Histogram(counts[:buckets], _edges(flat.device), moments, counts[buckets])
+        moments.append(_moments(part, index == buckets))
+    lows, highs, sums, squares = torch.stack(moments, dim=1)
+    low, high = lows.amin(), highs.amax()
+    whole = torch.where(low <= high, torch.stack([low, high, sums.sum(), squares.sum()]), 0.0)
+    return Histogram(counts[:buckets], _edges(flat.device), whole, counts[buckets])
 
 
 @lru_cache(maxsize=16)
@@ -95,8 +95,8 @@ def _index(flat: Tensor) -> Tensor:
 
 
 def _moments(part: Tensor, gaps: Tensor) -> Tensor:
-    """Minimum, maximum, sum and sum of squares of what is no gap, shape `[1, 4]`."""
+    """Minimum, maximum, sum and sum of squares of what is no gap, shape `[4]`."""
     low = part.masked_fill(gaps, torch.inf).amin()
     high = part.masked_fill(gaps, -torch.inf).amax()
     kept = part.masked_fill(gaps, 0.0).double()
-    return torch.stack([low.double(), high.double(), kept.sum(), torch.dot(kept, kept)])[None]
+    return torch.stack([low.double(), high.double(), kept.sum(), torch.dot(kept, kept)])

@@ -13,12 +13,13 @@ from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
 from trainkit.writers.records import new_event_file
 from trainkit.writers.scalar_bytes import ScalarTemplates
-from trainkit.writers.serialized import message
+from trainkit.writers.serialized import event, message
 from trainkit.writers.summaries import session_end, summary
 
 __all__ = ["EventFileWriter"]
 
-_EVENT_SUMMARY = b"\x2a"  # Event.summary, a message
+# Field numbers and wire types of event.proto: a string, and a message.
+_FILE_VERSION, _SUMMARY = b"\x1a", b"\x2a"
 
 
 class EventFileWriter(GatheringWriter):
@@ -102,17 +103,14 @@ class _EventFile:
     """The open file: one step on the host becomes one event."""
 
     def __init__(self, directory: Path) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
         self._records = new_event_file(directory)
-        self._event = Event
         self._templates = ScalarTemplates()
         self._lock = threading.Lock()
         self._has_session = False
         self._closed = False
         self._pid = os.getpid()
-        version = Event(wall_time=time.time(), file_version="brain.Event:2")
-        self._records.write(version.SerializeToString())
+        version = message(_FILE_VERSION, b"brain.Event:2")
+        self._records.write(event(0, time.time(), version))
         self._records.flush()
 
     def check(self) -> None:
@@ -153,10 +151,7 @@ class _EventFile:
             self._records.close()
 
     def _write_summary(self, step: int, wall_time: float, data: bytes) -> None:
-        # Protobuf messages of one type, written one after the other, are their union: the
-        # summaries of the parts, and the event's own fields with its summary.
-        head = self._event(wall_time=wall_time, step=step).SerializeToString()
-        self._records.write(head + message(_EVENT_SUMMARY, data))
+        self._records.write(event(step, wall_time, message(_SUMMARY, data)))
 
 
 def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], object]]) -> None:

@@ -47,7 +47,6 @@ class Gathering:
         self._tensors: list[Tensor] = []
         self._streams: list[Any] = []
 
-    @torch.no_grad()
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
         if isinstance(scalars, Scalars):
@@ -59,7 +58,6 @@ class Gathering:
         if numbers:
             self._scalars.append((tuple(numbers), list(numbers.values())))
 
-    @torch.no_grad()
     def add_histograms(self, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Keep finished histograms as they are; raw values are counted in buckets here."""
         if isinstance(histograms, Histograms):
@@ -127,7 +125,6 @@ class Gathering:
         counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)
         self._histograms.append((tags, (counts, edges, moments, non_finite)))
 
-    @torch.no_grad()
     def _read_tensors(self) -> transfer.Arrays:
         arrays: transfer.Arrays = [np.empty(0)] * len(self._tensors)
         by_device: dict[torch.device, list[int]] = defaultdict(list)

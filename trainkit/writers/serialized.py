@@ -1,6 +1,10 @@
 """The few pieces of protobuf's wire format that are written by hand, because they repeat."""
 
-__all__ = ["message", "utf8", "varint"]
+import struct
+
+__all__ = ["event", "message", "utf8", "varint"]
+
+_WALL_TIME, _STEP = b"\x09", b"\x10"  # of event.proto: a double, and a varint
 
 
 def varint(number: int) -> bytes:
@@ -11,6 +15,13 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def event(step: int, wall_time: float, content: bytes) -> bytes:
+    """An Event with this content, which is one more serialized field."""
+    # A negative number is written as the 64 bits of its complement.
+    moment = _WALL_TIME + struct.pack("<d", wall_time)
+    return moment + _STEP + varint(step & (2**64 - 1)) + content
 
 
 def message(key: bytes, data: bytes) -> bytes:

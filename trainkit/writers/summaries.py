@@ -16,6 +16,10 @@ __all__ = ["session_end", "summary"]
 
 def summary(host_step: HostStep) -> bytes:
     """A serialized Summary of all but the scalars; empty where there is nothing else."""
+    # Messages one after the other are their union.
+    histograms = b"".join(serialized_histogram(*item) for item in host_step.histograms.items())
+    if not (host_step.images or host_step.texts or host_step.hparams):
+        return histograms
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     values = [
@@ -24,9 +28,7 @@ def summary(host_step: HostStep) -> bytes:
     ]
     if host_step.hparams:
         values.append(_session_start(host_step.wall_time, host_step.hparams))
-    # Messages one after the other are their union.
-    histograms = (serialized_histogram(*item) for item in host_step.histograms.items())
-    return b"".join([*histograms, Summary(value=values).SerializeToString()])
+    return histograms + bytes(Summary(value=values).SerializeToString())
 
 
 def session_end() -> bytes:
