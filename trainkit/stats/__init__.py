@@ -1,7 +1,20 @@
 """Pure functions: tensors in, tensors out on the same device, nothing read by the host."""
 
+from trainkit.stats.calibration import calibration
 from trainkit.stats.histograms import HistogramTable, histograms
 from trainkit.stats.norms import global_norm, norms
+from trainkit.stats.predictions import classification
 from trainkit.stats.summary import COLUMNS, summarize
+from trainkit.stats.values import regression
 
-__all__ = ["COLUMNS", "HistogramTable", "global_norm", "histograms", "norms", "summarize"]
+__all__ = [
+    "COLUMNS",
+    "HistogramTable",
+    "calibration",
+    "classification",
+    "global_norm",
+    "histograms",
+    "norms",
+    "regression",
+    "summarize",
+]
