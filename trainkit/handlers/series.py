@@ -137,7 +137,7 @@ def _pooled(
             found[name] = added(values**2).sqrt()
         elif name == "max_abs":
             empty = torch.zeros(groups, dtype=wide, device=some.device)
-            found[name] = empty.index_reduce_(0, index, values, "amax")
+            found[name] = empty.scatter_reduce_(0, index, values, "amax")
         elif name == "std":
             mean = added(n * by_column["mean"]) / total
             spread = values**2 + (by_column["mean"] - mean[index]) ** 2

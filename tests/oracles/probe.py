@@ -1,0 +1,107 @@
+"""What really happened in a training step: everything cloned, recomputed in float64 with NumPy."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+__all__ = ["Probe", "Truth"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    tensor = tensor.detach()
+    tensor = tensor.to_dense() if tensor.layout is not torch.strided else tensor
+    if tensor.is_complex():
+        return tensor.to(torch.complex128).numpy().copy()
+    return tensor.to(torch.float64).numpy().copy()
+
+
+@dataclass
+class Truth:
+    """One optimizer step: gradients and weights by name, in float64."""
+
+    raw: Arrays = field(default_factory=dict)
+    seen: Arrays = field(default_factory=dict)
+    before: Arrays = field(default_factory=dict)
+    after: Arrays = field(default_factory=dict)
+
+    @staticmethod
+    def global_norm(arrays: Arrays) -> float:
+        return float(np.sqrt(sum(np.sum(np.abs(a) ** 2) for a in arrays.values())))
+
+    def expected(self) -> dict[str, float]:
+        """Tag → value, by definition."""
+        found = {
+            "gradients/global_norm_raw": self.global_norm(self.raw),
+            "gradients/global_norm": self.global_norm(self.seen),
+            "gradients/non_finite": float(sum(np.sum(~np.isfinite(a)) for a in self.seen.values())),
+            "weights/global_norm": self.global_norm(self.after),
+        }
+        clipped = any(
+            np.linalg.norm(self.seen[n]) < np.linalg.norm(self.raw[n]) * (1 - 1e-5)
+            for n in self.seen
+        )
+        found["gradients/clipped"] = float(clipped)
+        for name, gradient in self.seen.items():
+            g = np.abs(gradient) if np.iscomplexobj(gradient) else gradient
+            found[f"gradients.norm/{name}"] = float(np.sqrt(np.sum(g**2)))
+            found[f"gradients.max_abs/{name}"] = float(np.max(np.abs(g), initial=0))
+            if g.size:
+                found[f"gradients.mean/{name}"] = float(np.mean(g))
+                found[f"gradients.std/{name}"] = float(np.std(g))
+                found[f"gradients.zero_fraction/{name}"] = float(np.mean(g == 0))
+        for name, weight in self.after.items():
+            w = np.abs(weight) if np.iscomplexobj(weight) else weight
+            found[f"weights.norm/{name}"] = float(np.sqrt(np.sum(w**2)))
+            found[f"weights.max_abs/{name}"] = float(np.max(np.abs(w), initial=0))
+            if w.size:
+                found[f"weights.mean/{name}"] = float(np.mean(w))
+                found[f"weights.std/{name}"] = float(np.std(w))
+        moved = {n: self.after[n] - self.before[n] for n in self.seen}
+        start = {n: self.before[n] for n in self.seen}
+        found["updates/global_ratio"] = self.ratio(self.global_norm(moved), self.global_norm(start))
+        for name, difference in moved.items():
+            a, b = np.linalg.norm(difference), np.linalg.norm(start[name])
+            found[f"updates.ratio/{name}"] = self.ratio(float(a), float(b))
+        return found
+
+    @staticmethod
+    def ratio(moved: float, before: float) -> float:
+        if moved == 0:
+            return 0.0
+        return moved / before if before else 1.0
+
+
+class Probe:
+    """Called by a loop at the moments that matter; keeps a `Truth` per optimizer step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.steps: dict[int, Truth] = {}
+        self._now = Truth()
+
+    def gradients(self, scale: float = 1.0) -> Arrays:
+        return {
+            name: to_numpy(p.grad) / scale
+            for name, p in self.model.named_parameters()
+            if p.grad is not None
+        }
+
+    def weights(self) -> Arrays:
+        return {name: to_numpy(p) for name, p in self.model.named_parameters()}
+
+    def after_backward(self, scale: float = 1.0) -> None:
+        self._now.raw = self.gradients(scale)
+
+    def before_step(self) -> None:
+        self._now.seen, self._now.before = self.gradients(), self.weights()
+
+    def after_step(self, iteration: int) -> None:
+        self._now.after = self.weights()
+        self.steps[iteration] = self._now
+        self._now = Truth()
