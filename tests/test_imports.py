@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,13 @@ def test_only_config_and_cli_know_hydra(module: str) -> None:
         or (isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == module)
     }
     assert knowing <= {"config", "cli"}
+
+
+def test_every_folder_of_the_package_is_in_the_wheel() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    folders = {
+        ".".join(("trainkit", *path.parent.relative_to(PACKAGE).parts))
+        for path in PACKAGE.rglob("__init__.py")
+    }
+    mapped = {"trainkit.configs", "trainkit.experiments"}
+    assert set(project["tool"]["setuptools"]["packages"]) == folders | mapped

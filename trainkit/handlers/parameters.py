@@ -123,7 +123,7 @@ def _mapping(argument: str, given: T | Mapping[str, T], kind: type[T]) -> dict[s
     found = {"": given} if isinstance(given, kind) else given
     if not isinstance(found, Mapping) or not all(isinstance(v, kind) for v in found.values()):
         raise TypeError(
-            f"{argument} must be a {kind.__name__} or a mapping from name to {kind.__name__}, got "
+            f"{argument} must be one {kind.__name__} or a mapping from name to {kind.__name__}, got "
             f"{given!r:.80}"
         )
     return dict(found)
