@@ -139,7 +139,7 @@ def test_any_gradient_mode(mode: Any) -> None:
 def test_tensors_travel_together_and_arrive_as_they_were() -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = [
-        torch.rand(3, generator=generator),
+        torch.rand(2, generator=generator),
         torch.randint(0, 255, (1, 3, 5), generator=generator, dtype=torch.uint8),
         torch.rand(2, 2, generator=generator, dtype=torch.float64).t(),
         torch.tensor([2**62 + 1]),
