@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats import COLUMNS, global_norm, histograms, norms, summarize
+from trainkit.stats.histograms import _histograms
+from trainkit.stats.on_cpu import histogram_rows, summary_rows
+from trainkit.stats.summary import _summarize
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7)
 # Scaled by up to 1e±30 as a whole: what a gradient can come to.
@@ -155,3 +158,21 @@ def test_histograms_are_numpys() -> None:
     found = histograms([x])
     assert np.abs(found.counts[0].numpy() - counts).sum() <= 4  # elements on an edge, in float32
     assert found.edges[0].numpy() == pytest.approx(edges, rel=1e-5)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(st.lists(arrays.arrays(np.float32, SHAPES, elements=ANY), min_size=1, max_size=4))
+def test_the_version_for_other_devices_agrees(plain: list[NDArray[Any]]) -> None:
+    tensors = [torch.from_numpy(x).reshape(-1) for x in plain if x.size]
+    if not tensors:
+        return
+    for mine, other in zip(summary_rows(tensors), _summarize(tensors), strict=True):
+        largest = torch.stack([t.nan_to_num(0, 0, 0).abs().amax() for t in tensors])
+        close = (mine - other).abs() <= 2e-5 * other.abs() + 1e-6 * largest
+        assert (close | (mine == other) | (mine.isnan() & other.isnan())).all(), (mine, other)
+    counts, table = histogram_rows(tensors, 8)
+    counts_too, table_too = _histograms(tensors, 8)
+    assert counts.sum(1).tolist() == counts_too.sum(1).tolist()
+    extremes, largest = table[:, :2] - table_too[:, :2], table[:, :2].abs().amax(1, keepdim=True)
+    assert (extremes.abs() <= 1e-7 * largest).all()
+    assert torch.equal(table[:, 5], table_too[:, 5])

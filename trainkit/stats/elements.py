@@ -1,5 +1,6 @@
 """The elements of a tensor of any kind, as the plain real tensor that statistics are taken of."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -56,4 +57,5 @@ def power_of_two(max_abs: Tensor) -> Tensor:
         tensor([4.0000, 0.2500, 1.0000, 1.0000])
     """
     usable = max_abs.isfinite() & (max_abs > 0)
-    return torch.exp2(max_abs.where(usable, 1).log2().floor())
+    largest = math.floor(math.log2(torch.finfo(max_abs.dtype).max))
+    return torch.exp2(max_abs.where(usable, 1).log2().floor().clamp(max=largest))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
+from trainkit.stats.on_cpu import histogram_rows
 
 __all__ = ["HistogramTable", "histograms"]
 
@@ -58,10 +59,11 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     counts = torch.zeros(n, buckets, dtype=torch.int64, device=device)
     table = torch.zeros(n, 6, dtype=wide, device=device)
     for positions, members in partitions(values):
-        rows = [_histogram(member, buckets, wide) for member in members]
+        found = histogram_rows if members[0].device.type == "cpu" else _histograms
         index = torch.tensor(positions, device=device)
-        counts[index] = torch.stack([row for row, _ in rows]).to(device, torch.int64)
-        table[index] = torch.stack([row for _, row in rows]).to(table)
+        counts_found, table_found = found(members, buckets)
+        counts[index] = counts_found.to(counts)
+        table[index] = table_found.to(table)
     table[:, 2] += (table[:, 2] == 0).to(wide)  # those without elements: edges ascend there too
     least, most, width, mean, squares, finite = table.unbind(1)
     steps = torch.linspace(0, 1, buckets + 1, dtype=wide, device=device)
@@ -69,6 +71,12 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     moments = torch.stack((least, most, mean * finite, squares), dim=1)
     sizes = torch.tensor([v.numel() for v in values], dtype=torch.int64).to(device)
     return HistogramTable(counts, edges, moments, sizes - finite.to(torch.int64))
+
+
+def _histograms(members: list[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
+    wide = torch.float32 if members[0].device.type == "mps" else torch.float64
+    rows = [_histogram(member, buckets, wide) for member in members]
+    return torch.stack([row for row, _ in rows]), torch.stack([row for _, row in rows])
 
 
 def _histogram(x: Tensor, buckets: int, wide: torch.dtype) -> tuple[Tensor, Tensor]:

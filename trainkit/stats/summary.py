@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
+from trainkit.stats.on_cpu import summary_rows
 
 __all__ = ["COLUMNS", "summarize"]
 
@@ -38,7 +39,8 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         tensor's device; a row per tensor, in order.
 
     Cost:
-        Eight passes; a copy of up to 32 MiB (or of the largest tensor) at a time.
+        Eight passes, and a copy of up to 32 MiB (or of the largest tensor) at a time; in main
+        memory six passes, and a copy of the largest tensor.
 
     Example:
         >>> found = summarize([torch.tensor([1.0, 0.0, -3.0, 2.0]), torch.tensor(float("inf"))])
@@ -54,7 +56,10 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     stored = [v.numel() for v in values]
     counts = [t.numel() for t in tensors]
     for positions, members in partitions(values):
-        found = torch.cat([_summarize(chunk) for chunk in _chunks(members)], dim=1).to(table)
+        if members[0].device.type == "cpu":
+            found = summary_rows(members).to(table)
+        else:
+            found = torch.cat([_summarize(chunk) for chunk in _chunks(members)], dim=1).to(table)
         if len(positions) == len(values):
             table = found
         else:
