@@ -16,6 +16,7 @@ from trainkit.engines.engines import Engines
 from trainkit.engines.evaluation import supervised_evaluator
 from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
 from trainkit.engines.output import batch_size, component_name, step_output
+from trainkit.engines.reduction import alone, without_reduction
 
 __all__ = ["supervised_engines", "supervised_trainer"]
 
@@ -110,7 +111,7 @@ def supervised_trainer(
             for each in optimizers:
                 each.zero_grad(set_to_none=True)
         x, y = prepare_batch(batch, device)
-        with nullcontext() if micro_batch.last else _without_reduction(model):
+        with nullcontext() if micro_batch.last else without_reduction(model):
             with precision:
                 y_pred = model(x)
             y_pred = as_float32(y_pred)
@@ -163,16 +164,11 @@ def supervised_engines(
         prepare_batch=prepare_batch,
     )
     # Evaluation needs no gradients, so no reduction: the module itself, on every process.
-    alone = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    module = alone(model)
     return Engines(
         trainer,
         lambda: supervised_evaluator(
-            alone, loss_fn, device=device, amp=amp, prepare_batch=prepare_batch
+            module, loss_fn, device=device, amp=amp, prepare_batch=prepare_batch
         ),
         state={"accumulation": accumulation},
     )
-
-
-def _without_reduction(model: nn.Module) -> Any:
-    """No exchange of gradients between processes, where the model would do one."""
-    return model.no_sync() if hasattr(model, "no_sync") else nullcontext()  # type: ignore[operator]
