@@ -2,6 +2,7 @@
 
 from trainkit.stats.calibration import calibration
 from trainkit.stats.histograms import HistogramTable, histograms
+from trainkit.stats.non_finite import non_finite
 from trainkit.stats.norms import global_norm, norms
 from trainkit.stats.predictions import classification
 from trainkit.stats.summary import COLUMNS, summarize
@@ -14,6 +15,7 @@ __all__ = [
     "classification",
     "global_norm",
     "histograms",
+    "non_finite",
     "norms",
     "regression",
     "summarize",
