@@ -40,6 +40,8 @@ class Gathering:
         self.changed = time.monotonic()
         # In the order of writing; the int stands for the number of a tensor in `_tensors`.
         self._scalars: list[tuple[_Tags, int | list[float]]] = []
+        # Of the scalars at a place in that list, only so many are written.
+        self._largest: dict[int, int] = {}
         self._histograms: list[tuple[_Tags, tuple[int, int, int, int]]] = []
         self._images: dict[str, int] = {}
         self._texts: dict[str, str] = {}
@@ -51,6 +53,8 @@ class Gathering:
         """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
         if isinstance(scalars, Scalars):
             values = check_real("scalars", scalars.values_tensor)
+            if scalars.largest is not None:
+                self._largest[len(self._scalars)] = scalars.largest
             self._scalars.append((scalars.tags, self._keep(transfer.wire(values))))
             return
         stacks, numbers = grouped(scalars)
@@ -102,6 +106,8 @@ class Gathering:
             ScalarChunk(tags, arrays[at] if isinstance(at, int) else np.array(at, np.float64))
             for tags, at in self._scalars
         ]
+        for place, count in self._largest.items():
+            scalars[place] = scalars[place].largest(count)
         histograms: dict[str, HostHistogram] = {}
         for tags, (counts, edges, moments, non_finite) in self._histograms:
             limits = np.broadcast_to(arrays[edges], (len(tags), arrays[edges].shape[-1]))

@@ -19,6 +19,12 @@ class ScalarChunk(NamedTuple):
     tags: tuple[str, ...]
     values: NDArray[Any]
 
+    def largest(self, count: int) -> "ScalarChunk":
+        """The largest of them, in their order; NaN counts as larger than any number."""
+        # sort puts NaN last.
+        places = sorted(np.argsort(self.values, kind="stable")[-count:].tolist()) if count else []
+        return ScalarChunk(tuple(self.tags[i] for i in places), self.values[places])
+
 
 class HostHistogram(NamedTuple):
     """A `Histogram` in NumPy arrays."""

@@ -42,8 +42,8 @@ class PrefixWriter:
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers."""
         if isinstance(scalars, Scalars):
-            scalars = Scalars(self._tags(scalars.tags), scalars.values_tensor)
-            self._writer.write_scalars(step, scalars)
+            tags, values = self._tags(scalars.tags), scalars.values_tensor
+            self._writer.write_scalars(step, Scalars(tags, values, largest=scalars.largest))
         else:
             self._writer.write_scalars(step, self._under(scalars))
 

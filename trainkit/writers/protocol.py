@@ -22,6 +22,8 @@ class Scalars(Mapping[str, Tensor]):
         tags: One tag per value, all different.
         values: The values, shape `[len(tags)]`, on any device. They are handed over: do not
             write into this tensor afterwards.
+        largest: Of these, only so many are to be written: the largest, NaN first of all. Which
+            they are is seen when the values have left the device. None: all.
 
     Raises:
         ValueError: The number of tags and the shape of the values do not agree.
@@ -33,15 +35,16 @@ class Scalars(Mapping[str, Tensor]):
         {'a': tensor(1.), 'b': tensor(2.)}
     """
 
-    __slots__ = ("_index", "tags", "values_tensor")
+    __slots__ = ("_index", "largest", "tags", "values_tensor")
 
-    def __init__(self, tags: Sequence[str], values: Tensor) -> None:
+    def __init__(self, tags: Sequence[str], values: Tensor, *, largest: int | None = None) -> None:
         if values.shape != (len(tags),):
             raise ValueError(
                 f"values must have shape [{len(tags)}], one per tag, got {list(values.shape)}"
             )
         self.tags = tuple(tags)
         self.values_tensor = values
+        self.largest = largest
         self._index: dict[str, int] | None = None
 
     def __getitem__(self, tag: str) -> Tensor:
