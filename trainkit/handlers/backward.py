@@ -1,13 +1,16 @@
-"""When a backward pass has ended, and which gradients it left."""
+"""When a backward pass has ended, and all of its gradients are there."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 __all__ = ["BackwardEnd"]
+
+# DistributedDataParallel averages the gradients in a callback of its own at the end of the pass,
+# and asks for it late (with a static graph only within another one): ours goes behind.
+_BEHIND = 2
 
 
 class BackwardEnd:
@@ -15,41 +18,44 @@ class BackwardEnd:
 
     A hook on each tensor notices that its gradient was accumulated; the first one of a pass asks
     autograd to call back when the pass is over. So what is called sees all gradients of the pass,
-    once, however many tensors there are. Lazy parameters that have no size yet are left out.
+    once, however many tensors there are, and after several processes have averaged them.
 
     Args:
-        tensors: Leaves of the graph.
+        tensors: Leaves of the graph; lazy parameters that have no size yet, too.
         function: Called without arguments; must not raise.
     """
 
-    def __init__(self, tensors: Iterable[Tensor], function: Callable[[], None]) -> None:
+    def __init__(self, tensors: tuple[Tensor, ...], function: Callable[[], None]) -> None:
+        self.tensors = tensors
         self._function = function
-        self._asked = False
-        self._live = True
-        self._handles: list[Any] = [
-            tensor.register_post_accumulate_grad_hook(self._notice)
-            for tensor in tensors
-            if tensor.requires_grad and not is_lazy(tensor)
-        ]
-
-    def forget(self) -> None:
-        """Expect a new pass: the one before may have ended in an exception."""
-        self._asked = False
+        self._pass = -1
+        # A lazy parameter allows itself few methods; this one does it no harm.
+        with torch._C.DisableTorchFunctionSubclass():
+            self._handles: list[Any] = [
+                tensor.register_post_accumulate_grad_hook(self._notice)  # type: ignore[no-untyped-call]
+                for tensor in tensors
+                if tensor.requires_grad
+            ]
 
     def remove(self) -> None:
         """Take every hook away."""
-        self._live = False
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def _notice(self, tensor: Tensor) -> None:
-        if not self._asked:
-            self._asked = True
-            # As torch's own FSDP does it; there is no public name for it.
-            torch.autograd.Variable._execution_engine.queue_callback(self._end)
+        # The number tells passes apart, also where one ended in an exception.
+        number = torch._C._current_graph_task_id()
+        if number != self._pass:
+            self._pass = number
+            self._ask(_BEHIND)
 
-    def _end(self) -> None:
-        self._asked = False
-        if self._live:
+    def _ask(self, behind: int) -> None:
+        # As torch's own FSDP does it; there is no public name for it.
+        torch.autograd.Variable._execution_engine.queue_callback(lambda: self._end(behind))
+
+    def _end(self, behind: int) -> None:
+        if behind:
+            self._ask(behind - 1)
+        elif self._handles:
             self._function()

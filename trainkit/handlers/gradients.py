@@ -1,19 +1,19 @@
 """Gradients: what the backward pass left, and what the optimizer sees of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
-import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from trainkit.handlers.backward import BackwardEnd
-from trainkit.handlers.cadence import Cadence, Every
+from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.stats import global_norm, histograms, norms, summarize
-from trainkit.writers.protocol import Histograms, Writer
+from trainkit.handlers.tensor_histograms import TensorHistograms
+from trainkit.stats import global_norm, non_finite, norms, summarize
+from trainkit.writers.protocol import Writer
 
 __all__ = ["GradientMonitor"]
 
@@ -23,16 +23,27 @@ _COLUMNS = ("norm", "mean", "std", "max_abs", "zero_fraction")
 _ROUNDING = 1e-5
 
 
+class _Raw(NamedTuple):
+    """What a backward pass left: still scaled, with the scales that it may have been scaled by."""
+
+    names: tuple[str, ...]
+    norms: Tensor
+    scales: list[tuple[GradScaler, Tensor]]
+    non_finite: Tensor | None
+
+
 class GradientMonitor(StepMonitor):
     """Writes the gradients' norms before and after clipping, and their statistics.
 
     Raw is the gradient after the last backward pass before the optimizer's step, accumulated and
     divided by the loss scale; all else is what the optimizer sees just before its step, after
     unscaling and clipping. A step counts as clipped where the norm of any parameter's gradient
-    became smaller in between. Parameters without a gradient in this step are left out. A step
-    that the loss scaler skips has a raw norm and a non-finite count (that of the raw gradient),
-    and nothing else. A gradient that no backward pass was seen to leave (the step's closure makes
-    it, or it was set by hand) has no raw norm.
+    became smaller in between. Where a closure makes the gradients within the step, they are those
+    of its last call.
+
+    Left out: parameters without a gradient in this step or without elements; of a step that the
+    loss scaler skips, all but the raw norm and the non-finite count (that of the raw gradient);
+    the raw norm of a gradient that no backward pass was seen to leave (one that was set by hand).
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `gradients/global_norm_raw`, `gradients/global_norm`, `gradients/clipped` (1 or 0),
@@ -44,14 +55,15 @@ class GradientMonitor(StepMonitor):
         optimizers: An optimizer, or a mapping from name to optimizer.
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
-        scaler: The loss scaler; found by itself where it is `engine.state.scaler`, and else from
-            the first step on that is not skipped.
-        detail: `auto` (per parameter up to 300 of them, per module beyond), `global`, `module` or
-            `parameter`.
+        scaler: The loss scaler, where the process function does not refer to it and it is not
+            `engine.state.scaler`; else it is found, at the latest in its first step that counts.
+        detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
+            the largest norms by name), `global`, `module` or `parameter`.
         include: Only parameters whose names match one of these patterns; the global values are
             of all.
         exclude: None whose name matches one of these.
-        histograms_every: Iterations between histograms; None writes none.
+        histograms_every: Iterations between histograms: they come with the first sampled step at
+            or after each multiple; None writes none.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
@@ -61,6 +73,7 @@ class GradientMonitor(StepMonitor):
         `stats.summarize` at the step; a hook per parameter. Otherwise nothing.
 
     Example:
+        >>> import torch
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = nn.Linear(1, 1, bias=False), MemoryWriter()
         >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -82,7 +95,7 @@ class GradientMonitor(StepMonitor):
         writer: Writer,
         every: int | Cadence | Sampler = 1,
         *,
-        scaler: torch.amp.GradScaler | None = None,
+        scaler: GradScaler | None = None,
         detail: str = "auto",
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
@@ -92,112 +105,106 @@ class GradientMonitor(StepMonitor):
             model, optimizers, writer, every,
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
-        self._histograms = Every(histograms_every) if histograms_every is not None else None
-        self._draw = False
-        self._passes: dict[str, BackwardEnd] = {}
-        self._raw: dict[str, tuple[list[int], Tensor, bool]] = {}
+        self._histograms = TensorHistograms("gradients", histograms_every)
+        self._drawn_next: set[str] = set()
+        self._raw: dict[str, _Raw] = {}
 
     def begin(self, engine: Engine) -> None:
         """Arm for the next step of each optimizer."""
-        self._draw = self._histograms is not None and self._histograms.due(engine.state.iteration)
-        for watched in self._passes.values():
-            watched.forget()
+        if self._histograms.due(engine.state.iteration):
+            self._drawn_next = set(self.parameters.optimizers)
         super().begin(engine)
 
-    def arm(self, key: str) -> None:
-        """Watch for the ends of backward passes."""
-        measure = self.guard.wrap(lambda: self._measure_raw(key))
-        self._passes[key] = BackwardEnd(self.parameters.of(key).tensors, measure)
+    @property
+    def watches_backward(self) -> bool:
+        """Always: the raw gradient is measured then."""
+        return True
 
-    def disarm(self, key: str) -> None:
-        """Give the hooks back."""
-        watched = self._passes.pop(key, None)
-        if watched is not None:
-            watched.remove()
-        self._raw.pop(key, None)
-
-    def before_step(self, key: str, optimizer: Optimizer) -> None:
-        """Measure what the optimizer sees, and write."""
+    def after_backward(self, key: str, optimizer: Optimizer) -> None:
+        """Measure the raw gradient; the last pass before the step is the one that counts."""
         names, gradients = self._gradients(key)
-        if gradients:
-            self._write(key, optimizer, names, gradients)
+        scales = self.loss_scale.note(optimizer)
+        # A step that is skipped may leave nothing to count when that is known.
+        bad = non_finite(gradients).sum() if scales else None
+        self._raw[key] = _Raw(names, norms(gradients), scales, bad)
 
-    def after_step(self, key: str, optimizer: Optimizer) -> None:
-        """Nothing: gradients are looked at before the step."""
+    def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure what the optimizer sees, and write."""
+        if not closure:
+            self._write(key, optimizer)
 
-    def skipped(self, key: str) -> bool:
+    def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure what a closure left, and write."""
+        if closure:
+            self._write(key, optimizer)
+
+    def write_skipped(self, key: str, scaler: GradScaler) -> None:
         """Write what is known of a step that the scaler skipped."""
         raw = self._raw.get(key)
         if raw is None:
-            return False
-        _, gradients = self._gradients(key)
-        found = {self.tag("gradients/global_norm_raw", key): global_norm(self._unscaled(raw))}
-        if gradients:
-            bad = summarize(gradients)["non_finite"].sum()
-            found[self.tag("gradients/non_finite", key)] = bad
-        assert self._engine is not None  # noqa: S101
-        self.writer.write_scalars(self._engine.state.iteration, found)
-        return True
+            return
+        scale = next((scale for of, scale in raw.scales if of is scaler), None)
+        found = {"gradients/global_norm_raw": global_norm(_divided(raw.norms, scale))}
+        if raw.non_finite is not None:
+            found["gradients/non_finite"] = raw.non_finite
+        self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})
+
+    def discard(self, key: str) -> None:
+        """Forget the raw gradient."""
+        self._raw.pop(key, None)
 
     def _gradients(self, key: str) -> tuple[tuple[str, ...], list[Tensor]]:
         found = self.parameters.of(key)
         gradients = [p.grad for p in found.tensors]
-        present = [g.detach() for g in gradients if g is not None]
+        present = [g.detach() for g in gradients if g is not None and g.numel()]
         if len(present) == len(gradients):
             return found.names, present
-        names = zip(found.names, gradients, strict=True)
-        return tuple(name for name, g in names if g is not None), present
+        pairs = zip(found.names, gradients, strict=True)
+        return tuple(name for name, g in pairs if g is not None and g.numel()), present
 
-    def _measure_raw(self, key: str) -> None:
-        _, gradients = self._gradients(key)
-        scale = self.loss_scale.scale()
-        found = norms(gradients)
-        # The scale changes in place before long: it is taken into account now, if it is known.
-        if scale is not None:
-            found = found / scale.to(found.device)
-        self._raw[key] = (list(map(id, gradients)), found, scale is not None)
-
-    def _unscaled(self, raw: tuple[list[int], Tensor, bool]) -> Tensor:
-        _, found, unscaled = raw
-        scale = self.loss_scale.scale()
-        return found if unscaled or scale is None else found / scale.to(found.device)
-
-    def _write(
-        self, key: str, optimizer: Optimizer, names: tuple[str, ...], gradients: list[Tensor]
-    ) -> None:
-        scale, _ = self.loss_scale.inside_step(optimizer)
-        chosen = self.series.chosen(names)
-        # One look at all of them serves the global values too.
-        columns = summarize(gradients)
-        if scale is not None:
-            for column in ("norm", "mean", "std", "max_abs"):
-                columns[column] = columns[column] / scale.to(columns[column].device)
-        seen = columns["norm"]
-        found = {
-            "gradients/global_norm": global_norm(seen),
-            "gradients/non_finite": columns["non_finite"].sum(),
-        }
-        if key in self._raw:
-            raw = self._unscaled(self._raw[key])
-            found["gradients/global_norm_raw"] = global_norm(raw)
-            if raw.shape != seen.shape:  # some gradients were taken away in between
-                raw, seen = global_norm(raw), global_norm(seen)
-            found["gradients/clipped"] = (seen < raw * (1 - _ROUNDING)).any().to(seen.dtype)
-        self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})
-        if not chosen:
+    def _write(self, key: str, optimizer: Optimizer) -> None:
+        names, gradients = self._gradients(key)
+        if not gradients:
             return
-        if len(chosen) < len(names):
-            index = torch.tensor(chosen, device=seen.device)
-            columns = {column: values[index] for column, values in columns.items()}
-        gradients = [gradients[i] for i in chosen]
-        shown = tuple(names[i] for i in chosen)
+        scale, _ = self.loss_scale.inside_step(optimizer)
+        if self.series.chosen(names):
+            columns = summarize(gradients)
+        else:
+            columns = {"norm": norms(gradients), "non_finite": non_finite(gradients)}
+        bad = columns.pop("non_finite").sum()
+        # No other column depends on the scale but the share of zeros.
+        columns = {c: v if c == "zero_fraction" else _divided(v, scale) for c, v in columns.items()}
+        found = {"gradients/global_norm": global_norm(columns["norm"]), "gradients/non_finite": bad}
+        found |= self._compared(key, optimizer, names, columns["norm"])
+        self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})
         prefix = self.parameters.section(key)
-        columns = {column: columns[column] for column in _COLUMNS}
-        sizes = [g.numel() for g in gradients]
-        self.writer.write_scalars(
-            self.step, self.series.scalars("gradients", columns, shown, sizes, prefix)
-        )
-        if self._draw and self.series.per_parameter(names):
-            tags = [f"gradients.histogram/{prefix}{name}" for name in shown]
-            table: Any = histograms(gradients)
-            self.writer.write_histograms(self.step, Histograms(tags, *table))
+        if self.series.chosen(names):
+            columns = {column: columns[column] for column in _COLUMNS}
+            sizes = [g.numel() for g in gradients]
+            series = self.series.scalars("gradients", columns, names, sizes, prefix)
+            self.writer.write_scalars(self.step, series)
+            worst = self.series.worst("gradients", "norm", columns["norm"], names, prefix)
+            if worst is not None:
+                self.writer.write_scalars(self.step, worst)
+        if key in self._drawn_next:
+            self._drawn_next.discard(key)
+            if scale is not None:
+                gradients = [_divided(g, scale) for g in gradients]
+            self._histograms.write(self.writer, self.step, self.series, names, gradients, prefix)
+
+    def _compared(
+        self, key: str, optimizer: Optimizer, names: tuple[str, ...], seen: Tensor
+    ) -> dict[str, Tensor]:
+        """The raw norm, and whether it was clipped since."""
+        if key not in self._raw:
+            return {}
+        raw = _divided(self._raw[key].norms, self.loss_scale.scale(optimizer))
+        total = global_norm(raw)
+        if self._raw[key].names != names:  # some gradients were taken away in between
+            raw, seen = total, global_norm(seen)
+        clipped = (seen < raw * (1 - _ROUNDING)).any().to(seen.dtype)
+        return {"gradients/global_norm_raw": total, "gradients/clipped": clipped}
+
+
+def _divided(values: Tensor, scale: Tensor | None) -> Tensor:
+    return values if scale is None else values / scale.to(values.device)

@@ -21,6 +21,9 @@ class Monitor(ABC):
     this monitor and never reaches the training loop. Hooks that torch calls must be wrapped with
     `self.guard.wrap`.
 
+    A monitor whose hooks are costly to make may keep them until `rest`, which is called when an
+    iteration that is not sampled follows one that was.
+
     Args:
         writer: Where the statistics go.
         every: How often, in iterations; or a `Sampler` shared with other monitors.
@@ -51,6 +54,15 @@ class Monitor(ABC):
     @abstractmethod
     def end(self, engine: Engine) -> None:
         """Measure what is left to measure and write, just after the process function."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether what was begun goes on in the next iteration: if so, `end` comes there too."""
+        return False
+
+    def rest(self) -> None:
+        """Take away what was kept for the next iteration: it is not sampled."""
+        return
 
     @abstractmethod
     def cancel(self) -> None:

@@ -4,14 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 __all__ = ["Named", "Parameters"]
-
-# Wrappers put their own attribute in front of the names of what they wrap.
-_WRAPPERS = ("module", "_orig_mod")
-
 
 T = TypeVar("T")
 
@@ -25,23 +21,24 @@ class Named(NamedTuple):
 
 
 class Parameters:
-    """The parameters of models and optimizers: each once, under its first name.
+    """The parameters of models and optimizers: in each optimizer once, under their first names.
 
     Names are those of `named_parameters()`, without what wrappers (`DataParallel`,
     `DistributedDataParallel`, `torch.compile`) put in front; in a mapping of models
     `<model>.<name>`, unless the optimizer is called like the model. A parameter that an
     optimizer has and no model is called `<group>.<position>`. Only where there are several
-    optimizers do their names go into the tags; a parameter that several hold belongs to the first.
+    optimizers do their names go into the tags; a parameter that several hold is in each.
 
     The model is asked again whenever the optimizers hold other parameters than before, so that
     parameters may come and go.
 
     Args:
         model: A module, or a mapping from name to module.
-        optimizers: An optimizer, or a mapping from name to optimizer.
+        optimizers: An optimizer, or a mapping from name to optimizer; None: there is none.
 
     Raises:
         TypeError: They are something else.
+        ValueError: A mapping is empty.
     """
 
     def __init__(
@@ -50,8 +47,10 @@ class Parameters:
         optimizers: Optimizer | Mapping[str, Optimizer] | None,
     ) -> None:
         self.models = _mapping("model", model, nn.Module)
-        self.optimizers = _mapping("optimizers", optimizers or {}, Optimizer)
-        self._held: list[int] = []
+        self.optimizers = (
+            {} if optimizers is None else _mapping("optimizers", optimizers, Optimizer)
+        )
+        self._held: list[int] | None = None
         self._found: dict[str, Named] = {}
         self._unheld = Named("", (), ())
 
@@ -60,7 +59,7 @@ class Parameters:
         return f"{key}/" if len(self.optimizers) > 1 and key else ""
 
     def of(self, key: str) -> Named:
-        """The parameters of one optimizer, by its key."""
+        """The parameters of one optimizer, by its key; the same object while they are the same."""
         self._refresh()
         return self._found[key]
 
@@ -78,34 +77,41 @@ class Parameters:
         return [*found, rest] if rest.names else found
 
     def _refresh(self) -> None:
+        # The tensors are kept, so no other one can have the same id.
         held = [
             id(p) for o in self.optimizers.values() for g in o.param_groups for p in g["params"]
         ]
-        if held == self._held and self._found:
+        if held == self._held:
             return
         names: dict[int, tuple[str, str, Tensor]] = {}
         for model, module in self.models.items():
-            for name, parameter in module.named_parameters():
-                names.setdefault(id(parameter), (model, _unwrapped(name), parameter))
-        taken: set[int] = set()
-        for key, optimizer in self.optimizers.items():
-            mine: dict[str, Tensor] = {}
-            for position, parameter in _held_by(optimizer):
-                if id(parameter) in taken:
-                    continue
-                taken.add(id(parameter))
-                model, name, _ = names.get(id(parameter), ("", position, parameter))
-                mine[name if model in ("", key) else f"{model}.{name}"] = parameter
-            self._found[key] = Named(self.section(key), tuple(mine), tuple(mine.values()))
+            for name, parameter in _unwrapped(module).named_parameters():
+                # Of a part that was compiled alone the wrapper is in the middle of the name.
+                name = name.replace("_orig_mod.", "")
+                names.setdefault(id(parameter), (model, name, parameter))
+        self._found = {
+            key: self._named(key, optimizer, names) for key, optimizer in self.optimizers.items()
+        }
+        taken = set(held)
         rest = {
             f"{model}.{name}" if model else name: parameter
             for number, (model, name, parameter) in names.items()
             if number not in taken
         }
         self._unheld = Named("", tuple(rest), tuple(rest.values()))
-        # A lazy parameter has no size yet: look again next time.
-        lazy = any(is_lazy(p) for found in self._found.values() for p in found.tensors)
-        self._held = [] if lazy else held
+        self._held = held
+
+    def _named(
+        self, key: str, optimizer: Optimizer, names: Mapping[int, tuple[str, str, Tensor]]
+    ) -> Named:
+        mine: dict[str, Tensor] = {}
+        for position, parameter in _held_by(optimizer):
+            model, name, _ = names.get(id(parameter), ("", position, parameter))
+            label = name if model in ("", key) else f"{model}.{name}"
+            if mine.setdefault(label, parameter) is not parameter:
+                # Rare, and one of them would be lost: `a.b` of one model, and `b` of a model `a`.
+                mine[f"{label} ({position})"] = parameter
+        return Named(self.section(key), tuple(mine), tuple(mine.values()))
 
 
 def _held_by(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
@@ -114,16 +120,23 @@ def _held_by(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
             yield f"{group.get('name', g)}.{i}", parameter
 
 
-def _unwrapped(name: str) -> str:
-    first, _, rest = name.partition(".")
-    return _unwrapped(rest) if first in _WRAPPERS and rest else name
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(module, DataParallel | DistributedDataParallel):
+            module = module.module
+        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            module = inner  # of torch.compile
+        else:
+            return module
 
 
 def _mapping(argument: str, given: T | Mapping[str, T], kind: type[T]) -> dict[str, T]:
     found = {"": given} if isinstance(given, kind) else given
     if not isinstance(found, Mapping) or not all(isinstance(v, kind) for v in found.values()):
         raise TypeError(
-            f"{argument} must be one {kind.__name__} or a mapping from name to {kind.__name__}, got "
-            f"{given!r:.80}"
+            f"{argument} must be one {kind.__name__} or a mapping from name to {kind.__name__}, "
+            f"got {given!r:.80}"
         )
+    if not found:
+        raise ValueError(f"{argument} must hold at least one {kind.__name__}, got {given!r}")
     return dict(found)

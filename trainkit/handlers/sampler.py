@@ -37,6 +37,8 @@ class Sampler:
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
         self._sampled: list[tuple[Monitor, Guard]] = []
+        self._resting: list[tuple[Monitor, Guard]] = []
+        self._within = False
         self._spent: list[RemovableHandle] = []
         self.failures: dict[str, BaseException] = {}
 
@@ -65,6 +67,7 @@ class Sampler:
         if self._monitors.pop(monitor, None) is None:
             return
         self._sampled = [pair for pair in self._sampled if pair[0] is not monitor]
+        self._resting = [pair for pair in self._resting if pair[0] is not monitor]
         self._remove_spent()
         if not self._monitors:
             for handle in self._handles:
@@ -87,27 +90,36 @@ class Sampler:
     def _start(self, engine: Engine) -> None:
         if self._spent:
             self._remove_spent()
-        if not self._due(engine.state.iteration):
-            return
-        if self._sampled:  # the iteration before was left by an exception
+        if self._within:  # the iteration before was left by an exception
+            self._within = False
             for monitor, guard in self._sampled:
                 guard(monitor.cancel)
-        self._sampled = list(self._monitors.items())
-        for monitor, guard in self._sampled:
-            guard(monitor.begin, engine)
+            self._sampled = []
+        if self._due(engine.state.iteration):
+            self._sampled = list(self._monitors.items())
+            for monitor, guard in self._sampled:
+                guard(monitor.begin, engine)
+        elif self._resting:
+            for monitor, guard in self._resting:
+                guard(monitor.rest)
+        self._resting = []
+        self._within = bool(self._sampled)
 
     def _complete(self, engine: Engine) -> None:
         if self._spent:
             self._remove_spent()
         if not self._sampled:
             return
+        self._within = False
         for monitor, guard in self._sampled:
             guard(monitor.end, engine)
             if guard.failure is not None:
                 self.failures.setdefault(guard.name, guard.failure)
                 # Again: within one of torch's hooks not every hook could be taken away.
                 monitor.cancel()
-        self._sampled = []
+        self._resting = self._sampled
+        # What these wait for may come in an iteration that is not sampled.
+        self._sampled = [(m, g) for m, g in self._sampled if m.pending and g.failure is None]
 
 
 def as_sampler(every: "int | Cadence | Sampler") -> Sampler:

@@ -1,74 +1,129 @@
 """The loss scaler of mixed precision: which one it is, by how much it scales, what it skipped."""
 
+import inspect
 import sys
-from types import FrameType
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType, FunctionType, MethodType
 from typing import Any
 
-import torch
 from ignite.engine import Engine
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler, OptState
 from torch.optim import Optimizer
 
 __all__ = ["LossScale"]
 
-_STEPPING = (torch.amp.GradScaler.step.__code__, torch.amp.GradScaler._maybe_opt_step.__code__)
+_STEPPING = (GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__)
 
 
 class LossScale:
-    """Finds the loss scaler of a loop and reads its state without reading the device.
+    """Knows the loss scalers of a loop, and their state, without reading the device.
 
-    It is the one given, or `engine.state.scaler`, or the one whose `step` is found to be calling
-    the optimizer: so it is known from the first step that is not skipped on.
+    They are the one given, `engine.state.scaler`, those that the process function refers to, and
+    any whose `step` is found to be calling an optimizer. Which of them is whose, and what came of
+    a step, stands in what a scaler notes of each optimizer between two calls of `update`.
 
     Args:
-        scaler: The `GradScaler`, or None to find it.
+        scaler: A `GradScaler` that is none of these, or None.
 
     Raises:
         TypeError: It is something else.
     """
 
-    def __init__(self, scaler: torch.amp.GradScaler | None = None) -> None:
-        if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+    def __init__(self, scaler: GradScaler | None = None) -> None:
+        if scaler is not None and not isinstance(scaler, GradScaler):
             raise TypeError(f"scaler must be a torch.amp.GradScaler, got {scaler!r}")
-        self._scaler = scaler
-        self._states: Any = None
+        self._scalers: list[GradScaler] = []
+        self._engine: Engine | None = None
+        # What each scaler has noted since its last update, when an optimizer's gradients were made.
+        self._noted: dict[int, list[dict[int, dict[str, Any]]]] = {}
+        self._add(scaler)
 
     @property
     def known(self) -> bool:
         """Whether there is a scaler at work, as far as is known."""
-        return self._scaler is not None and self._scaler.is_enabled()
+        return any(scaler.is_enabled() for scaler in self._scalers)
 
     def begin(self, engine: Engine) -> None:
-        """Take note of where the scaler stands before an iteration."""
-        if self._scaler is None:
-            found = getattr(engine.state, "scaler", None)
-            self._scaler = found if isinstance(found, torch.amp.GradScaler) else None
-        self._states = self._optimizer_states()
+        """Look for scalers in the engine."""
+        self._add(getattr(engine.state, "scaler", None))
+        if self._engine is not engine:
+            self._engine = engine
+            for found in _referred_to(engine._process_function):
+                self._add(found)
 
-    def find_in_stack(self) -> None:
-        """Look for the scaler among the callers; to be called from an optimizer's step."""
-        if self._scaler is not None:
+    def find_in_stack(self, optimizer: Optimizer) -> None:
+        """Look for the scaler among the callers; to be called from the optimizer's step."""
+        if self.of(optimizer) is not None:
             return
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if frame.f_code in _STEPPING:
-                self._scaler = frame.f_locals["self"]
+                self._add(frame.f_locals["self"])
                 return
             frame = frame.f_back
 
-    def scale(self) -> Tensor | None:
-        """The factor in front of the gradients of a backward pass now, 0-d, on its device."""
-        # `get_scale()` would read the device.
-        return getattr(self._scaler, "_scale", None) if self.known else None
+    def of(self, optimizer: Optimizer) -> GradScaler | None:
+        """The scaler that is stepping this optimizer or has unscaled its gradients."""
+        for scaler in self._scalers:
+            if id(optimizer) in _states(scaler):
+                return scaler
+        return None
+
+    def scale(self, optimizer: Optimizer) -> Tensor | None:
+        """The factor that its gradients had after the backward pass, 0-d; None without a scaler."""
+        scaler = self.of(optimizer)
+        return None if scaler is None else _scale(scaler)
+
+    def note(self, optimizer: Optimizer) -> list[tuple[GradScaler, Tensor]]:
+        """Take note, after a backward pass, of where the scalers stand; their scales now."""
+        self._noted[id(optimizer)] = [_states(scaler) for scaler in self._scalers]
+        scales = [(scaler, _scale(scaler)) for scaler in self._scalers]
+        # Copies, for update() changes the scale in place.
+        return [(scaler, scale.clone()) for scaler, scale in scales if scale is not None]
+
+    def skipped(self, optimizer: Optimizer) -> GradScaler | None:
+        """The scaler that was told to step since `note`: if no step came, it has skipped it."""
+        noted = self._noted.get(id(optimizer), [])
+        for scaler, states in zip(self._scalers, noted, strict=False):
+            # update() starts a new set of notes; the old one still tells.
+            if states.get(id(optimizer), {}).get("stage") is OptState.STEPPED:
+                return scaler
+        return None
+
+    def forget(self, optimizer: Optimizer) -> None:
+        """Forget what was noted."""
+        self._noted.pop(id(optimizer), None)
 
     def inside_step(self, optimizer: Optimizer) -> tuple[Tensor | None, Tensor | None]:
         """What a fused optimizer unscales by within its step, and whether it will skip it."""
         return getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
 
-    def updated(self) -> bool:
-        """Whether the scaler was updated since `begin`: a step that did not come was skipped."""
-        # update() gives itself new per-optimizer states; nothing else on the host tells.
-        return self.known and self._optimizer_states() is not self._states
+    def _add(self, found: Any) -> None:
+        if isinstance(found, GradScaler) and not any(found is known for known in self._scalers):
+            self._scalers.append(found)
 
-    def _optimizer_states(self) -> Any:
-        return getattr(self._scaler, "_per_optimizer_states", None)
+
+def _states(scaler: GradScaler) -> dict[int, dict[str, Any]]:
+    return getattr(scaler, "_per_optimizer_states", {})
+
+
+def _scale(scaler: GradScaler) -> Tensor | None:
+    # `get_scale()` would read the device.
+    return getattr(scaler, "_scale", None)
+
+
+def _referred_to(function: Callable[..., Any]) -> Iterator[Any]:
+    """The objects that a function refers to: global, enclosing, bound; and those of its self."""
+    if isinstance(function, partial):
+        yield from (*function.args, *function.keywords.values())
+        yield from _referred_to(function.func)
+    elif isinstance(function, MethodType):
+        yield from (
+            vars(function.__self__).values() if hasattr(function.__self__, "__dict__") else ()
+        )
+        yield from _referred_to(function.__func__)
+    elif isinstance(function, FunctionType):
+        found = inspect.getclosurevars(function)
+        yield from (*found.nonlocals.values(), *found.globals.values())

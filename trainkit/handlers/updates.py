@@ -1,19 +1,32 @@
 """Updates: how far each step moves the weights, relative to where they were."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.series import ratio
 from trainkit.stats import global_norm, norms
 from trainkit.writers.protocol import Writer
 
 __all__ = ["UpdateMonitor"]
+
+# A difference of two of these is exact enough in their own precision.
+_PRECISE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+class _Copied(NamedTuple):
+    """Weights that a step may move, and what they were before it."""
+
+    names: tuple[str, ...]
+    weights: list[Tensor]
+    copies: list[Tensor]
 
 
 class UpdateMonitor(StepMonitor):
@@ -22,9 +35,9 @@ class UpdateMonitor(StepMonitor):
     ratio = ‖w_after − w_before‖ / ‖w_before‖, whatever the optimizer does (momentum, adaptive
     rates, weight decay, a learning rate per group). Where ‖w_before‖ is 0 it is taken relative to
     ‖w_after‖: 1 if the weights moved at all, 0 if not. Half precision is subtracted in float32.
-    Parameters without a gradient in this step are left out: the optimizer does not touch them. A
-    step that the loss scaler skips is written as skipped, and not as an update of 0; where the
-    optimizer itself does the skipping (fused ones), the ratios are NaN.
+    Parameters without a gradient in this step (the optimizer does not touch them) or without
+    elements are left out. A step that the loss scaler skips is written as skipped, and not as an
+    update of 0; where the optimizer itself does the skipping (fused ones), the ratios are NaN.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `updates/global_ratio`; `updates.ratio/<name>`; where there is a loss scaler
@@ -35,10 +48,10 @@ class UpdateMonitor(StepMonitor):
         optimizers: An optimizer, or a mapping from name to optimizer.
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
-        scaler: The loss scaler; found by itself where it is `engine.state.scaler`, and else from
-            the first step on that is not skipped.
-        detail: `auto` (per parameter up to 300 of them, per module beyond), `global`, `module` or
-            `parameter`.
+        scaler: The loss scaler, where the process function does not refer to it and it is not
+            `engine.state.scaler`; else it is found, at the latest in its first step that counts.
+        detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
+            the largest ratios by name), `global`, `module` or `parameter`.
         include: Only parameters whose names match one of these patterns; the global ratio is of
             all.
         exclude: None whose name matches one of these.
@@ -72,7 +85,7 @@ class UpdateMonitor(StepMonitor):
         writer: Writer,
         every: int | Cadence | Sampler = 1,
         *,
-        scaler: torch.amp.GradScaler | None = None,
+        scaler: GradScaler | None = None,
         detail: str = "auto",
         include: Sequence[str] = ("*",),
         exclude: Sequence[str] = (),
@@ -81,87 +94,66 @@ class UpdateMonitor(StepMonitor):
             model, optimizers, writer, every,
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
-        self._before_it: dict[str, tuple[tuple[str, ...], list[Tensor], list[Tensor]]] = {}
+        self._copied: dict[str, _Copied] = {}
 
-    def arm(self, key: str) -> None:
-        """Nothing to prepare before the step."""
-
-    def disarm(self, key: str) -> None:
-        """Give the copy back."""
-        self._before_it.pop(key, None)
-
-    def before_step(self, key: str, optimizer: Optimizer) -> None:
+    def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
         found = self.parameters.of(key)
-        # A closure makes the gradients within the step: then any of them may move.
-        some = any(p.grad is not None for p in found.tensors)
-        pairs = zip(found.names, found.tensors, strict=True)
-        moving = [(n, p.detach()) for n, p in pairs if p.grad is not None or not some]
-        if not moving:
-            return
-        names, weights = zip(*moving, strict=True)
-        copies = [_wide(p).clone() if _wide(p) is p else _wide(p) for p in weights]
-        self._before_it[key] = (names, list(weights), copies)
+        # A closure makes the gradients within the step: until then, any of them may move.
+        moving = [
+            (name, p)
+            for name, p in zip(found.names, found.tensors, strict=True)
+            if (p.grad is not None or (closure and p.requires_grad)) and p.numel()
+        ]
+        names = tuple(name for name, _ in moving)
+        weights = [p for _, p in moving]
+        self._copied[key] = _Copied(names, weights, [p.detach().clone() for p in weights])
 
-    def after_step(self, key: str, optimizer: Optimizer) -> None:
+    def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Subtract, and write."""
-        if key not in self._before_it:
+        names, weights, copies = self._copied.pop(key)
+        if closure and any(p.grad is None for p in weights):
+            kept = [i for i, p in enumerate(weights) if p.grad is not None]
+            names = tuple(names[i] for i in kept)
+            weights, copies = [weights[i] for i in kept], [copies[i] for i in kept]
+        if not weights:
             return
-        names, weights, copies = self._before_it.pop(key)
         before = norms(copies)
+        moved = _distances(copies, [p.detach() for p in weights])
         _, found_inf = self.loss_scale.inside_step(optimizer)
-        after = [_wide(p) for p in weights]
-        _subtract_(copies, after)
-        moved = norms(copies)
-        del copies
-        ratio, total = _ratio(moved, before), _ratio(global_norm(moved), global_norm(before))
-        scalars: dict[str, Any] = {}
-        if self.loss_scale.known:
-            skipped = 0.0 if found_inf is None else found_inf.detach().reshape(())
-            scalars[self.tag("updates/skipped", key)] = skipped
-            if found_inf is not None:
-                nothing = found_inf.reshape(()).to(ratio.device) > 0
-                ratio, total = (r.where(~nothing, torch.nan) for r in (ratio, total))
-        scalars[self.tag("updates/global_ratio", key)] = total
-        self.writer.write_scalars(self.step, scalars)
-        chosen = self.series.chosen(names)
-        if not chosen:
+        if self.loss_scale.of(optimizer) is not None:
+            skipped = 0.0 if found_inf is None else (found_inf.reshape(()) > 0).to(moved.dtype)
+            self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): skipped})
+        if found_inf is not None:
+            moved = moved.where(found_inf.reshape(()).to(moved.device) == 0, torch.nan)
+        total = ratio(global_norm(moved), global_norm(before))
+        self.writer.write_scalars(self.step, {self.tag("updates/global_ratio", key): total})
+        if not self.series.chosen(names):
             return
-        shown = tuple(names[i] for i in chosen)
-        sizes = [weights[i].numel() for i in chosen]
         prefix = self.parameters.section(key)
-        if self.series.per_parameter(names):
-            if len(chosen) < len(names):
-                ratio = ratio[torch.tensor(chosen, device=ratio.device)]
-            columns = {"ratio": ratio}
-            found = self.series.scalars("updates", columns, shown, sizes, prefix)
-        else:
-            index = torch.tensor(chosen, device=ratio.device)
-            found = self.series.ratios(moved[index], before[index], shown, prefix)
-        self.writer.write_scalars(self.step, found)
+        self.writer.write_scalars(self.step, self.series.ratios(moved, before, names, prefix))
+        worst = self.series.worst("updates", "ratio", ratio(moved, before), names, prefix)
+        if worst is not None:
+            self.writer.write_scalars(self.step, worst)
 
-    def skipped(self, key: str) -> bool:
+    def write_skipped(self, key: str, scaler: GradScaler) -> None:
         """Write that the scaler skipped this optimizer's step."""
-        assert self._engine is not None  # noqa: S101
-        step = self._engine.state.iteration
-        self.writer.write_scalars(step, {self.tag("updates/skipped", key): 1.0})
-        return True
+        self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): 1.0})
+
+    def discard(self, key: str) -> None:
+        """Give the copy back."""
+        self._copied.pop(key, None)
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    half = tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4
-    return tensor.float() if half else tensor
-
-
-def _subtract_(minuends: list[Tensor], subtrahends: list[Tensor]) -> None:
-    if len({(t.device, t.dtype) for t in minuends}) == 1:
-        torch._foreach_sub_(minuends, subtrahends)
-        return
-    for minuend, subtrahend in zip(minuends, subtrahends, strict=True):
-        minuend -= subtrahend
-
-
-def _ratio(moved: Tensor, before: Tensor) -> Tensor:
-    # From zero weights, ‖w_after‖ is ‖w_after − w_before‖; and 0 / 0 is 0: nothing moved.
-    reference = before.where(before != 0, moved)
-    return (moved / reference).where(moved != 0, 0)
+def _distances(copies: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """The norm of each difference; the copies are used up."""
+    if len({(t.device, t.dtype) for t in copies}) == 1 and copies[0].dtype in _PRECISE:
+        torch._foreach_sub_(copies, weights)
+        return norms(copies)
+    found = []
+    for copy, weight in zip(copies, weights, strict=True):
+        # One after the other: half precision takes more room in float32.
+        wide = copy if copy.dtype in _PRECISE else copy.float()
+        found.append(norms([wide - weight.to(wide.dtype)]))
+    precise = torch.float64 if any(n.dtype is torch.float64 for n in found) else torch.float32
+    return torch.cat([n.to(found[0].device, precise) for n in found])

@@ -1,21 +1,20 @@
 """Weights: how large they are, and how they are spread."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
 from ignite.engine import Engine
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from trainkit.handlers.cadence import Cadence, Every
+from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Named, Parameters
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Series
-from trainkit.stats import global_norm, histograms, summarize
-from trainkit.writers.protocol import Histograms, Writer
+from trainkit.handlers.tensor_histograms import TensorHistograms
+from trainkit.stats import global_norm, norms, summarize
+from trainkit.writers.protocol import Writer
 
 __all__ = ["WeightMonitor"]
 
@@ -26,7 +25,7 @@ class WeightMonitor(Monitor):
     """Writes the weights' norms and statistics, as they are at the end of the iteration.
 
     Frozen weights are watched too; a tied one once, under its first name; lazy ones from the
-    moment they have a size.
+    moment they have a size. Those without elements are left out.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `weights/global_norm`; `weights.norm/<name>`, `.mean/`, `.std/`, `.max_abs/`;
@@ -42,7 +41,8 @@ class WeightMonitor(Monitor):
         include: Only parameters whose names match one of these patterns; the global norm is of
             all.
         exclude: None whose name matches one of these.
-        histograms_every: Iterations between histograms; None writes none.
+        histograms_every: Iterations between histograms: they come in the first sampled iteration
+            at or after each multiple; None writes none.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
@@ -51,6 +51,7 @@ class WeightMonitor(Monitor):
         Those of `stats.summarize`, in a sampled iteration.
 
     Example:
+        >>> import torch
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = nn.Linear(2, 1, bias=False), MemoryWriter()
         >>> _ = nn.init.constant_(model.weight, 3.0)
@@ -77,7 +78,7 @@ class WeightMonitor(Monitor):
         super().__init__(writer, every)
         self.parameters = Parameters(model, optimizers)
         self.series = Series(detail, include, exclude)
-        self._histograms = Every(histograms_every) if histograms_every is not None else None
+        self._histograms = TensorHistograms("weights", histograms_every)
 
     def begin(self, engine: Engine) -> None:
         """Nothing: the weights are looked at when the iteration is over."""
@@ -85,47 +86,31 @@ class WeightMonitor(Monitor):
     def end(self, engine: Engine) -> None:
         """Measure and write."""
         step = engine.state.iteration
-        draw = self._histograms is not None and self._histograms.due(step)
+        draw = self._histograms.due(step)
         sections = self.parameters.by_section()
         for found in sections:
-            # Beside those of several optimizers, the norm of frozen weights would read as that of all.
-            alone = bool(found.section) or len(sections) == 1
-            pairs = zip(found.names, found.tensors, strict=True)
-            present = [(name, p.detach()) for name, p in pairs if not is_lazy(p)]
-            if present:
-                names, tensors = zip(*present, strict=True)
-                self._write(step, found, names, list(tensors), alone, draw)
+            # Beside the norms of several optimizers, that of the rest would read as that of all.
+            self._write(step, found, bool(found.section) or len(sections) == 1, draw)
 
     def cancel(self) -> None:
         """Nothing was put in place."""
 
-    def _write(
-        self,
-        step: int,
-        found: Named,
-        names: tuple[str, ...],
-        tensors: list[Tensor],
-        alone: bool,
-        draw: bool,
-    ) -> None:
-        columns = summarize(tensors)
-        if alone:
+    def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
+        pairs = zip(found.names, found.tensors, strict=True)
+        present = [(n, p.detach()) for n, p in pairs if not is_lazy(p) and p.numel()]
+        if not present:
+            return
+        names = tuple(name for name, _ in present)
+        tensors = [tensor for _, tensor in present]
+        chosen = self.series.chosen(names)
+        columns = summarize(tensors) if chosen else {"norm": norms(tensors)}
+        if total:
             norm = global_norm(columns["norm"])
             self.writer.write_scalars(step, {f"weights/{found.section}global_norm": norm})
-        chosen = self.series.chosen(names)
-        if not chosen:
-            return
-        columns = {column: columns[column] for column in _COLUMNS}
-        if len(chosen) < len(names):
-            index = torch.tensor(chosen, device=columns["norm"].device)
-            columns = {column: values[index] for column, values in columns.items()}
-        tensors = [tensors[i] for i in chosen]
-        shown = tuple(names[i] for i in chosen)
-        sizes = [t.numel() for t in tensors]
-        self.writer.write_scalars(
-            step, self.series.scalars("weights", columns, shown, sizes, found.section)
-        )
-        if draw and self.series.per_parameter(names):
-            tags = [f"weights.histogram/{found.section}{name}" for name in shown]
-            table: Any = histograms(tensors)
-            self.writer.write_histograms(step, Histograms(tags, *table))
+        if chosen:
+            columns = {column: columns[column] for column in _COLUMNS}
+            sizes = [tensor.numel() for tensor in tensors]
+            series = self.series.scalars("weights", columns, names, sizes, found.section)
+            self.writer.write_scalars(step, series)
+        if draw:
+            self._histograms.write(self.writer, step, self.series, names, tensors, found.section)

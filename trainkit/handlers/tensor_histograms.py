@@ -1,0 +1,53 @@
+"""Histograms of named tensors, sampled apart from the scalars."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from trainkit.handlers.cadence import Every
+from trainkit.handlers.series import Series
+from trainkit.stats import histograms
+from trainkit.writers.protocol import Histograms, Writer
+
+__all__ = ["TensorHistograms"]
+
+
+class TensorHistograms:
+    """Writes `<section>.histogram/<name>` of those tensors that have a series each.
+
+    Args:
+        section: First part of the tags.
+        every: In iterations: in the first sampled one at or after each multiple; None: never.
+
+    Raises:
+        TypeError, ValueError: `every` is not a number of iterations.
+    """
+
+    def __init__(self, section: str, every: int | None) -> None:
+        self.section = section
+        self.every = None if every is None else Every(every).every
+        self._number: int | None = None
+
+    def due(self, iteration: int) -> bool:
+        """Whether this sampled iteration gets them."""
+        if self.every is None:
+            return False
+        number = iteration // self.every
+        is_next, self._number = number != self._number, number
+        return is_next
+
+    def write(
+        self,
+        writer: Writer,
+        step: int,
+        series: Series,
+        names: tuple[str, ...],
+        tensors: Sequence[Tensor],
+        prefix: str,
+    ) -> None:
+        """Write those of the chosen tensors; none where modules stand for them."""
+        chosen = series.chosen(names)
+        if chosen and series.per_parameter(names):
+            tags = [f"{self.section}.histogram/{prefix}{names[i]}" for i in chosen]
+            found = histograms([tensors[i] for i in chosen])
+            writer.write_histograms(step, Histograms(tags, *found))
