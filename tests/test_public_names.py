@@ -9,7 +9,17 @@ import pytest
 
 import trainkit
 
-FOLDERS = ("data", "engines", "handlers", "losses", "models", "runs", "schedules", "stats", "writers")
+FOLDERS = (
+    "data",
+    "engines",
+    "handlers",
+    "losses",
+    "models",
+    "runs",
+    "schedules",
+    "stats",
+    "writers",
+)
 
 
 def test_all_is_sorted_and_every_name_can_be_imported() -> None:

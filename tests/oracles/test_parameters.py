@@ -162,8 +162,12 @@ def agree(writer: MemoryWriter, program: Program, rel: float = 1e-5) -> None:
     assert program.probe.steps
     for iteration, truth in program.probe.steps.items():
         found = {tag: dict(points).get(iteration) for tag, points in writer.scalars.items()}
-        for tag, value in truth.expected().items():
+        expected = truth.expected()
+        for tag, value in expected.items():
             assert found[tag] == pytest.approx(value, rel=rel, abs=3e-7), (iteration, tag)
+        # And nothing else: no series of what has no gradient, or no elements.
+        written = {t for t, v in found.items() if v is not None and t != "updates/skipped"}
+        assert written == set(expected)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -380,7 +384,14 @@ def test_ten_thousand_parameters_become_modules_pooled_exactly() -> None:
     engine.run([torch.ones(3, 2)])
     after = [nn.utils.parameters_to_vector(part.parameters()).detach() for part in model]
     names = [tag for tag in writer.scalars if tag.startswith("gradients.norm/")]
-    assert len(names) == 200
+    modules = [name for name in names if not name.endswith(("weight", "bias"))]
+    assert len(modules) == 200
+    # And the parameters with the largest gradients and updates, by name.
+    norms = {n: p.grad.norm().item() for n, p in model.named_parameters() if p.grad is not None}
+    largest = sorted(norms.values())[-5:]
+    worst = [writer.scalars[name][0][1] for name in names if name not in modules]
+    assert sorted(worst) == pytest.approx(largest, rel=1e-6)
+    assert len([tag for tag in writer.scalars if tag.startswith("updates.ratio/")]) == 205
     for i in (0, 7, 199):
         gradient = torch.cat([p.grad.flatten() for p in model[i].parameters()]).double()
         for tag, value in {
