@@ -1,43 +1,70 @@
 """`trainkit completion`: Hydra's completion of overrides, behind trainkit's commands."""
 
+import os
 from collections.abc import Sequence
 
 from trainkit.cli.failure import UsageError
 
-__all__ = ["main"]
+__all__ = ["forget_the_command", "is_asked", "is_installing", "main"]
 
-# Hydra answers for the line without the command: it completes `trainkit +experiment=`.
-_BASH = """\
+_INSTALL = """\
 _trainkit_complete() {
-    local IFS=$'\\n'
+    local IFS=$' \\t\\n' word="${COMP_WORDS[COMP_CWORD]}" typed="${COMP_LINE:0:COMP_POINT}"
+    local found cut
+    COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=( $(compgen -W $'run\\nlist\\nboard\\nresume\\ncompletion' -- "${COMP_WORDS[1]}") )
+        COMPREPLY=( $(compgen -W "run list board resume completion" -- "$word") )
     elif [ "${COMP_WORDS[1]}" = run ]; then
-        local line="${COMP_LINE#*run }"
-        COMPREPLY=( $(COMP_LINE="trainkit $line" COMP_POINT=${#line} \\
-            "${COMP_WORDS[0]}" run -sc query=bash 2>/dev/null) )
-        local word="${COMP_WORDS[COMP_CWORD]}" before
-        before="${line##* }"; before="${before%"$word"}"
-        COMPREPLY=( "${COMPREPLY[@]#"$before"}" )
-        [[ "${COMPREPLY[0]}" == *[=/.] ]] && compopt -o nospace
-    elif [ "${COMP_WORDS[1]}" = board ] || [ "${COMP_WORDS[1]}" = resume ]; then
-        COMPREPLY=( $(compgen -d -- "${COMP_WORDS[COMP_CWORD]}") )
+        # bash cuts words at = and :, Hydra does not; take what bash has kept off again.
+        found=$(COMP_LINE="$typed" "${COMP_WORDS[0]}" run -sc query=bash 2>/dev/null)
+        cut="${typed##*[[:space:]]}"
+        case "$COMP_WORDBREAKS" in *=*) cut="${cut%"${cut##*[=:]}"}" ;; *) cut="" ;; esac
+        for found in $found; do COMPREPLY+=( "${found#"$cut"}" ); done
+        compopt -o nospace 2>/dev/null
+    else
+        COMPREPLY=( $(compgen -d -- "$word") )
     fi
 }
 complete -F _trainkit_complete trainkit
 """
 
+_UNINSTALL = """\
+complete -r trainkit 2>/dev/null
+unset -f _trainkit_complete
+"""
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the script that a shell evaluates.
+    """Print what a shell evaluates: `bash`, or Hydra's `-sc install=bash`, `-sc uninstall=bash`.
 
     Raises:
         UsageError: It is not bash.
     """
-    if list(arguments) != ["bash"]:
+    given = [word for word in arguments if word not in ("-sc", "--shell_completion")]
+    action, _, shell = given[0].rpartition("=") if len(given) == 1 else ("", "", "")
+    if shell != "bash":
         raise UsageError(
-            f"completion is there for bash, got {' '.join(arguments) or 'nothing'}: "
+            f"completion is there for bash, got {' '.join(given) or 'nothing'}: "
             'eval "$(trainkit completion bash)"'
         )
-    print(_BASH)
+    print(_UNINSTALL if action == "uninstall" else _INSTALL, end="")
     return 0
+
+
+def is_asked(arguments: Sequence[str]) -> bool:
+    """Whether these are arguments of Hydra's completion."""
+    return "-sc" in arguments or "--shell_completion" in arguments
+
+
+def is_installing(arguments: Sequence[str]) -> bool:
+    """Whether the shell is being told how to ask, which is another thing with commands."""
+    return is_asked(arguments) and any(
+        word.startswith(("install=", "uninstall=")) for word in arguments
+    )
+
+
+def forget_the_command() -> None:
+    """Hydra completes a line without commands: `trainkit run +exp` is `trainkit +exp` to it."""
+    words = os.environ.get("COMP_LINE", "").split(" ", 2)
+    if len(words) > 2 and words[1] == "run":
+        os.environ["COMP_LINE"] = f"{words[0]} {words[2]}"

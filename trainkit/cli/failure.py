@@ -1,9 +1,13 @@
 """How a failure is told: one line for what the user can mend, a traceback for what broke."""
 
+import os
 import sys
 import traceback
 
-__all__ = ["UsageError", "status_of"]
+__all__ = ["UsageError", "status_of", "tell"]
+
+# Hydra's own switch; read here because Hydra is made to raise by setting it.
+_FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 class UsageError(Exception):
@@ -13,8 +17,15 @@ class UsageError(Exception):
 def status_of(error: Exception) -> int:
     """Print what happened on standard error and return the exit status."""
     if isinstance(error, UsageError) or type(error).__name__ == "ConfigError":
-        print(f"trainkit: {' '.join(str(error).split())}", file=sys.stderr)
+        if _FULL:
+            traceback.print_exception(error)
+        tell(str(error))
         return 2
     traceback.print_exception(error)
-    print(f"trainkit: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+    tell(f"{type(error).__name__}: {error}")
     return 1
+
+
+def tell(text: str) -> None:
+    """One line on standard error."""
+    print(f"trainkit: {' '.join(text.split())}", file=sys.stderr, flush=True)

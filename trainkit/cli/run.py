@@ -1,10 +1,12 @@
 """`trainkit run`: compose a config and train."""
 
-import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from trainkit.cli.failure import status_of
+from trainkit.cli import completion
+from trainkit.cli.failure import status_of, tell
+
+if TYPE_CHECKING:
+    from trainkit.config.composing import Composed
 
 __all__ = ["main"]
 
@@ -18,56 +20,55 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit status; of several runs the worst.
     """
-    if any(word.startswith("install=") for word in arguments) and _asks_for_completion(arguments):
-        from trainkit.cli import completion
-
-        shell = next(word for word in arguments if word.startswith("install="))
-        return completion.main([shell.removeprefix("install=")])
+    if completion.is_installing(arguments):
+        return completion.main(arguments)
+    completion.forget_the_command()
     from trainkit.config.composing import compose_and_run
-    from trainkit.config.sources import shadowed
 
-    for file in shadowed():
-        print(
-            f"trainkit: {file} is never used: trainkit has an option of that name; rename yours",
-            file=sys.stderr,
-        )
+    if not completion.is_asked(arguments):
+        _tell_shadowed()
     ends: list[int] = []
-
-    def job(config: Any, directory: Path, overrides: list[str], choices: dict[str, str]) -> None:
-        from trainkit.config.running import run_config
-
-        end = 0
-        try:
-            run_config(config, directory=directory, overrides=overrides, choices=choices)
-        except Exception as error:
-            end = status_of(error)
-        except KeyboardInterrupt as interrupt:
-            if not _is_empty(directory):
-                print(f"run: {directory}", flush=True)
-            raise interrupt
-        ends.append(end)
-        if _is_empty(directory):  # refused before anything was written
-            _remove(directory)
-        else:
-            print(f"run: {directory}", flush=True)
-
-    compose_and_run(arguments, job)
+    compose_and_run(arguments, lambda composed: ends.append(_one(composed)))
     return max(ends, default=0)
 
 
-def _asks_for_completion(arguments: list[str]) -> bool:
-    return "-sc" in arguments or "--shell-completion" in arguments
+def _one(composed: "Composed") -> int:
+    """Run one config; its folder is the last line, unless nothing was begun."""
+    from dataclasses import replace
+
+    from trainkit.config.directories import give_back, reserve
+    from trainkit.config.errors import ConfigError
+    from trainkit.config.running import run_config
+
+    if not composed.chosen:
+        composed = replace(composed, directory=reserve(composed.directory))
+    directory, begun, end = composed.directory, True, 0
+    try:
+        run_config(composed, tell)
+    except ConfigError as error:
+        begun, end = False, status_of(error)
+    except Exception as error:
+        begun, end = _note(error), status_of(error)
+    except KeyboardInterrupt as interrupt:
+        begun = _note(interrupt)
+        raise
+    finally:
+        if begun:
+            print(f"run: {directory}", flush=True)
+        else:
+            give_back(directory, reserved=not composed.chosen)
+    return end
 
 
-def _is_empty(directory: Path) -> bool:
-    return not (directory / "run.json").exists()
+def _note(error: BaseException) -> bool:
+    """Whether the run had begun: what is raised by then says where it is."""
+    return any(note.startswith("run: ") for note in getattr(error, "__notes__", ()))
 
 
-def _remove(directory: Path) -> None:
-    """The folder that was reserved for a run that never began, and its parents while empty."""
-    (directory / "run.log").unlink(missing_ok=True)
-    for folder in (directory, *directory.parents):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
+def _tell_shadowed() -> None:
+    from trainkit.config.sources import shadowed
+
+    files = shadowed()
+    if files:
+        some = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        tell(f"never used, because trainkit has one of the same name: {some}; rename yours")

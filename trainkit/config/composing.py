@@ -1,26 +1,52 @@
 """Hydra with all that it can do, and without its tracebacks."""
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainkit.config.errors import ConfigError, explained
-from trainkit.config.running import reserve
+from trainkit.config.arguments import Arguments, read_arguments
+from trainkit.config.errors import ConfigError
+from trainkit.config.explaining import dotted, explained
+from trainkit.config.origins import COMMAND_LINE, Origins, line_of
 from trainkit.config.schema import register
 from trainkit.config.sources import experiments, groups
 
-__all__ = ["Job", "compose_and_run"]
+__all__ = ["Composed", "Job", "compose_and_run"]
 
-# The composed config, its folder, its overrides, and group → chosen option.
-Job = Callable[[DictConfig, Path, list[str], dict[str, str]], None]
+
+@dataclass(frozen=True)
+class Composed:
+    """What one run is to be.
+
+    Args:
+        config: As Hydra composed it, without Hydra's own part.
+        directory: Where the run goes; Hydra has made it.
+        chosen: Whether the user said where.
+        overrides: Those of the command line.
+        origins: Where each key was set.
+    """
+
+    config: DictConfig
+    directory: Path
+    chosen: bool
+    overrides: list[str]
+    origins: Origins
+
+
+Job = Callable[[Composed], None]
 
 
 def compose_and_run(arguments: Sequence[str], job: Job) -> None:
@@ -33,27 +59,47 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     Raises:
         ConfigError: The config cannot be composed.
     """
-    register(" ".join(arguments))
-    last: list[DictConfig] = []
+    given = read_arguments(arguments)
+    register(given.experiments)
+    members = groups(given.config_dir)
 
     def task(config: DictConfig) -> None:
-        last[:] = [config]
         settings = HydraConfig.get()
         choices = {str(group): str(option) for group, option in settings.runtime.choices.items()}
-        directory = Path(settings.runtime.output_dir)
-        if not _is_chosen(settings.overrides.hydra):
-            directory = reserve(directory)
-        job(config, directory, list(settings.overrides.task), choices)
+        # Unresolved: an override may hold an interpolation.
+        overrides: Any = OmegaConf.to_container(settings.overrides, resolve=False)
+        job(
+            Composed(
+                config=config,
+                directory=Path(settings.runtime.output_dir),
+                chosen=any(
+                    o.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"))
+                    for o in overrides["hydra"]
+                ),
+                overrides=overrides["task"],
+                origins=Origins(overrides["task"], choices, members, experiments()),
+            )
+        )
 
+    with _called_as("trainkit run", arguments):
+        try:
+            hydra.main(
+                version_base="1.3", config_path="pkg://trainkit.configs", config_name="config"
+            )(task)()
+        except SystemExit as leaving:  # after --help, --info and the like
+            if leaving.code:
+                raise
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise ConfigError(_explained(error, given)) from error
+
+
+@contextmanager
+def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
+    """Hydra reads `sys.argv`, and raises instead of printing where this variable is set."""
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["trainkit run", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of printing and leaving
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *arguments], "1"
     try:
-        hydra.main(version_base="1.3", config_path="pkg://trainkit.configs", config_name="config")(
-            task
-        )()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explained(error, _choices(), _keys())) from error
+        yield
     finally:
         sys.argv = before[0]
         if before[1] is None:
@@ -62,45 +108,57 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
 
 
-def _is_chosen(overrides: Sequence[str]) -> bool:
-    """Whether the user said where the run goes."""
-    return any(o.startswith(("hydra.run.dir", "hydra.sweep.")) for o in overrides)
+def _explained(error: Exception, given: Arguments) -> str:
+    members = groups(given.config_dir)
+    named = {f"{group}/{s.name}": s for group, sources in members.items() for s in sources}
+    named |= {f"experiment/{source.name}": source for source in experiments()}
+
+    def where(file: str, key: str) -> str:
+        if file == "command line":
+            return f"{COMMAND_LINE}: "
+        if not key:
+            return _who_chose(file, given)
+        source = named.get(file)
+        if source is None:
+            return ""
+        path = key.split(".")
+        group = file.rpartition("/")[0].split("/")
+        inside = path[len(group) :] if path[: len(group)] == group else path
+        line = line_of(source.path, inside)
+        return f"{source.shown}:{line}: " if line else f"{source.shown}: "
+
+    choices = {group: [source.name for source in sources] for group, sources in members.items()}
+    choices["experiment"] = [source.name for source in experiments()]
+    return explained(error, choices, lambda: _keys(given.choices), where)
 
 
-def _choices() -> dict[str, list[str]]:
-    found = {group: [source.name for source in members] for group, members in groups().items()}
-    found["experiment"] = [source.name for source in experiments()]
-    return found
+def _who_chose(option: str, given: Arguments) -> str:
+    """Where `group/option` was chosen; an empty option is any."""
+    group, _, name = option.rpartition("/")
+    for override in given.choices:
+        if re.match(rf"\+*{re.escape(group)}(@[\w.]*)?={re.escape(name)}$", override):
+            return f"{COMMAND_LINE}: "
+    asks = re.compile(rf"\W{re.escape(group)}(@[\w.]*)?\s*:\s*{re.escape(name) if name else ''}")
+    for source in experiments():
+        if any(fnmatchcase(source.name, pattern) for pattern in given.experiments):
+            lines = source.path.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines, start=1):
+                if asks.search(line):
+                    return f"{source.shown}:{number}: "
+    return ""
 
 
-def _keys() -> list[str]:
-    """Every key of the default config, dotted, for the nearest right name."""
-    from hydra import compose
-
-    try:
-        config: Any = OmegaConf.to_container(_composed(compose), resolve=False)
-    except (HydraException, OmegaConfBaseException, ValueError):
-        return []
-    found: list[str] = []
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                key = f"{prefix}{name}"
-                found.append(key)
-                walk(f"{key}.", inner)
-
-    walk("", config)
-    return found
-
-
-def _composed(compose: Callable[..., DictConfig]) -> DictConfig:
-    from hydra import initialize_config_module
+def _keys(choices: Sequence[str]) -> list[str]:
+    """Every key of the config with these choices, dotted; of the default one if they are wrong."""
+    from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_module("trainkit.configs", version_base="1.3"):
-        config = compose("config")
-        with open_dict(config):
-            config.pop("hydra", None)
-        return config
+        for tried in (list(choices), []):
+            try:
+                composed = compose("config", overrides=tried, return_hydra_config=True)
+            except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError):
+                continue
+            return sorted(dotted(OmegaConf.to_container(composed)))
+    return []

@@ -1,22 +1,24 @@
 """From a composed config to a run."""
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
-import yaml
 from hydra.errors import HydraException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainkit.config.errors import ConfigError
-from trainkit.config.sources import experiments, groups
+from trainkit.config.blame import blamed
+from trainkit.config.composing import Composed
+from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.explaining import dotted, explained
+from trainkit.config.origins import Origins
+from trainkit.config.schema import TOP_KEYS
 from trainkit.config.targets import check_targets
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 
-__all__ = ["reserve", "run_config"]
+__all__ = ["run_config"]
 
 _SETTINGS = {
     "trainer": TrainerSettings,
@@ -25,16 +27,12 @@ _SETTINGS = {
 }
 
 
-def run_config(
-    config: DictConfig, *, directory: Path, overrides: Sequence[str], choices: Mapping[str, str]
-) -> Any:
+def run_config(composed: Composed, tell: Callable[[str], None]) -> Any:
     """Check a composed config, instantiate its parts, and run it.
 
     Args:
-        config: As Hydra composed it, without its own part.
-        directory: Of this run.
-        overrides: Those of the command line.
-        choices: Group → chosen option, for messages that name a file.
+        composed: The config, and where it comes from.
+        tell: Called with what the user should know of before training starts.
 
     Returns:
         The `RunResult`.
@@ -42,91 +40,106 @@ def run_config(
     Raises:
         ConfigError: The user can mend it; nothing was trained.
     """
-    plain = _resolved(config)
-
-    def where(key: str) -> str:
-        return _where(key, overrides, choices)
-
-    settings = {name: _settings(name, plain, where) for name in _SETTINGS}
+    origins = composed.origins
+    plain = _resolved(composed)
+    settings = {name: _settings(name, plain[name], origins) for name in _SETTINGS}
     parts = {k: v for k, v in plain.items() if k not in _SETTINGS and v is not None}
-    for key in ("model", "data", "optimizer"):
-        if not isinstance(parts.get(key), dict):
-            raise ConfigError(f"{where(key)}{key} must be chosen, got {parts.get(key)!r}")
+    _check_parts(parts, origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
-    check_targets(parts, where)
+    for line in check_targets(parts, origins):
+        tell(line)
     from trainkit.run import run
     from trainkit.runs import seed_everything
 
     seed_everything(settings["trainer"].seed)
-    built = {key: _instantiated(key, value, where) for key, value in parts.items()}
+    built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
     try:
         return run(
             **built,
             **settings,
-            directory=directory,
-            config=OmegaConf.to_yaml(config, resolve=True),
-            overrides=list(overrides),
+            directory=composed.directory,
+            config=OmegaConf.to_yaml(OmegaConf.create(plain)),
+            overrides=composed.overrides,
             hparams=_hparams(plain),
         )
     except (TypeError, ValueError) as error:
         if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):
             raise
-        raise ConfigError(_one_line(error)) from error
+        raise blamed(error, plain, origins) from error
 
 
-def reserve(directory: Path) -> Path:
-    """The folder itself, or with a number behind it where another run got there first.
-
-    Two runs of one experiment can begin in the same second.
-    """
-    candidate, number = directory, 1
-    while True:
-        candidate.mkdir(parents=True, exist_ok=True)
-        try:
-            os.close(os.open(candidate / "run.log", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            number += 1
-            candidate = directory.with_name(f"{directory.name}_{number}")
-        else:
-            return candidate
-
-
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{missing[0]} has no value; set it: {missing[0]}=...")
+def _resolved(composed: Composed) -> dict[str, Any]:
+    """Plain dicts, lists and values, every interpolation resolved."""
+    config, origins = composed.config, composed.origins
+    for key in config:
+        if key not in TOP_KEYS:
+            raise ConfigError(
+                f"{origins.where(str(key))}there is no key {str(key)!r}"
+                f"{nearest(str(key), [*TOP_KEYS, '+experiment'])}"
+            )
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            key = missing[0]
+            raise ConfigError(f"{origins.where(key)}{key} has no value; set it: {key}=...")
+        plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        key = str(error.full_key or "")
+        keys = list(dotted(OmegaConf.to_container(config)))
+        said = explained(error, {}, lambda: keys, lambda file, key: "")
+        raise ConfigError(f"{origins.where(key)}{key}: {said}") from error
     assert isinstance(plain, dict)  # noqa: S101
+    if plain["trainer"]["amp"] == "False":  # `off` without quotes is a switch in YAML
+        plain["trainer"]["amp"] = "off"
     return {str(key): value for key, value in plain.items()}
 
 
-def _settings(name: str, plain: dict[str, Any], where: Any) -> Any:
+def _settings(name: str, values: dict[str, Any], origins: Origins) -> Any:
+    known = [field.name for field in fields(_SETTINGS[name])]
+    for key in values:
+        if key not in known:
+            raise ConfigError(
+                f"{origins.where(f'{name}.{key}')}there is no key '{name}.{key}'"
+                f"{nearest(key, known)}"
+            )
     try:
-        return _SETTINGS[name](**plain[name])
+        return _SETTINGS[name](**values)
     except (TypeError, ValueError) as error:
-        key = next((word for word in str(error).split() if word.startswith(f"{name}.")), name)
-        raise ConfigError(f"{where(key)}{_one_line(error)}") from error
+        raise blamed(error, {name: values}, origins, name) from error
 
 
-def _instantiated(key: str, value: Any, where: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
+def _check_parts(parts: Mapping[str, Any], origins: Origins) -> None:
+    """Every group is a node with a `_target_`, or a mapping of such."""
+    for key in ("model", "data", "optimizer"):
+        if parts.get(key) is None:
+            raise ConfigError(f"{origins.where(key)}{key} is not chosen; choose one: {key}=...")
+    for key, value in parts.items():
+        for inner, node in _expected_nodes(key, value):
+            if not isinstance(node, dict) or "_target_" not in node:
+                raise ConfigError(
+                    f"{origins.where(inner)}{inner} must be a mapping with a _target_, got {node!r}"
+                )
+
+
+def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    several = isinstance(value, dict) and "_target_" not in value
+    if several and key in ("model", "optimizer", "scheduler", "metrics", "samples"):
+        yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
+    else:
+        yield key, value
+
+
+def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origins) -> Any:
     try:
         return instantiate(value, _convert_="all")
     except HydraException as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        full = str(error).rpartition("full_key: ")[2].split()
-        inner = full[0] if full and "full_key" in str(error) else ""
-        node = ".".join(part for part in (key, inner) if part)
-        text = _one_line(cause)
-        raise ConfigError(
-            text if text.startswith(node) else f"{where(node)}{node}: {text}"
-        ) from error
+        # Hydra's own text ends with where in the node it happened.
+        inner = str(error).rpartition("full_key: ")[2].split() if "full_key: " in str(error) else []
+        node = ".".join(part for part in (key, *inner[:1]) if part)
+        raise blamed(cause, plain, origins, node) from error
 
 
 def _hparams(plain: Mapping[str, Any]) -> dict[str, bool | float | str]:
@@ -143,38 +156,3 @@ def _hparams(plain: Mapping[str, Any]) -> dict[str, bool | float | str]:
 
     walk("", {k: v for k, v in plain.items() if k not in ("samples", "metrics", "monitor")})
     return found
-
-
-def _where(key: str, overrides: Sequence[str], choices: Mapping[str, str]) -> str:
-    """Where a key was set: on the command line, in the experiment, or in an option's file."""
-    for override in overrides:
-        name = override.split("=")[0].lstrip("+~")
-        if name == key or (name and key.startswith(f"{name}.") and name not in choices):
-            return "on the command line: "
-    path = key.replace("]", "").replace("[", ".").split(".")
-    chosen = choices.get("experiment")
-    for source in experiments():
-        if source.name == chosen and _holds(source.path, path):
-            return f"{_shown(source.path)}: "
-    group = path[0]
-    for source in groups().get(group, ()):
-        if source.name == choices.get(group) and _holds(source.path, path[1:]):
-            return f"{_shown(source.path)}: "
-    return ""
-
-
-def _holds(file: Path, path: list[str]) -> bool:
-    value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    for part in path:
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

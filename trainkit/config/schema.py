@@ -1,20 +1,22 @@
 """The schema that every config is checked against, and what Hydra is told before it composes."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainkit.config.errors import ConfigError
-from trainkit.config.sources import experiments, project_configs
+from trainkit.config.sources import Source, experiments, project_configs
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 
-__all__ = ["register"]
+__all__ = ["TOP_KEYS", "register"]
 
 
 def _open(settings: type) -> Any:
@@ -24,7 +26,7 @@ def _open(settings: type) -> Any:
         default = (
             field(default=part.default)
             if part.default is not NO_DEFAULT
-            else field(default_factory=part.default_factory)  # type: ignore[arg-type]
+            else field(default_factory=part.default_factory)
         )
         parts.append((part.name, part.type, default))
     return make_dataclass(settings.__name__, parts)
@@ -50,38 +52,60 @@ class RunConfig:
     checkpoint: _Checkpoint = field(default_factory=_Checkpoint)  # type: ignore[valid-type]
 
 
-def register(chosen: str = "") -> None:
+TOP_KEYS = tuple(part.name for part in fields(RunConfig))
+
+
+def register(chosen: Sequence[str] = ()) -> None:
     """Tell Hydra the schema, the experiments, and the resolvers that `configs/config.yaml` uses.
 
     Args:
-        chosen: The command line: an experiment file that cannot be read only matters to a run
-            that wants it.
+        chosen: Names (or patterns) of the experiments that will be used: a file that cannot be
+            read only matters to a run that wants it.
 
     Raises:
-        ConfigError: A chosen experiment file is not YAML.
+        ConfigError: A chosen experiment file is not a YAML mapping.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
+    # What an earlier call in this process found in another folder.
+    store.repo["experiment"] = {}
     for experiment in experiments():
+        wanted = any(fnmatchcase(experiment.name, pattern) for pattern in chosen)
         try:
-            node = OmegaConf.load(experiment.path)
-        except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-            if experiment.name in chosen:
-                reason = " ".join(str(error).split())
-                raise ConfigError(f"{experiment.path} is not YAML: {reason}") from error
+            node = _loaded(experiment)
+        except ConfigError:
+            if wanted:
+                raise
             continue
         group, _, name = f"experiment/{experiment.name}".rpartition("/")
         store.store(group=group, name=name, node=node, package="_global_", provider="trainkit")
     # Under a resolver of its own `now` is the same in every part of one run's path.
     started = datetime.now().astimezone()
-    for name, resolver in {
-        "trainkit.run_name": _run_name,
+    resolvers: dict[str, Callable[..., Any]] = {
+        "trainkit.run_name": lambda choices: _run_name(choices, chosen),
         "trainkit.started": lambda: started.strftime("%Y-%m-%d_%H-%M-%S"),
         "trainkit.project_configs": lambda: [str(p) for p in (project_configs(),) if p],
-    }.items():
+    }
+    for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _run_name(choices: Any) -> str:
+def _loaded(experiment: Source) -> Any:
+    try:
+        node = OmegaConf.load(experiment.path)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(getattr(error, "problem", "") or error).split())
+        mark = getattr(error, "problem_mark", None)
+        at = f"{experiment.shown}:{mark.line + 1}" if mark else experiment.shown
+        raise ConfigError(f"{at}: this is not YAML: {reason}") from error
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{experiment.shown}: an experiment is a mapping of keys, not a list")
+    return node
+
+
+def _run_name(choices: Any, chosen: Sequence[str]) -> str:
     """The experiment's name; without one that of the model."""
-    return str(choices.get("experiment") or choices.get("model") or "default")
+    if choices.get("experiment"):
+        return str(choices["experiment"])
+    # A sweep over experiments has a folder too, beside those of its runs.
+    return "several" if chosen else str(choices.get("model") or "default")

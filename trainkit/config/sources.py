@@ -1,6 +1,7 @@
 """Where options and experiments come from: the installed package and the user's own folder."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +11,8 @@ __all__ = [
     "experiments",
     "first_line",
     "groups",
-    "options",
     "project_configs",
+    "relative",
     "shadowed",
 ]
 
@@ -23,12 +24,27 @@ class Source:
     Args:
         name: What to write on the command line.
         path: The file.
+        root: The folder of all of its kind.
         own: Whether it is the user's and not trainkit's.
     """
 
     name: str
     path: Path
+    root: Path
     own: bool
+
+    @property
+    def shown(self) -> str:
+        """How a message names the file."""
+        if not self.own:
+            return f"trainkit's {self.path.relative_to(self.root.parent).as_posix()}"
+        return relative(self.path)
+
+
+def relative(path: Path | str) -> str:
+    """A path as a message shows it: from the working folder on, where it is inside of it."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 @cache
@@ -39,57 +55,59 @@ def _packaged(package: str) -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
+def _own(name: str) -> Path | None:
+    """The user's own `configs` or `experiments`, if there is one in the working folder."""
+    folder = Path.cwd() / name
+    return folder if folder.is_dir() and folder != _packaged(f"trainkit.{name}") else None
+
+
 def project_configs() -> Path | None:
     """The user's own `configs`, if there is one in the working folder."""
-    folder = Path.cwd() / "configs"
-    return folder if folder.is_dir() and folder != _packaged("trainkit.configs") else None
+    return _own("configs")
 
 
-def groups() -> dict[str, list[Source]]:
-    """Every group with its options, trainkit's first; an own one of the same name is shadowed."""
+def groups(config_dir: Path | None = None) -> dict[str, list[Source]]:
+    """Every group with its options, trainkit's first; an own one of the same name is shadowed.
+
+    Args:
+        config_dir: A further folder, between trainkit's and the project's own.
+    """
     found: dict[str, dict[str, Source]] = {}
-    for root, own in ((_packaged("trainkit.configs"), False), (project_configs(), True)):
-        for path in sorted(root.rglob("*.yaml")) if root else ():
-            group = path.parent.relative_to(root).as_posix() if root else ""
-            if group != "." and not path.stem.startswith("_"):
-                source = Source(path.stem, path, own)
-                found.setdefault(group, {}).setdefault(path.stem, source)
+    for source in _sources(_packaged("trainkit.configs"), config_dir, project_configs()):
+        group, _, name = source.name.rpartition("/")
+        if group and not name.startswith("_"):
+            source = replace(source, name=name)
+            found.setdefault(group, {}).setdefault(name, source)
     return {group: list(members.values()) for group, members in sorted(found.items())}
-
-
-def options(group: str) -> list[str]:
-    """The names of a group's options."""
-    return [source.name for source in groups().get(group, ())]
 
 
 def experiments() -> list[Source]:
     """Every experiment, trainkit's first; an own one of the same name is shadowed."""
-    packaged = _packaged("trainkit.experiments")
-    folder = Path.cwd() / "experiments"
     found: dict[str, Source] = {}
-    for root, own in ((packaged, False), (folder, True)):
-        if not root.is_dir() or (own and root == packaged):
-            continue
-        for path in sorted(root.rglob("*.yaml")):
-            name = path.relative_to(root).with_suffix("").as_posix()
-            found.setdefault(name, Source(name, path, own))
+    for source in _sources(_packaged("trainkit.experiments"), _own("experiments")):
+        found.setdefault(source.name, source)
     return list(found.values())
+
+
+def _sources(packaged: Path, *others: Path | None) -> Iterator[Source]:
+    for root in (packaged, *others):
+        for path in sorted(root.rglob("*.yaml")) if root else ():
+            assert root is not None  # noqa: S101
+            name = path.relative_to(root).with_suffix("").as_posix()
+            yield Source(name, path, root, own=root != packaged)
 
 
 def shadowed() -> list[str]:
     """Own files that cannot be chosen, because trainkit has one of that name."""
-    names = []
-    own_configs, own_experiments = project_configs(), Path.cwd() / "experiments"
-    for own, packaged in (
-        (own_configs, _packaged("trainkit.configs")),
-        (own_experiments, _packaged("trainkit.experiments")),
-    ):
-        if own is None or not own.is_dir() or own == packaged:
-            continue
-        for path in sorted(own.rglob("*.yaml")):
-            if (packaged / path.relative_to(own)).exists():
-                names.append(path.relative_to(Path.cwd()).as_posix())
-    return names
+    found: list[str] = []
+    for kind in ("configs", "experiments"):
+        own, packaged = _own(kind), _packaged(f"trainkit.{kind}")
+        found += [
+            relative(path)
+            for path in (sorted(own.rglob("*.yaml")) if own else ())
+            if own and (packaged / path.relative_to(own)).exists()
+        ]
+    return found
 
 
 def first_line(path: Path) -> str:
@@ -100,5 +118,9 @@ def first_line(path: Path) -> str:
         'Handwritten digits'
     """
     with path.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline()
-    return line.lstrip("# ").strip() if line.startswith("#") else ""
+        for line in file:
+            text = line.lstrip("# ").strip()
+            # Hydra's own header is not what the file is about.
+            if not line.startswith("#") or (text and not text.startswith("@package")):
+                return text if line.startswith("#") else ""
+    return ""

@@ -2,36 +2,56 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_type_hints
 
+from trainkit.config.annotations import accepts, described
 from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.origins import Origins
 
 __all__ = ["check_targets", "locate"]
 
 _SPECIAL = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
-def check_targets(config: Mapping[str, Any], where: Callable[[str], str]) -> None:
+def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
     """Check that every `_target_` exists and takes the arguments that it is given.
 
+    An argument that came with another target (`optimizer._target_=torch.optim.SGD` over the
+    arguments of Adam) and that the new one does not take is taken out of the config.
+
     Args:
-        config: Resolved, plain.
-        where: Key → where it was set, for the message.
+        config: Resolved, plain; changed in place.
+        origins: Where each key was set.
+
+    Returns:
+        What was taken out, one line per node.
 
     Raises:
-        ConfigError: One does not; the nearest right name is in the text.
+        ConfigError: A target does not exist or refuses an argument; the nearest right name is in
+            the text.
     """
-    for key, node in _nodes("", config):
+    told = []
+    for key, node in list(_nodes("", config)):
         target = node["_target_"]
+        where = origins.where(f"{key}._target_")
         if not isinstance(target, str):
-            raise ConfigError(f"{where(key)}{key}._target_ must be a dotted name, got {target!r}")
+            raise ConfigError(f"{where}{key}._target_ must be a dotted name, got {target!r}")
         try:
             function = locate(target)
         except ConfigError as error:
-            raise ConfigError(f"{where(f'{key}._target_')}{key}._target_: {error}") from error
-        _check_arguments(key, target, function, node, where)
+            raise ConfigError(f"{where}{key}._target_: {error}") from error
+        for switch in ("_partial_", "_recursive_"):
+            if not isinstance(node.get(switch, False), bool):
+                raise ConfigError(
+                    f"{origins.where(f'{key}.{switch}')}{key}.{switch} must be true or false, "
+                    f"got {node[switch]!r}"
+                )
+        foreign = _check_arguments(key, target, function, node, origins)
+        if foreign:
+            told.append(f"{key}: {target} takes no {', '.join(foreign)}; left out")
+    return told
 
 
 def locate(target: str) -> Any:
@@ -49,17 +69,20 @@ def locate(target: str) -> Any:
         # An attribute before a module: `trainkit.data.digits` is a function and a file.
         if not hasattr(found, part) and inspect.ismodule(found):
             if not hasattr(found, "__path__") or find_spec(f"{so_far}.{part}") is None:
-                names = [name for name in dir(found) if not name.startswith("_")]
-                raise ConfigError(f"{so_far} has no {part!r}{nearest(part, names)}")
+                raise ConfigError(f"{so_far} has no {part!r}{nearest(part, _public(found))}")
             found = _imported(f"{so_far}.{part}", target)
         elif not hasattr(found, part):
-            names = [name for name in dir(found) if not name.startswith("_")]
-            raise ConfigError(f"{so_far} has no {part!r}{nearest(part, names)}")
+            raise ConfigError(f"{so_far} has no {part!r}{nearest(part, _public(found))}")
         else:
             found = getattr(found, part)
     if not callable(found):
         raise ConfigError(f"{target} is not callable")
     return found
+
+
+def _public(found: Any) -> list[str]:
+    names = getattr(found, "__all__", None) or dir(found)
+    return [name for name in names if not name.startswith("_")]
 
 
 def _imported(name: str, target: str) -> Any:
@@ -73,8 +96,8 @@ def _imported(name: str, target: str) -> Any:
         raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
 
 
-def _nodes(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(value, Mapping):
+def _nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict):
         if "_target_" in value:
             yield key, value
         for name, inner in value.items():
@@ -85,33 +108,72 @@ def _nodes(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _check_arguments(
-    key: str,
-    target: str,
-    function: Any,
-    node: Mapping[str, Any],
-    where: Callable[[str], str],
-) -> None:
+    key: str, target: str, function: Any, node: dict[str, Any], origins: Origins
+) -> list[str]:
+    """Refuse what the function does not take; return what was taken out instead."""
     try:
-        signature = inspect.signature(function)
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a builtin that does not tell
-        return
-    parameters = signature.parameters
+        return []
     names = [
         name
         for name, p in parameters.items()
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+    foreign = []
     given = [str(name) for name in node if name not in _SPECIAL]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for name in given:
-            if name not in names:
+        for name in [name for name in given if name not in names]:
+            if not origins.older(f"{key}.{name}", f"{key}._target_"):
                 raise ConfigError(
-                    f"{where(f'{key}.{name}')}{key}.{name}: {target} takes no "
+                    f"{origins.where(f'{key}.{name}')}{key}.{name}: {target} takes no "
                     f"{name!r}{nearest(name, names)}"
                 )
-    if node.get("_partial_") or node.get("_args_"):
+            del node[name]
+            foreign.append(name)
+    _check_types(key, function, node, parameters, origins)
+    if not node.get("_partial_") and not node.get("_args_"):
+        lacking = [
+            name for name in names if name not in given and parameters[name].default is _EMPTY
+        ]
+        if lacking:
+            where = origins.where(f"{key}._target_")
+            raise ConfigError(
+                f"{where}{key}: {target} needs {', '.join(lacking)}; set {key}.{lacking[0]}"
+            )
+    return foreign
+
+
+_EMPTY = inspect.Parameter.empty
+
+
+def _check_types(
+    key: str,
+    function: Any,
+    node: Mapping[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+    origins: Origins,
+) -> None:
+    try:
+        hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except Exception:  # annotations are anybody's code; one that cannot be read says nothing
         return
-    lacking = [n for n in names if parameters[n].default is inspect.Parameter.empty]
-    lacking = [name for name in lacking if name not in given]
-    if lacking:
-        raise ConfigError(f"{key}: {target} needs {', '.join(lacking)}; set {key}.{lacking[0]}")
+    for name, parameter in parameters.items():
+        if name not in node or name not in hints:
+            continue
+        value, wanted = node[name], hints[name]
+        # A default of the same kind shows that the annotation does not tell everything.
+        if _holds_node(value) or type(value) is type(parameter.default):
+            continue
+        if not accepts(wanted, value):
+            full = f"{key}.{name}"
+            said = "null" if value is None else repr(value)
+            raise ConfigError(
+                f"{origins.where(full)}{full} must be {described(wanted)}, got {said}"
+            )
+
+
+def _holds_node(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
