@@ -417,3 +417,13 @@ def test_lazy_modules(tmp_path: Path) -> None:
     result = go(tmp_path, model=model, loss=nn.CrossEntropyLoss())
     assert result.models["model"].get_parameter("0.weight").shape == (8, 4)
     assert result.last["validation"]["loss"] < 1.2
+
+
+@pytest.mark.parametrize(("best", "weights"), [(True, "best"), (False, "last")])
+def test_the_summary_says_which_weights_were_tested(
+    best: bool, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = go(tmp_path / "run", checkpoint=CheckpointSettings(best=best))
+    assert result.tested_with == weights
+    shown = capsys.readouterr()
+    assert f"test        with the {weights} weights" in shown.out + shown.err

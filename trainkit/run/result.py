@@ -1,6 +1,8 @@
 """What a finished run hands back, and how it is told to a person."""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,8 @@ class RunResult:
         best_iteration: When it was best; None: it never had a finite value.
         best: Values of the evaluation at that iteration: part of the data → name → value.
         last: Values of the last evaluation, in the same form.
-        test: Values on the test data with the best weights (the last, where there are no best).
+        test: Values on the test data with the best weights (the last, where none were kept).
+        tested_with: `best` or `last`.
         monitoring: Share of the time that the monitoring took, as measured; None: not monitored.
         every: Iterations between samples at the end; None: not monitored.
         non_finite: Tag → first step at which it was NaN or infinite (or counted some).
@@ -43,6 +46,7 @@ class RunResult:
     best: Mapping[str, Mapping[str, float]]
     last: Mapping[str, Mapping[str, float]]
     test: Mapping[str, float]
+    tested_with: str = "best"
     monitoring: float | None = None
     every: int | None = None
     non_finite: Mapping[str, int] = field(default_factory=dict)
@@ -65,8 +69,9 @@ def summary(result: RunResult) -> str:
             f"{values_text(result.best)}"
         )
     if result.test:
-        weights = "best" if result.best_iteration is not None else "last"
-        lines.append(f"test        with the {weights} weights  {numbers_text(result.test)}")
+        lines.append(
+            f"test        with the {result.tested_with} weights  {numbers_text(result.test)}"
+        )
     lines.append(
         f"time        {_duration(result.seconds)}: {result.iterations} iterations in "
         f"{result.epochs} epochs, {result.iterations_per_second:.4g} iterations/s"
@@ -76,8 +81,22 @@ def summary(result: RunResult) -> str:
         lines.append(f"monitoring  {100 * result.monitoring:.2g} % of the time{every}")
     lines.append(f"non-finite  {_non_finite(result.non_finite)}")
     lines += [f"disabled    {name}: {why}" for name, why in result.disabled.items()]
-    lines.append(f"dashboard   trainkit board {shlex.quote(str(result.directory))}")
+    lines.append(f"dashboard   {_program()} board {shlex.quote(_short(result.directory))}")
     return "\n".join(lines)
+
+
+def _program() -> str:
+    """How this shell can call trainkit: a newcomer's environment is not on its path."""
+    own = Path(sys.executable).with_name("trainkit")
+    found = shutil.which("trainkit")
+    if found and Path(found).resolve() == own.resolve():
+        return "trainkit"
+    return shlex.quote(_short(own)) if own.exists() else f"{sys.executable} -m trainkit"
+
+
+def _short(path: Path) -> str:
+    """As seen from the working folder, where it is inside of it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _non_finite(tags: Mapping[str, int]) -> str:

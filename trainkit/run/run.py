@@ -274,6 +274,7 @@ def _result(
         best=training.best_values,
         last=training.last_values,
         test=training.test_values,
+        tested_with=training.tested_with,
         monitoring=monitoring.overhead,
         every=monitoring.every,
         non_finite=monitoring.non_finite,

@@ -78,6 +78,7 @@ class Training:
         self.best_values: Values = {}
         self.last_values: Values = {}
         self.test_values: dict[str, float] = {}
+        self.tested_with = "last"
 
     @property
     def epochs(self) -> int:
@@ -203,6 +204,8 @@ class Training:
         models = self._built.models
         path = self._directory.checkpoints / "best.pt"
         iteration = self._built.engines.trainer.state.iteration
+        if self._checkpoint.best and self.best.iteration:
+            self.tested_with = "best"
         if not self._checkpoint.best or self.best.iteration in (0, iteration):
             self.test_values = evaluation.run()
             return
