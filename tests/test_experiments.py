@@ -16,11 +16,13 @@ from trainkit.data import ALPHABET
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SMALL = ("digits", "digits_nll", "breast_cancer", "breast_cancer_bce", "diabetes")
-ALL = (*SMALL, "charlm")
+ALL = (*SMALL, "charlm", "gan_digits")
 FEW = ["data.validation=0.01", "data.test=0.01"]  # held-out characters of charlm
 SHORT = {
     "charlm": ["scheduler.warmup_iterations=1", "samples.text.length=5", "model.layers=2", *FEW],
 }
+
+OPTIMIZERS = {"gan_digits": ["/generator", "/discriminator"]}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,9 @@ def test_an_experiment_runs(experiment: str) -> None:
     assert math.isfinite(status["test"]["loss"])
     assert status["monitoring"]["disabled"] == {}
     watched = set(tags("train")["scalars"])
-    assert {"loss/total", "gradients/global_norm", "updates/global_ratio"} <= watched
+    for optimizer in OPTIMIZERS.get(experiment, [""]):
+        assert {f"gradients{optimizer}/global_norm", f"updates{optimizer}/global_ratio"} <= watched
+    assert "loss/total" in watched
     predictions = "mean" if experiment == "diabetes" else "entropy"
     assert f"predictions/{predictions}" in watched
     assert f"metrics/{metric}" in tags("validation")["scalars"]
@@ -81,6 +85,17 @@ def test_an_experiment_reaches_what_it_says(experiment: str) -> None:
     status = trainkit_run(experiment)
     compare = {">=": operator.ge, "<=": operator.le}[comparison]
     assert compare(status["test"][metric], number)
+
+
+@pytest.mark.slow
+def test_gan_digits_makes_confident_digits_of_every_class() -> None:
+    metric, _, number = stated("gan_digits")
+    status = trainkit_run("gan_digits")
+    assert metric == "sample_confidence"
+    assert status["test"][metric] >= number
+    assert status["test"]["sample_classes"] == 10
+    assert status["test"]["sample_balance"] > 0.9
+    assert "samples" in tags("train")["images"]
 
 
 def test_parts_of_an_experiment_can_be_exchanged() -> None:
