@@ -16,7 +16,7 @@ from trainkit.data import ALPHABET
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SMALL = ("digits", "digits_nll", "breast_cancer", "breast_cancer_bce", "diabetes")
-ALL = (*SMALL, "charlm", "gan_digits")
+ALL = (*SMALL, "charlm", "gan_digits", "cartpole")
 FEW = ["data.validation=0.01", "data.test=0.01"]  # held-out characters of charlm
 SHORT = {
     "charlm": ["scheduler.warmup_iterations=1", "samples.text.length=5", "model.layers=2", *FEW],

@@ -3,6 +3,7 @@
 from trainkit.data.batches import Batches
 from trainkit.data.data import Data, SizedIterable
 from trainkit.data.digits import digits
+from trainkit.data.episodes import episodes
 from trainkit.data.splits import Standardization, split
 from trainkit.data.tables import breast_cancer, diabetes
 from trainkit.data.text import ALPHABET, encode, python_reference
@@ -17,6 +18,7 @@ __all__ = [
     "diabetes",
     "digits",
     "encode",
+    "episodes",
     "python_reference",
     "split",
 ]

@@ -5,6 +5,7 @@ from trainkit.engines.adversarial_evaluation import adversarial_evaluator
 from trainkit.engines.engines import Engines, Stateful
 from trainkit.engines.evaluation import supervised_evaluator
 from trainkit.engines.judge import Judge, SampleScore
+from trainkit.engines.policy_gradient import policy_gradient_engines
 from trainkit.engines.supervised import supervised_engines, supervised_trainer
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "adversarial_engines",
     "adversarial_evaluator",
     "adversarial_trainer",
+    "policy_gradient_engines",
     "supervised_engines",
     "supervised_evaluator",
     "supervised_trainer",

@@ -34,6 +34,8 @@ class Engines:
         evaluator: Makes a new evaluation engine, once for each of the validation, training and
             test data; None: there is nothing to evaluate.
         metrics: More metrics for the evaluators, beside those of the config.
+        step_output: Whether the evaluators return the step output too; if not, only their metrics
+            are written.
         predictions: What `y_pred` holds: `auto` (inferred from the loss), the kind by name, or
             None for predictions that mean nothing on their own.
         scheduled: Values that the engine itself moves, by name, for the hyperparameter monitor.
@@ -48,6 +50,7 @@ class Engines:
     trainer: Engine
     evaluator: Callable[[], Engine] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    step_output: bool = True
     predictions: str | None = "auto"
     scheduled: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     samples: Mapping[str, Callable[[], Tensor | str]] = field(default_factory=dict)

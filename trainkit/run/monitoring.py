@@ -13,6 +13,7 @@ from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.attached import AttachedMonitors
 from trainkit.handlers.budget import Budget, Metered
 from trainkit.handlers.cadence import Every
+from trainkit.handlers.metrics import MetricMonitor
 from trainkit.run.building import Built
 from trainkit.run.evaluating import Evaluation
 from trainkit.run.newest import Newest
@@ -88,7 +89,7 @@ class Monitoring:
             model=built.models["model"] if single else built.models,
             optimizers=built.optimizers["optimizer"] if alone else built.optimizers,
             writer=self._writers,
-            evaluators=self._evaluators,
+            evaluators=self._evaluators if built.engines.step_output else {},
             loss_fn=built.loss_fn,
             predictions=built.engines.predictions if settings.predictions else None,
             every=self._cadence,
@@ -108,6 +109,11 @@ class Monitoring:
             throughput=settings.throughput,
             memory=settings.throughput,
         )
+
+        if settings.metrics and not built.engines.step_output:
+            for name, evaluator in self._evaluators.items():
+                monitor = MetricMonitor(self._writers[name], trainer=built.engines.trainer)
+                self._attached.add(name, evaluator, monitor)
 
     def describe(self, config: str, hparams: Mapping[str, bool | float | str]) -> None:
         """Write what the run was started with."""

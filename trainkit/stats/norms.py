@@ -52,4 +52,5 @@ def global_norm(norms: Tensor) -> Tensor:
         >>> global_norm(torch.tensor([3.0, 4.0]))
         tensor(5.)
     """
-    return torch.linalg.vector_norm(norms)
+    found: Tensor = torch.linalg.vector_norm(norms)
+    return found
