@@ -189,6 +189,26 @@ def test_logged_gradients_are_those_of_each_networks_own_loss() -> None:
     assert {"predictions/real", "predictions/fake", "loss/generator"} <= set(writer.scalars)
 
 
+def test_each_network_is_clipped_by_its_own_norm() -> None:
+    models = networks()
+    optimizers = adams(models)
+    limit = 0.05
+    trainer = adversarial_trainer(
+        models, optimizers, device="cpu", latent=LATENT, clip_grad_norm=limit
+    )
+    writer = MemoryWriter()
+    with attach_monitors(
+        trainer, model=models, optimizers=optimizers, writer=writer, predictions=None, every=1
+    ):
+        trainer.run(batches([8]))
+    for name in models:
+        found = {tag: writer.scalars[f"gradients/{name}/{tag}"][0][1]
+                 for tag in ("global_norm_raw", "global_norm", "clipped")}  # fmt: skip
+        assert found["global_norm_raw"] > limit
+        assert found["global_norm"] == pytest.approx(limit, rel=1e-3)
+        assert found["clipped"] == 1
+
+
 def test_the_step_reads_nothing_from_the_device() -> None:
     class Reads(TorchDispatchMode):
         count = 0
@@ -276,6 +296,7 @@ def test_samples_are_pictures_from_the_same_latent_vectors() -> None:
         ({"discriminator_steps": 0}, ValueError, "discriminator_steps must be 1 or more, got 0"),
         ({"discriminator_steps": 1.5}, TypeError, "must be a whole number, got 1.5"),
         ({"real_target": 1.1}, ValueError, r"real_target must be in \(0, 1\], got 1.1"),
+        ({"clip_grad_norm": 0.0}, ValueError, "clip_grad_norm must be greater than 0, got 0.0"),
         ({"loss_fn": nn.MSELoss()}, TypeError, "its own losses"),
         ({"judged": 0}, ValueError, "engine.judged must be 1 or more, got 0"),
         ({"shown": 0}, ValueError, "engine.shown must be 1 or more, got 0"),

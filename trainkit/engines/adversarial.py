@@ -32,6 +32,7 @@ def adversarial_trainer(
     latent: int,
     discriminator_steps: int = 1,
     real_target: float = 1.0,
+    clip_grad_norm: float | None = None,
 ) -> Engine:
     """An Ignite engine whose iteration is one generator step, after those of the discriminator.
 
@@ -63,6 +64,7 @@ def adversarial_trainer(
         latent: Numbers per latent vector.
         discriminator_steps: Per generator step.
         real_target: Less than 1 keeps the discriminator from being too sure.
+        clip_grad_norm: Global norm over the parameters of a network, in each of its steps.
 
     Returns:
         An engine over batches `x`, or `(x, …)`, of which nothing but `x` is used.
@@ -74,15 +76,23 @@ def adversarial_trainer(
     Source: I. Goodfellow et al., "Generative Adversarial Nets", 2014, algorithm 1; `real_target`:
     T. Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4.
     """
-    _check(models, optimizers, latent, discriminator_steps, real_target)
+    _check(models, optimizers, latent, discriminator_steps, real_target, clip_grad_norm)
     device = torch.device(device)
     generator, discriminator = (models[name] for name in _NAMES)
     judging = alone(discriminator)  # where it only judges, it gets no gradients to exchange
     of_generator, of_discriminator = (optimizers[name] for name in _NAMES)
 
+    def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+        return [p for group in optimizer.param_groups for p in group["params"]]
+
     def made(n: int) -> Tensor:
         fake: Tensor = generator(torch.randn(n, latent, device=device))
         return fake
+
+    def step(optimizer: Optimizer) -> None:
+        if clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters_of(optimizer), clip_grad_norm)
+        optimizer.step()
 
     def discriminator_step(real: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -95,16 +105,15 @@ def adversarial_trainer(
         on_fake = discriminator(fake)
         loss_fake = adversarial_loss(on_fake, 0.0)
         loss_fake.backward()  # type: ignore[no-untyped-call]
-        of_discriminator.step()
+        step(of_discriminator)
         return loss_real.detach(), loss_fake.detach(), on_real.detach(), on_fake.detach()
 
     def generator_step(n: int) -> Tensor:
         of_generator.zero_grad(set_to_none=True)
         loss = adversarial_loss(judging(made(n)), 1.0)
         # Only the generator's parameters: a plain backward() would add to the discriminator's.
-        parameters = [p for group in of_generator.param_groups for p in group["params"]]
-        loss.backward(inputs=[p for p in parameters if p.requires_grad])  # type: ignore[no-untyped-call]
-        of_generator.step()
+        loss.backward(inputs=[p for p in parameters_of(of_generator) if p.requires_grad])  # type: ignore[no-untyped-call]
+        step(of_generator)
         return loss.detach()
 
     def train_step(engine: Engine, batch: Any) -> dict[str, Any]:
@@ -132,6 +141,7 @@ def adversarial_engines(
     loss_fn: Any = None,
     discriminator_steps: int = 1,
     real_target: float = 1.0,
+    clip_grad_norm: float | None = None,
     judge: Judge | Callable[[Tensor], Tensor] | None = None,
     judged: int = 1000,
     shown: int = 64,
@@ -151,6 +161,7 @@ def adversarial_engines(
         loss_fn: There must be none: the loss is part of this engine.
         discriminator_steps: Per generator step.
         real_target: What the discriminator is to say of real images in training.
+        clip_grad_norm: Global norm over the parameters of a network, in each of its steps.
         judge: Images in, probabilities of classes out; None: no metrics about samples.
         judged: Samples that are judged.
         shown: Samples in the picture.
@@ -172,6 +183,7 @@ def adversarial_engines(
         latent=latent,
         discriminator_steps=discriminator_steps,
         real_target=real_target,
+        clip_grad_norm=clip_grad_norm,
     )
     networks = {name: alone(models[name]) for name in _NAMES}
     random = torch.Generator().manual_seed(seed)
@@ -211,6 +223,7 @@ def _check(
     latent: int,
     discriminator_steps: int,
     real_target: float,
+    clip_grad_norm: float | None,
 ) -> None:
     for kind, found in (("models", models), ("optimizers", optimizers)):
         if set(found) != set(_NAMES):
@@ -226,3 +239,5 @@ def _check(
             raise ValueError(f"engine.{name} must be 1 or more, got {value}")
     if not 0 < real_target <= 1:
         raise ValueError(f"engine.real_target must be in (0, 1], got {real_target}")
+    if clip_grad_norm is not None and not clip_grad_norm > 0:
+        raise ValueError(f"clip_grad_norm must be greater than 0, got {clip_grad_norm}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from math import log
 from typing import Any, Protocol
 
+import ignite.distributed as idist
 import torch
 from ignite.metrics import Metric
 from torch import Tensor, nn
@@ -101,7 +102,8 @@ class SampleScore(Metric):
     - `balance`: −Σ_c s_c ln s_c / ln C, 1 where all classes come equally often.
 
     The samples are made anew, from the same latent vectors, at the end of each pass of the
-    evaluator to which it is attached; nothing of the data of that pass is looked at.
+    evaluator to which it is attached; nothing of the data of that pass is looked at. In several
+    processes the p_ic of all of them count, so that all have the same number.
 
     Args:
         score: One of the three.
@@ -138,6 +140,8 @@ class SampleScore(Metric):
     def compute(self) -> float:
         """The number."""
         p = self._probabilities()
+        if idist.get_world_size() > 1:
+            p = torch.as_tensor(idist.all_gather(p))
         if self._score == "confidence":
             return float(p.amax(1).double().mean())
         classes = p.shape[1]
