@@ -7,6 +7,7 @@ from torch import nn
 from trainkit.handlers.naming import module_groups, selected
 from trainkit.handlers.parameters import Parameters
 from trainkit.handlers.series import Series
+from trainkit.stats import summarize
 
 
 def test_selection() -> None:
@@ -68,3 +69,82 @@ def test_a_series_that_is_asked_again_has_the_very_same_tags() -> None:
     first, second = (series.scalars("s", columns, ("a", "b"), [1, 1]) for _ in range(2))
     assert first.tags is second.tags
     assert first.tags == ("s.norm/a", "s.norm/b")
+
+
+def test_an_attribute_called_like_a_wrapper_keeps_its_name() -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(1, 1)
+
+    model = Holder()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for given in (model, nn.DataParallel(model)):
+        assert Parameters(given, optimizer).of("").names == ("module.weight", "module.bias")
+    part = nn.Sequential(torch.compile(nn.Linear(1, 1), backend="eager"))
+    optimizer = torch.optim.SGD(part.parameters(), lr=0.1)
+    assert Parameters(part, optimizer).of("").names == ("0.weight", "0.bias")
+
+
+def test_names_that_would_be_the_same_stay_apart() -> None:
+    models = {"a": nn.ModuleDict({"b": nn.Linear(1, 1)}), "a.b": nn.Linear(1, 1)}
+    optimizer = torch.optim.SGD([p for m in models.values() for p in m.parameters()], lr=0.1)
+    found = Parameters(models, optimizer).of("")
+    assert len(set(found.names)) == len(found.tensors) == 4
+
+
+def test_the_same_object_while_nothing_changed_and_a_change_is_noticed() -> None:
+    model, more = nn.Linear(1, 1), nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([{"params": [model.weight], "name": "first"}], lr=0.1)
+    parameters = Parameters(model, optimizer)
+    assert parameters.of("") is parameters.of("")
+    assert [found.names for found in parameters.by_section()] == [("weight", "bias")]
+    optimizer.add_param_group({"params": [model.bias, more], "name": "second"})
+    assert parameters.of("").names == ("weight", "bias", "second.1")
+
+
+def test_no_model_and_no_optimizer() -> None:
+    sgd = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="model must hold at least one Module"):
+        Parameters({}, sgd)
+    with pytest.raises(ValueError, match="optimizers must hold at least one Optimizer"):
+        Parameters(nn.Linear(1, 1), {})
+    assert len(Parameters(nn.Linear(1, 1), None).by_section()[0].names) == 2
+
+
+def test_pooled_statistics_are_those_of_the_module() -> None:
+    torch.manual_seed(0)
+    tensors = [torch.randn(n) * n + n for n in (3, 50, 7, 1, 20)]
+    names = ("a.x", "a.y", "b.x", "b.y", "c.x")
+    columns = summarize(tensors)
+    columns.pop("non_finite")
+    sizes = [t.numel() for t in tensors]
+    found = Series("module", exclude=["c.*"]).scalars("s", columns, names, sizes, "net/")
+    assert len(found) == 10
+    for group, members in (("a", tensors[:2]), ("b", tensors[2:4])):
+        whole = torch.cat(members).double()
+        for column, expected in {
+            "norm": whole.norm(),
+            "mean": whole.mean(),
+            "std": whole.std(correction=0),
+            "max_abs": whole.abs().max(),
+            "zero_fraction": (whole == 0).double().mean(),
+        }.items():
+            value = found[f"s.{column}/net/{group}"].item()
+            assert value == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_nan_shows_in_its_module_and_in_no_other() -> None:
+    columns = summarize([torch.tensor([1.0, torch.nan]), torch.ones(2), torch.ones(2)])
+    columns.pop("non_finite")
+    found = Series("module").scalars("s", columns, ("a.x", "a.y", "b.x"), [2, 2, 2])
+    for column in ("norm", "mean", "std", "max_abs"):
+        assert found[f"s.{column}/a"].isnan()
+        assert found[f"s.{column}/b"].isfinite()
+
+
+def test_what_is_kept_does_not_grow_with_the_names_that_come_and_go() -> None:
+    series = Series()
+    for i in range(1000):
+        series.scalars("s", {"norm": torch.ones(1)}, (f"p{i}",), [1])
+    assert len(series._known) <= 256

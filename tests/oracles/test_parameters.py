@@ -207,6 +207,29 @@ def test_sparse_gradients() -> None:
     assert all(value > 0 for _, value in writer.scalars["gradients.zero_fraction/table.weight"])
 
 
+def test_sparse_adam() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(12, 6, sparse=True), nn.Flatten(), nn.LazyLinear(3))
+    model(torch.zeros(1, 5, dtype=torch.long))
+    model[2].requires_grad_(False)
+    program = Program(model, torch.optim.SparseAdam(model[0].parameters(), lr=0.1), "plain")
+    program.loss = lambda batch: nn.functional.cross_entropy(
+        model((batch[0].abs() * 3).long().clamp(max=11)), batch[1]
+    )  # type: ignore[method-assign]
+    agree(watched(program), program)
+
+
+def test_parameter_groups_with_learning_rates_of_their_own() -> None:
+    torch.manual_seed(0)
+    model = MODELS["mlp"]()
+    groups = [
+        {"params": list(model[0].parameters()), "lr": 1.0},
+        {"params": list(model[2:].parameters()), "lr": 1e-4, "weight_decay": 0.5},
+    ]
+    program = Program(model, torch.optim.AdamW(groups), "clip per group")
+    agree(watched(program), program, rel=1e-4)
+
+
 def test_accumulation_is_the_gradient_of_the_one_big_batch() -> None:
     torch.manual_seed(0)
     model = MODELS["mlp"]()

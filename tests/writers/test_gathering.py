@@ -166,3 +166,23 @@ def test_bulk_tensors_are_handed_over_not_copied() -> None:
     gathering.add_scalars(Scalars(("a", "b"), values))
     values.fill_(3.0)
     assert gathering.read().numbers() == {"a": 3.0, "b": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([3.0, 1.0, 2.0, 5.0], {"a": 3.0, "d": 5.0}),
+        ([3.0, torch.nan, 2.0, -torch.inf], {"a": 3.0, "b": torch.nan}),
+        ([1.0, 1.0, torch.inf, 0.0], {"b": 1.0, "c": torch.inf}),
+    ],
+)
+def test_only_the_largest_are_written_and_nan_before_all(
+    values: list[float], kept: dict[str, float]
+) -> None:
+    writer = MemoryWriter()
+    for place in (writer, PrefixWriter(writer, "under")):
+        place.write_scalars(1, Scalars("abcd", torch.tensor(values), largest=2))
+    for prefix in ("", "under/"):
+        found = {t: writer.scalars[f"{prefix}{t}"][0][1] for t in kept}
+        assert found == pytest.approx(kept, nan_ok=True)
+    assert len(writer.scalars) == 2 * len(kept)

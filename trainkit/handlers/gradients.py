@@ -156,7 +156,7 @@ class GradientMonitor(StepMonitor):
     def _gradients(self, key: str) -> tuple[tuple[str, ...], list[Tensor]]:
         found = self.parameters.of(key)
         gradients = [p.grad for p in found.tensors]
-        present = [g.detach() for g in gradients if g is not None and g.numel()]
+        present = [g for g in gradients if g is not None and g.numel()]
         if len(present) == len(gradients):
             return found.names, present
         pairs = zip(found.names, gradients, strict=True)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from ignite.engine import Engine
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
@@ -153,7 +154,8 @@ class StepMonitor(Monitor):
 
         def ended() -> None:
             if key in self._armed:
-                self.guard(self.after_backward, key, optimizer)
+                with torch.no_grad():
+                    self.guard(self.after_backward, key, optimizer)
 
         self._passes[key] = BackwardEnd(tensors, ended)
 
@@ -162,7 +164,8 @@ class StepMonitor(Monitor):
         def hook(*args: Any) -> None:
             self._in_hook = True
             try:
-                self.guard(function, *args)
+                with torch.no_grad():
+                    self.guard(function, *args)
             finally:
                 self._in_hook = False
 

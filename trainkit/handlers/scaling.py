@@ -1,14 +1,14 @@
 """The loss scaler of mixed precision: which one it is, by how much it scales, what it skipped."""
 
-import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
-from types import FrameType, FunctionType, MethodType
+from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ignite.engine import Engine
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler, OptState
 from torch.optim import Optimizer
 
@@ -20,9 +20,10 @@ _STEPPING = (GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__)
 class LossScale:
     """Knows the loss scalers of a loop, and their state, without reading the device.
 
-    They are the one given, `engine.state.scaler`, those that the process function refers to, and
-    any whose `step` is found to be calling an optimizer. Which of them is whose, and what came of
-    a step, stands in what a scaler notes of each optimizer between two calls of `update`.
+    They are the one given, `engine.state.scaler`, those that the process function refers to (from
+    the start), and any whose `step` is found to be calling an optimizer (from then on). Which of
+    them is whose, and what came of a step, stands in what a scaler notes of each optimizer between
+    two calls of `update`.
 
     Args:
         scaler: A `GradScaler` that is none of these, or None.
@@ -114,16 +115,32 @@ def _scale(scaler: GradScaler) -> Tensor | None:
     return getattr(scaler, "_scale", None)
 
 
-def _referred_to(function: Callable[..., Any]) -> Iterator[Any]:
-    """The objects that a function refers to: global, enclosing, bound; and those of its self."""
+def _referred_to(function: Any, depth: int = 3) -> Iterator[Any]:
+    """The objects that a function refers to, global, enclosing or bound, and what they hold."""
     if isinstance(function, partial):
         yield from (*function.args, *function.keywords.values())
-        yield from _referred_to(function.func)
-    elif isinstance(function, MethodType):
-        yield from (
-            vars(function.__self__).values() if hasattr(function.__self__, "__dict__") else ()
-        )
-        yield from _referred_to(function.__func__)
-    elif isinstance(function, FunctionType):
-        found = inspect.getclosurevars(function)
-        yield from (*found.nonlocals.values(), *found.globals.values())
+        function = function.func
+    if isinstance(function, MethodType):
+        yield from _held_by(function.__self__)
+        function = function.__func__
+    if not isinstance(function, FunctionType):
+        yield from _held_by(function)
+        return
+    names = function.__code__.co_names
+    found = [function.__globals__[name] for name in names if name in function.__globals__]
+    found += function.__defaults__ or ()
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # nothing is in it yet
+            found.append(cell.cell_contents)
+    for one in found:
+        yield one
+        if isinstance(one, FunctionType | MethodType | partial):
+            if depth:  # it may be what does the step
+                yield from _referred_to(one, depth - 1)
+        else:
+            yield from _held_by(one)
+
+
+def _held_by(thing: Any) -> Iterator[Any]:
+    if not isinstance(thing, type | ModuleType | nn.Module):
+        yield from getattr(thing, "__dict__", {}).values()

@@ -107,7 +107,7 @@ class UpdateMonitor(StepMonitor):
         ]
         names = tuple(name for name, _ in moving)
         weights = [p for _, p in moving]
-        self._copied[key] = _Copied(names, weights, [p.detach().clone() for p in weights])
+        self._copied[key] = _Copied(names, weights, [p.clone() for p in weights])
 
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Subtract, and write."""
@@ -119,7 +119,7 @@ class UpdateMonitor(StepMonitor):
         if not weights:
             return
         before = norms(copies)
-        moved = _distances(copies, [p.detach() for p in weights])
+        moved = _distances(copies, weights)
         _, found_inf = self.loss_scale.inside_step(optimizer)
         if self.loss_scale.of(optimizer) is not None:
             skipped = 0.0 if found_inf is None else (found_inf.reshape(()) > 0).to(moved.dtype)

@@ -97,7 +97,7 @@ class WeightMonitor(Monitor):
 
     def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
         pairs = zip(found.names, found.tensors, strict=True)
-        present = [(n, p.detach()) for n, p in pairs if not is_lazy(p) and p.numel()]
+        present = [(n, p) for n, p in pairs if not is_lazy(p) and p.numel()]
         if not present:
             return
         names = tuple(name for name, _ in present)

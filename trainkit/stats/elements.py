@@ -22,7 +22,8 @@ def elements(tensor: Tensor) -> Tensor:
         >>> elements(torch.eye(2).to_sparse())
         tensor([1., 1.])
     """
-    tensor = tensor.detach()
+    if tensor.requires_grad:  # with thousands of tensors, detaching for nothing is felt
+        tensor = tensor.detach()
     if tensor.layout is not torch.strided:
         tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
         tensor = tensor.values()
