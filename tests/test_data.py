@@ -367,6 +367,15 @@ def test_shapes_and_sizes(
     assert len(data.classes) == classes
 
 
+def test_signed_digits_are_the_same_digits() -> None:
+    plain, signed = digits(), digits(signed=True)
+    for part in ("train", "validation", "test"):
+        (x, y), (signed_x, signed_y) = (getattr(d, part).tensors for d in (plain, signed))
+        assert torch.equal(y, signed_y)
+        assert torch.equal(signed_x, 2 * x - 1)
+        assert (float(signed_x.min()), float(signed_x.max())) == (-1, 1)
+
+
 def test_digits_are_scaled_and_balanced() -> None:
     data = digits()
     for part in (data.train, data.validation, data.test):

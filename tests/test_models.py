@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from trainkit.data import Data
-from trainkit.models import CNN, MLP, Transformer, sample_text
+from trainkit.models import (
+    CNN,
+    MLP,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    Transformer,
+    sample_text,
+)
 
 
 def small_transformer(**options: Any) -> Transformer:
@@ -55,6 +62,25 @@ def test_a_model_may_end_in_probabilities(kind: type[nn.Module]) -> None:
 def test_a_cnn_fits_the_image(channels: list[int], image_size: int) -> None:
     model = CNN(classes=3, image_size=image_size, in_channels=2, channels=channels, hidden=6)
     assert model(torch.zeros(2, 2, image_size, image_size)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "image_size"), [([4], 8), ([8, 4], 8), ([8, 8, 4], 24), ([4, 4], 4)]
+)
+def test_a_dcgan_makes_and_judges_images_of_its_size(channels: list[int], image_size: int) -> None:
+    torch.manual_seed(0)
+    generator = DCGANGenerator(5, image_size, channels, out_channels=3)
+    discriminator = DCGANDiscriminator(image_size, channels[::-1], in_channels=3).eval()
+    images = generator(3 * torch.randn(7, 5)).detach()
+    assert images.shape == (7, 3, image_size, image_size)
+    assert float(images.abs().max()) <= 1
+    logits = discriminator(images)
+    assert logits.shape == (7,)
+    # No image is judged by the others of its batch; a batch of one is one.
+    torch.testing.assert_close(discriminator(images[:1]), logits[:1])
+    for module in [*generator, *discriminator]:
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.weight.numel() > 300:
+            assert float(module.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
 
 
 def test_dropout_is_for_training_only() -> None:
@@ -113,6 +139,11 @@ def test_a_transformer_takes_no_more_than_it_can_see() -> None:
         (CNN, {"channels": [4] * 4}, ValueError, "4 blocks, .* can be halved 3 times"),
         (CNN, {"channels": 4}, TypeError, "model.channels must be a list of sizes, got 4"),
         (CNN, {"classes": 0}, ValueError, "model.classes must be 1 or more, got 0"),
+        (DCGANGenerator, {"latent": 0}, ValueError, "model.generator.latent must be 1 or more"),
+        (DCGANGenerator, {"channels": []}, ValueError, "one or more halvings of .*; got 0"),
+        (DCGANGenerator, {"image_size": 10}, ValueError, "image_size=10, .* got 2"),
+        (DCGANDiscriminator, {"channels": [4] * 4}, ValueError, "image_size=8, .* got 4"),
+        (DCGANDiscriminator, {"dropout": 1}, ValueError, "model.discriminator.dropout"),
         (Transformer, {"heads": 3}, ValueError, "multiple of model.heads=3, got 16"),
         (Transformer, {"layers": 0}, ValueError, "model.layers must be 1 or more, got 0"),
         (Transformer, {"dropout": -0.1}, ValueError, "model.dropout"),
@@ -124,6 +155,8 @@ def test_sizes_that_cannot_be_are_refused(
     needed: dict[Any, dict[str, Any]] = {
         MLP: {"in_features": 4, "out_features": 2},
         CNN: {},
+        DCGANGenerator: {},
+        DCGANDiscriminator: {},
         Transformer: {"vocabulary": 5, "length": 4, "width": 16},
     }
     with pytest.raises(error, match=message):
