@@ -20,7 +20,8 @@ _trainkit_complete() {
         cut="${typed##*[[:space:]]}"
         case "$COMP_WORDBREAKS" in *=*) cut="${cut%"${cut##*[=:]}"}" ;; *) cut="" ;; esac
         for found in $found; do COMPREPLY+=( "${found#"$cut"}" ); done
-        compopt -o nospace 2>/dev/null
+        # A key goes on with its value, an option is complete.
+        [[ "${COMPREPLY[0]}" == *[=./] ]] && compopt -o nospace 2>/dev/null
     else
         COMPREPLY=( $(compgen -d -- "$word") )
     fi

@@ -4,6 +4,8 @@ import os
 import sys
 import traceback
 
+from trainkit.config.errors import ConfigError
+
 __all__ = ["UsageError", "status_of", "tell"]
 
 # Hydra's own switch; read here because Hydra is made to raise by setting it.
@@ -16,7 +18,7 @@ class UsageError(Exception):
 
 def status_of(error: Exception) -> int:
     """Print what happened on standard error and return the exit status."""
-    if isinstance(error, UsageError) or type(error).__name__ == "ConfigError":
+    if isinstance(error, UsageError | ConfigError):
         if _FULL:
             traceback.print_exception(error)
         tell(str(error))

@@ -91,6 +91,8 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                 raise
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
             raise ConfigError(_explained(error, given)) from error
+        except OSError as error:  # training has its own: these are of the run's folder
+            raise ConfigError(f"cannot use {error.filename}: {error.strerror}") from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """From a composed config to a run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from trainkit.config.errors import ConfigError, nearest
 from trainkit.config.explaining import dotted, explained
 from trainkit.config.origins import Origins
 from trainkit.config.schema import TOP_KEYS
+from trainkit.config.sources import never_used
 from trainkit.config.targets import check_targets
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 
@@ -27,12 +28,11 @@ _SETTINGS = {
 }
 
 
-def run_config(composed: Composed, tell: Callable[[str], None]) -> Any:
+def run_config(composed: Composed) -> Any:
     """Check a composed config, instantiate its parts, and run it.
 
     Args:
         composed: The config, and where it comes from.
-        tell: Called with what the user should know of before training starts.
 
     Returns:
         The `RunResult`.
@@ -46,8 +46,7 @@ def run_config(composed: Composed, tell: Callable[[str], None]) -> Any:
     parts = {k: v for k, v in plain.items() if k not in _SETTINGS and v is not None}
     _check_parts(parts, origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
-    for line in check_targets(parts, origins):
-        tell(line)
+    notes = [*never_used(), *check_targets(parts, origins)]
     from trainkit.run import run
     from trainkit.runs import seed_everything
 
@@ -61,6 +60,7 @@ def run_config(composed: Composed, tell: Callable[[str], None]) -> Any:
             config=OmegaConf.to_yaml(OmegaConf.create(plain)),
             overrides=composed.overrides,
             hparams=_hparams(plain),
+            notes=notes,
         )
     except (TypeError, ValueError) as error:
         if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):

@@ -11,9 +11,9 @@ __all__ = [
     "experiments",
     "first_line",
     "groups",
+    "never_used",
     "project_configs",
     "relative",
-    "shadowed",
 ]
 
 
@@ -97,8 +97,8 @@ def _sources(packaged: Path, *others: Path | None) -> Iterator[Source]:
             yield Source(name, path, root, own=root != packaged)
 
 
-def shadowed() -> list[str]:
-    """Own files that cannot be chosen, because trainkit has one of that name."""
+def never_used() -> list[str]:
+    """A line about own files that cannot be chosen, because trainkit has one of that name."""
     found: list[str] = []
     for kind in ("configs", "experiments"):
         own, packaged = _own(kind), _packaged(f"trainkit.{kind}")
@@ -107,7 +107,10 @@ def shadowed() -> list[str]:
             for path in (sorted(own.rglob("*.yaml")) if own else ())
             if own and (packaged / path.relative_to(own)).exists()
         ]
-    return found
+    if not found:
+        return []
+    some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return [f"never used, because trainkit has one of the same name: {some}; rename yours"]
 
 
 def first_line(path: Path) -> str:

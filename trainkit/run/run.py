@@ -34,6 +34,7 @@ from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettin
 __all__ = ["run"]
 
 _log = logging.getLogger("trainkit.run")
+_notes = logging.getLogger("trainkit.run.notes")
 
 
 def run(
@@ -53,6 +54,7 @@ def run(
     config: str = "",
     overrides: Sequence[str] = (),
     hparams: Mapping[str, bool | float | str] | None = None,
+    notes: Sequence[str] = (),
 ) -> RunResult:
     """Train, evaluate, watch, keep: one run, with everything of it in one folder.
 
@@ -76,6 +78,7 @@ def run(
         config: The resolved config, YAML: written into the folder and the dashboard.
         overrides: Those of the command line.
         hparams: What the dashboard's HPARAMS table shows; by default the settings of the loop.
+        notes: What to tell the user and the log when the run begins, a line each.
 
     Returns:
         Values, models with their last weights, and what the monitoring found.
@@ -114,6 +117,8 @@ def run(
             if idist.get_rank() == 0:
                 stack.enter_context(logged_to(place.log))
                 capture(place.path, config, overrides)
+                for note in notes:
+                    _notes.warning("%s", note)
             stop = stack.enter_context(interruption())
             return _train(built, settings, watched, kept, place, stop, config, numbers)
 

@@ -1,0 +1,114 @@
+"""A user's own project, and the command line called in it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from trainkit.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+FILES = {
+    "mine.py": """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, width: int = 16, depth=1):
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be positive, got {width}")
+        self.layers = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, width), torch.nn.ReLU(),
+            torch.nn.Linear(width, 10),
+        )
+    def forward(self, x):
+        return self.layers(x)
+class Breaks(Net):
+    calls = 0
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled():
+            raise RuntimeError("this model is broken")
+        return super().forward(x)
+def missing_file():
+    return open("no/such/file")
+""",
+    "uses_missing.py": "import no_such_package",
+    "configs/model/net.yaml": "# A model of my own\n_target_: mine.Net\nwidth: 16\n",
+    "configs/model/breaks.yaml": "# Fails in training\n_target_: mine.Breaks\n",
+    "configs/model/misspelt.yaml": "# Misspelt\n_target_: mine.Net\nwidht: 16\n",
+    "configs/model/unset.yaml": "# Not set\n_target_: mine.Net\nwidth: ???\n",
+    "configs/model/dangling.yaml": "# Dangling\n_target_: mine.Net\nwidth: ${model.withd}\n",
+    "configs/model/unclosed.yaml": "# Not YAML\n_target_: mine.Net\nwidth: [16\n",
+    "configs/model/several.yaml": "# A list\n- 1\n- 2\n",
+    "configs/model/heir.yaml": "# On the one of mine\ndefaults: [net, _self_]\ndepht: 2\n",
+    "configs/trainer/hasty.yaml": "# Misspelt\nepohcs: 1\n",
+    "configs/trainer/wordy.yaml": "# Wrong type\nepochs: many\n",
+    "experiments/own.yaml": (
+        "# A result of my own\ndefaults:\n  - override /model: net\ntrainer:\n  epochs: 1\n"
+    ),
+    "experiments/amp_off.yaml": "# Off is a switch to YAML\ntrainer:\n  amp: off\n",
+    "experiments/bad/misspelt.yaml": "# Misspelt\ntrainer:\n  epohcs: 1\n",
+    "experiments/bad/top.yaml": "# Misspelt\ntrainr:\n  epochs: 1\n",
+    "experiments/bad/wrong_type.yaml": "# Wrong type\ntrainer:\n  epochs: many\n",
+    "experiments/bad/scalar.yaml": "# Not a mapping\ntrainer: 3\n",
+    "experiments/bad/option.yaml": "# No option\ndefaults:\n  - override /model: cnnn\n",
+    "experiments/bad/group.yaml": "# No group\ndefaults:\n  - override /modle: cnn\n",
+    "experiments/bad/twice.yaml": "# Without override\ndefaults:\n  - /model: mlp\n",
+    "experiments/bad/argument.yaml": "# Misspelt\nmodel:\n  hiden: [3]\n",
+    "experiments/bad/value.yaml": "# Out of range\noptimizer:\n  lr: -1\n",
+    "experiments/bad/unclosed.yaml": "# Not YAML\ntrainer:\n  epochs: [1\n",
+    "experiments/bad/tabs.yaml": "# Not YAML\ntrainer:\n\tepochs: 1\n",
+    "experiments/bad/list.yaml": "# A list\n- 1\n",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """Args: status: exit status; out, err: what was printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with models, options and experiments of its own."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.getcwd())])
+    for module in ("mine", "uses_missing"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return tmp_path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Done:
+    """`trainkit ...` in this process."""
+    capsys.readouterr()
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    return Done(status, out, err)
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds this checkout's trainkit."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def process(*arguments: str) -> Done:
+    """`python -m trainkit ...` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trainkit", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)

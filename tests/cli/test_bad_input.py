@@ -1,0 +1,204 @@
+"""What the user can mend costs exit status 2 and one line: the key, where, the nearest name."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.project import call, process
+
+CLI = "on the command line"
+
+# Arguments → what the line must hold. Those of a kind stand together.
+TABLE: dict[str, tuple[str, ...]] = {
+    # Misspelt keys
+    "trainer.epohcs=3": (CLI, "'trainer.epohcs'", "did you mean trainer.epochs?"),
+    "trainr.epochs=3": (CLI, "'trainr.epochs'", "did you mean trainer"),
+    "optimizer.lrr=0.1": (CLI, "'optimizer.lrr'", "did you mean optimizer.lr?"),
+    "+optimizer.lrr=0.1": (CLI, "optimizer.lrr", "torch.optim.Adam", "did you mean lr?"),
+    "model.hiden=[3]": (CLI, "'model.hiden'", "did you mean model.hidden?"),
+    "+trainer.epoch=3": (CLI, "'trainer.epoch'", "did you mean epochs?"),
+    "+expermient=digits": (CLI, "'expermient'", "did you mean +experiment?"),
+    "~trainer.epoch": ("'trainer.epoch'", "did you mean trainer.epochs?"),
+    "hydra.run.dri=x": (CLI, "'hydra.run.dri'", "did you mean hydra.run.dir?"),
+    "optimizer=rmsprop optimizer.alhpa=0.9": ("'optimizer.alhpa'", "optimizer.alpha?"),
+    "+experiment=bad/misspelt": (
+        "experiments/bad/misspelt.yaml:3:", "'trainer.epohcs'", "did you mean trainer.epochs?",
+    ),
+    "+experiment=bad/top": ("experiments/bad/top.yaml:2:", "'trainr'", "did you mean trainer?"),
+    "+experiment=bad/argument": (
+        "experiments/bad/argument.yaml:3:", "model.hiden", "did you mean hidden?",
+    ),
+    "model=misspelt": ("configs/model/misspelt.yaml:3:", "model.widht", "did you mean width?"),
+    "model=heir": ("configs/model/heir.yaml:3:", "model.depht", "did you mean depth?"),
+    "trainer=hasty": ("configs/trainer/hasty.yaml:2:", "trainer.epohcs", "trainer.epochs?"),
+    # Unknown groups, options, experiments
+    "modell=mlp": ("'modell'", "did you mean model?"),
+    "model=mpl": (CLI, "option of model 'mpl'", "did you mean mlp?"),
+    "model=": ("option of model ''", "mlp"),
+    "model=null": ("model is a group", "mlp"),
+    "trainer=3": ("trainer is a group", "default"),
+    "+model=mlp": (CLI, "model is chosen already", "without the plus"),
+    "~model": ("model", "has no value"),
+    "~loss": ("supervised training needs a loss", "loss=..."),
+    "hydra/launcher=basci": ("hydra/launcher 'basci'", "did you mean basic?"),
+    "+experiment=digit": (CLI, "experiment 'digit'", "did you mean digits"),
+    "experiment=digits": ("+experiment=NAME",),
+    "+experiment=": ("experiment ''", "digits"),
+    "+experiment=digits experiment=diabetes": ("chosen twice", "digits, diabetes"),
+    "+experiment=digits +experiment=diabetes": ("chosen twice", "digits, diabetes"),
+    "+experiment=digits,diabetes": ("--multirun",),
+    "+experiment=bad/option": ("experiments/bad/option.yaml:3:", "'cnnn'", "did you mean cnn?"),
+    "+experiment=bad/group": ("experiments/bad/group.yaml:3:", "'modle'", "did you mean model?"),
+    "+experiment=bad/twice": ("experiments/bad/twice.yaml:3:", "override /model: mlp"),
+    # Wrong types
+    "trainer.epochs=abc": (CLI, "trainer.epochs must be a whole number", "'abc'"),
+    "trainer.epochs=1.5": (CLI, "trainer.epochs must be a whole number", "1.5"),
+    "trainer.progress_bar=3.5": (CLI, "trainer.progress_bar must be true or false", "3.5"),
+    "trainer.clip_grad_norm=big": (CLI, "trainer.clip_grad_norm must be a number", "'big'"),
+    "trainer.amp=null": (CLI, "trainer.amp cannot be null"),
+    "~trainer.epochs": (CLI, "trainer.epochs cannot be removed"),
+    "monitor.include=abc": (CLI, "monitor.include must be a list"),
+    "monitor.every=true": (CLI, "monitor.every", "True"),
+    "optimizer.lr=abc": (CLI, "optimizer.lr must be float", "'abc'"),
+    "optimizer.lr=null": (CLI, "optimizer.lr must be float", "null"),
+    "optimizer.betas=[0.9]": (CLI, "optimizer.betas must be tuple", "[0.9]"),
+    "model=net model.width=abc": (CLI, "model.width must be int", "'abc'"),
+    "data.batch_size=abc": (CLI, "data.batch_size must be", "'abc'"),
+    "loss.components.l2.weight=abc": (CLI, "loss.components.l2.weight", "'abc'"),
+    "+samples.x=3": (CLI, "samples.x must be a mapping with a _target_"),
+    "model=several": ("configs/model/several.yaml", "must be a mapping", "[1, 2]"),
+    "trainer=wordy": ("configs/trainer/wordy.yaml:2:", "trainer.epochs", "'many'"),
+    "+experiment=bad/wrong_type": (
+        "experiments/bad/wrong_type.yaml:3:", "trainer.epochs must be a whole number", "'many'",
+    ),
+    "+experiment=bad/scalar": ("experiments/bad/scalar.yaml:2:", "trainer must be a mapping"),
+    "+experiment=bad/list": ("experiments/bad/list.yaml", "a mapping of keys, not a list"),
+    # Targets
+    "optimizer._target_=torch.optim.Adma": (CLI, "optimizer._target_", "'Adma'", "Adam"),
+    "optimizer._target_=torhc.optim.Adam": (CLI, "there is no module 'torhc'"),
+    "optimizer._target_=3": (CLI, "optimizer._target_ must be a dotted name", "3"),
+    "optimizer._target_=torch.optim.SGD optimizer.betas=[0,0]": (CLI, "optimizer.betas", "SGD"),
+    "model._target_=mine.Nett": (CLI, "mine has no 'Nett'", "did you mean Net?"),
+    "model._target_=mine": (CLI, "mine is not callable"),
+    "model._target_=uses_missing.Net": (CLI, "importing uses_missing failed", "no_such_package"),
+    "data._target_=mine.missing_file": (CLI, "data", "FileNotFoundError", "mine.py:21"),
+    "engine._target_=trainkit.engines.supervised_engine": (CLI, "supervised_engines"),
+    # Values that are missing or lead nowhere
+    "model=unset": ("configs/model/unset.yaml:3:", "model.width has no value"),
+    "model=dangling": ("configs/model/dangling.yaml:3:", "'model.withd'", "model.width?"),
+    "trainer.epochs=${trainer.max_iteration}": (CLI, "trainer.epochs", "trainer.max_iterations?"),
+    # Out of range
+    "trainer.epochs=0": (CLI, "trainer.epochs must be 1 or more, got 0"),
+    "trainer.epochs=null": (CLI, "trainer.epochs or trainer.max_iterations"),
+    "trainer.seed=-1": (CLI, "trainer.seed must be 0 or more, got -1"),
+    "trainer.clip_grad_norm=-1": (CLI, "trainer.clip_grad_norm", "-1"),
+    "trainer.amp=fp8": (CLI, "trainer.amp must be one of off, bf16, fp16, got 'fp8'"),
+    "trainer.device=gpu": (CLI, "trainer.device", "'gpu'"),
+    "monitor.every=0": (CLI, "monitor.every must be 1 or more, got 0"),
+    "monitor.every=sometimes": (CLI, "monitor.every", "'sometimes'"),
+    "monitor.budget=2": (CLI, "monitor.budget", "(0, 1]", "2"),
+    "monitor.detail=all": (CLI, "monitor.detail must be one of", "'all'"),
+    "checkpoint.mode=up": (CLI, "checkpoint.mode must be one of", "'up'"),
+    "checkpoint.metric=acuracy": (CLI, "checkpoint.metric", "'acuracy'", "nearest: accuracy"),
+    "optimizer.lr=-0.1": (CLI, "optimizer.lr: Invalid learning rate: -0.1"),
+    "optimizer.betas=[0.9,2]": (CLI, "optimizer.betas", "2"),
+    "data.batch_size=0": (CLI, "data.batch_size must be 1 or more, got 0"),
+    "data.validation=1.5": (CLI, "data.validation", "1.5"),
+    "scheduler.warmup_iterations=-3": (CLI, "scheduler.warmup_iterations", "-3"),
+    "scheduler=reduce_on_plateau scheduler.metric=acc": (CLI, "scheduler.metric", "accuracy"),
+    "model=net model.width=0": (CLI, "model.width: width must be positive, got 0", "mine.py:7"),
+    "model.activation=reluu": (CLI, "model.activation", "'reluu'", "relu"),
+    "+experiment=bad/value": ("experiments/bad/value.yaml:3:", "optimizer.lr", "-1"),
+    # Parts that do not fit together
+    "data=diabetes": ("does not go through the model",),
+    "loss=mse": ("'mse'", "[32, 10]"),
+    "metrics=regression": ("metrics.mean_absolute_error",),
+    # Files that are not YAML
+    "+experiment=bad/unclosed": ("experiments/bad/unclosed.yaml:4:", "not YAML"),
+    "+experiment=bad/tabs": ("experiments/bad/tabs.yaml:3:", "not YAML"),
+    "model=unclosed": ("configs/model/unclosed.yaml:4:", "not YAML"),
+    # Overrides and flags that cannot be read
+    "foo": ("cannot read the override 'foo'", "key=value"),
+    "=3": ("'=3' has no key",),
+    "trainer.epochs=[1": ("cannot read the override 'trainer.epochs=[1'",),
+    "--confg job": ("no flag --confg", "--config-"),
+    "--cfg jobb": ("--cfg", "'jobb'", "'job'"),
+    "--config-dir no/such/folder": ("no/such/folder", "not found"),
+    "--config-name confg": ("there is no config 'confg'",),
+    "hydra.run.dir=": (CLI, "hydra.run.dir is empty"),
+    "hydra.run.dir=mine.py": ("mine.py",),
+    "hydra.run.dir=mine.py/run": ("mine.py/run",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", TABLE)
+def test_one_line_that_names_the_key_and_the_place(
+    arguments: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(project.rglob("*"))
+    done = call(capsys, "run", *arguments.split(" "))
+    assert done.status == 2, done.err
+    (line,) = done.err.splitlines()
+    assert line.startswith("trainkit: ")
+    for part in TABLE[arguments]:
+        assert part in line, line
+    assert done.out == ""
+    left = {path for path in project.rglob("*") if "__pycache__" not in path.parts}
+    assert left == set(before), "a refused run leaves nothing behind"
+
+
+def test_the_default_run_is_no_bad_input(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table means something only if the same call without the mistake goes through."""
+    done = call(capsys, "run", "trainer.max_iterations=1", "trainer.progress_bar=false")
+    assert done.status == 0, done.err
+
+
+def test_a_broken_experiment_is_no_business_of_another(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "run", "+experiment=own", "--cfg", "job")
+    assert done.status == 0, done.err
+    assert "mine.Net" in done.out
+
+
+@pytest.mark.parametrize("arguments", [["rum"], ["+experiment=digits"], ["list", "digits"], []])
+def test_commands(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, *arguments)
+    assert done.status == 2
+    expected = {"rum": "did you mean run?", "+experiment=digits": "trainkit run +experiment=digits"}
+    for word in arguments[:1]:
+        (line,) = done.err.splitlines()
+        assert line.startswith("trainkit: ")
+        assert expected.get(word, "no arguments") in line
+
+
+def test_an_existing_run_is_not_written_over(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "kept").mkdir()
+    (project / "kept" / "run.json").write_text("{}")
+    (project / "kept" / "run.log").write_text("old")
+    done = call(capsys, "run", "hydra.run.dir=kept", "trainer.max_iterations=1")
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert "already holds a run" in line
+    assert "run:" not in done.out
+    assert (project / "kept" / "run.log").read_text() == "old"
+
+
+def test_a_refusal_in_an_empty_folder_leaves_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, "run", "optimizer.lr=-1").status == 2
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", ["optimizer.lr=-1", "+experiment=bad/misspelt", "--confg x"])
+def test_as_a_process(arguments: str, project: Path) -> None:
+    done = process("run", *arguments.split(" "))
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("trainkit: ")
+    assert done.out == ""
