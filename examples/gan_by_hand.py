@@ -34,7 +34,7 @@ def main(folder: str) -> None:
 
         losses["generator"] = bce(discriminator(fake), ones)
         of_generator.zero_grad()
-        losses["generator"].backward()
+        losses["generator"].backward()  # reaches the discriminator, too: its charts do not show it
         of_generator.step()
         return {
             "loss": sum(losses.values()),
@@ -53,7 +53,7 @@ def main(folder: str) -> None:
         every=10,
     )
 
-    angles = torch.rand(200, 64) * 2 * torch.pi
+    angles = torch.rand(1000, 64) * 2 * torch.pi
     rings = torch.stack([angles.cos(), angles.sin()], dim=2)
     trainer.run(rings, max_epochs=1)
     with torch.no_grad():
