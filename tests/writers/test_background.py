@@ -170,8 +170,10 @@ def test_a_forgotten_writer_is_written_out(tmp_path: Path) -> None:
     assert raw_scalars(tmp_path) == {"a": [(1, 1.0)]}
 
 
-@pytest.mark.parametrize("kind", ["open_writer", "EventFileWriter"])
-@pytest.mark.parametrize("end", ["", "sys.exit(3)", "raise ValueError"])
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [("open_writer", ""), ("open_writer", "raise ValueError"), ("EventFileWriter", "sys.exit(3)")],
+)
 def test_the_end_of_the_interpreter_loses_nothing(tmp_path: Path, kind: str, end: str) -> None:
     code = (
         f"import sys, trainkit.writers as w; writer = w.{kind}(sys.argv[1])\n"
@@ -219,6 +221,7 @@ def test_a_torn_file_is_read_up_to_the_tear(tmp_path: Path, kept: float) -> None
     assert abs(len(points) - 100 * kept) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_neither_hangs_nor_writes(tmp_path: Path) -> None:
