@@ -34,6 +34,7 @@ from trainkit import Budget, attach_monitors
 from trainkit.models import Transformer
 
 Batch = tuple[Tensor, Tensor]
+Loop = tuple[Callable[[], None], Callable[[], Any]]  # what is timed, and what ends it
 
 
 @dataclass
@@ -80,12 +81,16 @@ def transformer(quick: bool) -> Program:
     return Program(f"transformer, {tensors} tensors", model, batches, 6 if quick else 20)
 
 
-def bare(program: Program, folder: str) -> Callable[[], None]:
+def nothing() -> None:
+    """There is nothing to end."""
+
+
+def bare(program: Program, folder: str) -> Loop:
     def loop() -> None:
         for batch in program.data():
             program.step(None, batch)
 
-    return loop
+    return loop, nothing
 
 
 def engine_of(program: Program) -> tuple[Engine, Callable[[], None]]:
@@ -97,12 +102,12 @@ def engine_of(program: Program) -> tuple[Engine, Callable[[], None]]:
     return engine, loop
 
 
-def ignite_alone(program: Program, folder: str) -> Callable[[], None]:
-    return engine_of(program)[1]
+def ignite_alone(program: Program, folder: str) -> Loop:
+    return engine_of(program)[1], nothing
 
 
 def ignite_logging(*, norms: bool = False, histograms: bool = False) -> Any:
-    def setup(program: Program, folder: str) -> Callable[[], None]:
+    def setup(program: Program, folder: str) -> Loop:
         engine, loop = engine_of(program)
         logger = TensorboardLogger(log_dir=folder)
         every = Events.ITERATION_COMPLETED
@@ -116,16 +121,16 @@ def ignite_logging(*, norms: bool = False, histograms: bool = False) -> Any:
             handlers += [GradsHistHandler(program.model), WeightsHistHandler(program.model)]
         for handler in handlers:
             logger.attach(engine, handler, every)
-        return loop
+        return loop, logger.close
 
     return setup
 
 
 def watched(**options: Any) -> Any:
-    def setup(program: Program, folder: str) -> Callable[[], None]:
+    def setup(program: Program, folder: str) -> Loop:
         engine, loop = engine_of(program)
         every = options.pop("budget", None)
-        attach_monitors(
+        handle = attach_monitors(
             engine,
             model=program.model,
             optimizers=program.optimizer,
@@ -134,7 +139,7 @@ def watched(**options: Any) -> Any:
             **({"every": Budget(every)} if every else {}),
             **options,
         )
-        return loop
+        return loop, handle.remove
 
     return setup
 
@@ -171,13 +176,14 @@ def table(programs: list[Program], repetitions: int) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in CASES}
         for _ in range(repetitions):
             for name, setup in CASES.items():
-                with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                    loop = setup(program, folder)
+                with tempfile.TemporaryDirectory() as folder:
+                    loop, close = setup(program, folder)
                     for batch in program.batches[:2]:
                         program.step(None, batch)
                     start = perf_counter()
                     loop()
                     seconds[name].append((perf_counter() - start) / program.iterations)
+                    close()
         columns.append({name: statistics.median(times) for name, times in seconds.items()})
     for name in CASES:
         cells = [
@@ -195,7 +201,7 @@ def unsampled(iterations: int = 20_000) -> None:
     for _ in range(5):
         for name, found in times.items():
             engine = Engine(lambda engine, batch: None)
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            with tempfile.TemporaryDirectory() as folder:
                 if name == "watched":
                     attach_monitors(
                         engine, model=model, optimizers=optimizer, writer=folder,
