@@ -92,6 +92,43 @@ def test_a_closure_within_the_step(name: str) -> None:
     assert set(points["updates.ratio/0.weight"]) == set(raw)
 
 
+def test_a_closure_that_leaves_a_parameter_alone() -> None:
+    model = mlp()
+    model.register_parameter("unused", nn.Parameter(torch.ones(2)))
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def step(engine: Engine, batch: Batch) -> None:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = cross_entropy(model, batch)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    points = watch(Engine(step), model, optimizer)
+    for tag in ("updates.ratio", "gradients.norm"):
+        assert f"{tag}/0.weight" in points
+        assert f"{tag}/unused" not in points
+    assert "weights.norm/unused" in points
+
+
+def test_a_gradient_that_is_taken_away_and_one_that_is_put_in() -> None:
+    model = nn.ModuleDict({name: nn.Linear(5, 3, bias=False) for name in ("a", "b", "c")})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(engine: Engine, batch: Batch) -> None:
+        optimizer.zero_grad()
+        (model["a"](batch[0]) + 0.5 * model["b"](batch[0])).square().sum().backward()
+        model["c"].weight.grad = 2 * model["a"].weight.grad
+        model["a"].weight.grad = None  # c has twice its norm: in all, nothing got smaller
+        optimizer.step()
+
+    points = watch(Engine(step), model, optimizer)
+    assert set(points["gradients/clipped"].values()) == {0.0}
+    assert "gradients.norm/a.weight" not in points
+
+
 class Scaled:
     """A loop with a loss scaler that it keeps where nobody looks, or where anybody would."""
 

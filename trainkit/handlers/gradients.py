@@ -24,11 +24,10 @@ _ROUNDING = 1e-5
 
 
 class _Raw(NamedTuple):
-    """What a backward pass left: still scaled, with the scales that it may have been scaled by."""
+    """What a backward pass left, still scaled."""
 
     names: tuple[str, ...]
     norms: Tensor
-    scales: list[tuple[GradScaler, Tensor]]
     non_finite: Tensor | None
 
 
@@ -123,10 +122,10 @@ class GradientMonitor(StepMonitor):
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
         names, gradients = self._gradients(key)
-        scales = self.loss_scale.note(optimizer)
+        self.loss_scale.note(optimizer)
         # A step that is skipped may leave nothing to count when that is known.
-        bad = non_finite(gradients).sum() if scales else None
-        self._raw[key] = _Raw(names, norms(gradients), scales, bad)
+        bad = non_finite(gradients).sum() if self.loss_scale.known else None
+        self._raw[key] = _Raw(names, norms(gradients), bad)
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Measure what the optimizer sees, and write."""
@@ -138,13 +137,13 @@ class GradientMonitor(StepMonitor):
         if closure:
             self._write(key, optimizer)
 
-    def write_skipped(self, key: str, scaler: GradScaler) -> None:
+    def write_skipped(self, key: str) -> None:
         """Write what is known of a step that the scaler skipped."""
         raw = self._raw.get(key)
         if raw is None:
             return
-        scale = next((scale for of, scale in raw.scales if of is scaler), None)
-        found = {"gradients/global_norm_raw": global_norm(_divided(raw.norms, scale))}
+        # It is not finite, which is why the step was skipped: scaled or not is the same.
+        found = {"gradients/global_norm_raw": global_norm(raw.norms)}
         if raw.non_finite is not None:
             found["gradients/non_finite"] = raw.non_finite
         self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})

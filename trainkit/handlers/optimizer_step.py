@@ -96,9 +96,8 @@ class StepMonitor(Monitor):
             self.discard(key)
         self._within.clear()
         for key in list(self._armed):
-            scaler = self.loss_scale.skipped(self.parameters.optimizers[key])
-            if scaler is not None:
-                self.write_skipped(key, scaler)
+            if self.loss_scale.skipped(self.parameters.optimizers[key]):
+                self.write_skipped(key)
                 self._disarm(key)
 
     def rest(self) -> None:
@@ -121,7 +120,7 @@ class StepMonitor(Monitor):
         """Look at what the optimizer did."""
 
     @abstractmethod
-    def write_skipped(self, key: str, scaler: GradScaler) -> None:
+    def write_skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
 
     @abstractmethod

@@ -74,24 +74,20 @@ class LossScale:
 
     def scale(self, optimizer: Optimizer) -> Tensor | None:
         """The factor that its gradients had after the backward pass, 0-d; None without a scaler."""
-        scaler = self.of(optimizer)
-        return None if scaler is None else _scale(scaler)
+        # `get_scale()` would read the device.
+        return getattr(self.of(optimizer), "_scale", None)
 
-    def note(self, optimizer: Optimizer) -> list[tuple[GradScaler, Tensor]]:
-        """Take note, after a backward pass, of where the scalers stand; their scales now."""
+    def note(self, optimizer: Optimizer) -> None:
+        """Take note, after a backward pass, of where the scalers stand."""
         self._noted[id(optimizer)] = [_states(scaler) for scaler in self._scalers]
-        scales = [(scaler, _scale(scaler)) for scaler in self._scalers]
-        # Copies, for update() changes the scale in place.
-        return [(scaler, scale.clone()) for scaler, scale in scales if scale is not None]
 
-    def skipped(self, optimizer: Optimizer) -> GradScaler | None:
-        """The scaler that was told to step since `note`: if no step came, it has skipped it."""
-        noted = self._noted.get(id(optimizer), [])
-        for scaler, states in zip(self._scalers, noted, strict=False):
-            # update() starts a new set of notes; the old one still tells.
-            if states.get(id(optimizer), {}).get("stage") is OptState.STEPPED:
-                return scaler
-        return None
+    def skipped(self, optimizer: Optimizer) -> bool:
+        """Whether a scaler was told to step since `note`: if no step came, it has skipped it."""
+        # update() starts a new set of notes; the old one still tells.
+        return any(
+            states.get(id(optimizer), {}).get("stage") is OptState.STEPPED
+            for states in self._noted.get(id(optimizer), ())
+        )
 
     def forget(self, optimizer: Optimizer) -> None:
         """Forget what was noted."""
@@ -108,11 +104,6 @@ class LossScale:
 
 def _states(scaler: GradScaler) -> dict[int, dict[str, Any]]:
     return getattr(scaler, "_per_optimizer_states", {})
-
-
-def _scale(scaler: GradScaler) -> Tensor | None:
-    # `get_scale()` would read the device.
-    return getattr(scaler, "_scale", None)
 
 
 def _referred_to(function: Any, depth: int = 3) -> Iterator[Any]:

@@ -136,7 +136,7 @@ class UpdateMonitor(StepMonitor):
         if worst is not None:
             self.writer.write_scalars(self.step, worst)
 
-    def write_skipped(self, key: str, scaler: GradScaler) -> None:
+    def write_skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
         self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): 1.0})
 
