@@ -28,8 +28,8 @@ ARROWS = {
     "engines": {"losses"},
     "runs": {"settings", "writers.protocol"},
     "run": {
-        "data", "engines", "handlers", "losses", "names", "optimizers", "runs", "schedules", "settings",
-        "writers",
+        "data", "engines", "handlers", "losses", "names", "optimizers", "runs", "schedules",
+        "settings", "writers",
     },
     "config": {"run", "runs", "settings"},
     "cli": {"config", "run", "runs"},
