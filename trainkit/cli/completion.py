@@ -41,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: It is not bash.
     """
+    if arguments and arguments[0] in ("-h", "--help"):
+        print('usage: trainkit completion bash\n\nIn bash: eval "$(trainkit completion bash)"')
+        return 0
     given = [word for word in arguments if word not in ("-sc", "--shell_completion")]
     action, _, shell = given[0].rpartition("=") if len(given) == 1 else ("", "", "")
     if shell != "bash":

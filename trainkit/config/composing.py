@@ -1,5 +1,6 @@
 """Hydra with all that it can do, and without its tracebacks."""
 
+import logging
 import os
 import re
 import sys
@@ -97,12 +98,19 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
 
 @contextmanager
 def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Hydra reads `sys.argv`, and raises instead of printing where this variable is set."""
+    """Call Hydra as a command; what it changes in the process is put back.
+
+    It reads `sys.argv`, raises instead of printing where its variable is set, and sets logging up.
+    """
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = [name, *arguments], "1"
     try:
         yield
     finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
         sys.argv = before[0]
         if before[1] is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)

@@ -1,7 +1,7 @@
 """Where each key of a composed config was set: on the command line, or in which line of a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -63,6 +63,7 @@ class Origins:
 
     def _origin(self, key: str) -> _Origin | None:
         path = key.replace("]", "").replace("[", ".").split(".")
+        key = ".".join(path)
         for override in self._overrides:
             if "/" in override or override.partition("@")[0] in self._groups:
                 continue
@@ -88,14 +89,20 @@ class Origins:
     def _files(self, choice: str, sources: Sequence[Source]) -> Iterator[Source]:
         """The chosen file, then those that its defaults list begins with, nearest first."""
         by_name = {source.name: source for source in sources}
-        waiting, seen = [self._choices.get(choice, "")], set()
+        waiting = [by_name.get(self._choices.get(choice, ""))]
+        seen: set[Path] = set()
         while waiting:
-            source = by_name.get(waiting.pop())
-            if source is None or source.name in seen:
+            source = waiting.pop()
+            if source is None or source.path in seen or not source.path.exists():
                 continue
-            seen.add(source.name)
+            seen.add(source.path)
             yield source
-            waiting += [name for name in _defaults(source.path) if isinstance(name, str)]
+            # A name that begins with `_` is no option, but a part of one beside it.
+            waiting += [
+                by_name.get(name, replace(source, path=source.path.with_name(f"{name}.yaml")))
+                for name in _defaults(source.path)
+                if isinstance(name, str)
+            ]
 
 
 def _defaults(file: Path) -> list[object]:

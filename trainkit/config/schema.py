@@ -8,7 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -52,6 +55,15 @@ class RunConfig:
     checkpoint: _Checkpoint = field(default_factory=_Checkpoint)  # type: ignore[valid-type]
 
 
+class _ProjectConfigs(SearchPathPlugin):
+    """Options of the user's own `./configs`, behind all others."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        folder = project_configs()
+        if folder is not None:
+            search_path.append(provider="project", path=f"file://{folder}")
+
+
 TOP_KEYS = tuple(part.name for part in fields(RunConfig))
 
 
@@ -65,6 +77,7 @@ def register(chosen: Sequence[str] = ()) -> None:
     Raises:
         ConfigError: A chosen experiment file is not a YAML mapping.
     """
+    Plugins.instance().register(_ProjectConfigs)
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
     # What an earlier call in this process found in another folder.
@@ -84,7 +97,6 @@ def register(chosen: Sequence[str] = ()) -> None:
     resolvers: dict[str, Callable[..., Any]] = {
         "trainkit.run_name": lambda choices: _run_name(choices, chosen),
         "trainkit.started": lambda: started.strftime("%Y-%m-%d_%H-%M-%S"),
-        "trainkit.project_configs": lambda: [str(p) for p in (project_configs(),) if p],
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)

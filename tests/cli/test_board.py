@@ -1,0 +1,77 @@
+"""`trainkit board` becomes TensorBoard on 127.0.0.1, or says why not."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.cli.project import call, environment
+from trainkit.writers import open_writer
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with one run in it."""
+    monkeypatch.chdir(tmp_path)
+    writer = open_writer(tmp_path / "runs" / "mine" / "1" / "train")
+    writer.write_scalars(1, {"loss/total": 1.0})
+    writer.close()
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["elsewhere"], "there is no folder 'elsewhere'"),
+        (["empty"], "no run in 'empty'"),
+        (["--port", "99999"], "--port must be between 1 and 65535, got 99999"),
+        (["--prot", "6006"], "--prot"),
+        (["--port", "many"], "'many'"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_on_one_line(
+    arguments: list[str], expected: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs.parent / "empty").mkdir()
+    done = call(capsys, "board", *arguments)
+    assert done.status == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("trainkit: ")
+    assert expected in line
+
+
+def test_a_port_that_is_taken(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = call(capsys, "board", "--port", str(port))
+    assert done.status == 2
+    assert f"port {port} is taken" in done.err
+
+
+@pytest.mark.slow
+def test_it_serves_on_the_address_that_it_says(runs: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainkit", "board"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as board:  # fmt: skip
+        try:
+            assert board.stderr is not None
+            address = re.search(r"http://127\.0\.0\.1:\d+/", board.stderr.readline())
+            assert address
+            for line in board.stderr:
+                if "TensorBoard" in line and address[0] in line:
+                    break
+            with urlopen(f"{address[0]}data/environment") as answer:
+                assert answer.status == 200
+                assert str(runs.name) in answer.read().decode()
+        finally:
+            os.kill(board.pid, signal.SIGTERM)
+            board.communicate(timeout=30)

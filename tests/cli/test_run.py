@@ -1,0 +1,199 @@
+"""`trainkit run` in a user's own project: what it prints, where it writes, how it ends."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.project import call, environment, process
+from trainkit.config import schema
+
+SHORT = (
+    "trainer.max_iterations=1", "trainer.progress_bar=false", "trainer.evaluate_train=false",
+    "monitor=none", "data.batch_size=500",
+)  # fmt: skip
+
+
+def last_line(out: str) -> Path:
+    """The folder that the last line names."""
+    line = out.splitlines()[-1]
+    assert line.startswith("run: ")
+    return Path(line.removeprefix("run: "))
+
+
+def saved(directory: Path) -> dict[str, dict[str, object]]:
+    """The run's `config.yaml`."""
+    config: dict[str, dict[str, object]] = yaml.safe_load((directory / "config.yaml").read_text())
+    return config
+
+
+def test_a_run_ends_with_its_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "+experiment=own", *SHORT)
+    assert done.status == 0, done.err
+    directory = last_line(done.out)
+    assert directory.parent == project / "runs" / "own"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", directory.name)
+    assert json.loads((directory / "run.json").read_text())["status"] == "completed"
+    assert saved(directory)["model"] == {"_target_": "mine.Net", "width": 16}
+    overrides = (directory / "overrides.txt").read_text().split()
+    assert overrides == ["+experiment=own", *SHORT]
+    assert Path.cwd() == project
+
+
+def test_without_an_experiment_the_folder_has_the_models_name(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "run", "model=net", *SHORT)
+    assert last_line(done.out).parent == project / "runs" / "net"
+
+
+def test_two_runs_in_one_second_have_a_folder_each(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(schema, "datetime", Stopped)
+    names = [last_line(call(capsys, "run", "model=net", *SHORT).out).name for _ in range(3)]
+    assert names == ["2026-01-02_03-04-05", "2026-01-02_03-04-05_2", "2026-01-02_03-04-05_3"]
+
+
+def test_a_run_can_go_elsewhere(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "model=net", "hydra.run.dir=else where/x", *SHORT)
+    assert last_line(done.out) == project / "else where" / "x"
+    assert (project / "else where" / "x" / "run.json").exists()
+    assert not (project / "runs").exists()
+
+
+def test_the_same_seed_makes_the_same_weights(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    weights = []
+    for seed in (1, 1, 2):
+        done = call(capsys, "run", "model=net", f"trainer.seed={seed}", *SHORT)
+        state = torch.load(last_line(done.out) / "checkpoints" / "last.pt", weights_only=False)
+        weights.append(state["models"]["model"]["layers.1.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("name", ["NAdam", "SGD", "Adadelta", "RAdam"])
+def test_any_optimizer_by_target(
+    name: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "run", "model=net", f"optimizer._target_=torch.optim.{name}", *SHORT)
+    assert done.status == 0, done.err
+    optimizer = saved(last_line(done.out))["optimizer"]
+    assert optimizer["_target_"] == f"torch.optim.{name}"
+    assert optimizer["lr"] == 0.001
+    left_out = {"NAdam": "amsgrad", "RAdam": "amsgrad"}.get(name, "betas")
+    assert left_out not in optimizer
+    log = (last_line(done.out) / "run.log").read_text()
+    assert f"torch.optim.{name} takes no {left_out}" in log
+
+
+def test_a_file_that_is_never_used_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "configs" / "model" / "mlp.yaml").write_text("_target_: mine.Net\nwidth: 16\n")
+    done = call(capsys, "run", "model=mlp", *SHORT)
+    assert saved(last_line(done.out))["model"]["_target_"] == "trainkit.models.MLP"
+    log = (last_line(done.out) / "run.log").read_text()
+    assert re.search("never used.*configs/model/mlp.yaml", log)
+    refused = call(capsys, "run", "model=mlp", "model.width=3")
+    (line,) = refused.err.splitlines()
+    assert "there is no key 'model.width'" in line
+    assert "never used" in line
+
+
+def test_off_without_quotes_is_off(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "+experiment=amp_off", "model=net", *SHORT)
+    assert done.status == 0, done.err
+    assert saved(last_line(done.out))["trainer"]["amp"] == "off"
+
+
+def test_training_that_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "model=breaks", *SHORT)
+    assert done.status == 1
+    directory = last_line(done.out)
+    assert "Traceback" in done.err
+    assert done.err.splitlines()[-1] == "trainkit: RuntimeError: this model is broken"
+    status = json.loads((directory / "run.json").read_text())
+    assert status["status"] == "failed"
+    assert "this model is broken" in (directory / "run.log").read_text()
+
+
+def test_a_sweep_gives_each_run_a_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "-m", "+experiment=own,digits", "optimizer.lr=0.1,0.2", *SHORT)
+    assert done.status == 0, done.err
+    runs = [Path(line[5:]) for line in done.out.splitlines() if line.startswith("run: ")]
+    assert [run.parents[1].name for run in runs] == ["own", "own", "digits", "digits"]
+    assert [saved(run)["optimizer"]["lr"] for run in runs] == [0.1, 0.2, 0.1, 0.2]
+    assert len(set(runs)) == 4
+
+
+def test_a_sweep_with_a_refused_run_goes_on_and_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "run", "-m", "model=net", "optimizer.lr=-1,0.1", *SHORT)
+    assert done.status == 2
+    assert len(done.err.splitlines()) == 1
+    (directory,) = (project / "runs" / "net").glob("*/*/run.json")
+    assert saved(directory.parent)["optimizer"]["lr"] == 0.1
+    assert last_line(done.out) == directory.parent
+
+
+def test_a_sweep_over_all_experiments_of_a_folder(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "experiments" / "own_too.yaml").write_text("defaults: [own]\n")
+    done = call(capsys, "run", "-m", "+experiment=glob(own*)", *SHORT)
+    assert done.status == 0, done.err
+    assert sorted(p.name for p in (project / "runs").iterdir()) == ["own", "own_too", "several"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_saves_and_says_where(
+    number: signal.Signals, status: int, project: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainkit", "run", "model=net", "trainer.epochs=10000",
+         "trainer.progress_bar=false", "hydra.run.dir=run"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stdout.readline().startswith("epoch ")
+        os.kill(running.pid, number)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == status
+    assert "Traceback" not in err
+    assert last_line(out) == project / "run"
+    assert json.loads((project / "run" / "run.json").read_text())["status"] == "interrupted"
+    assert (project / "run" / "checkpoints" / "last.pt").exists()
+
+
+@pytest.mark.slow
+def test_as_a_process_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = time.time()
+    done = process("run", "+experiment=diabetes", *SHORT, "optimizer._target_=torch.optim.SGD")
+    assert done.status == 0, done.err
+    assert (
+        done.err == "trainkit: optimizer: torch.optim.SGD takes no betas, eps, amsgrad; left out\n"
+    )
+    directory = last_line(done.out)
+    assert directory.parent == tmp_path / "runs" / "diabetes"
+    assert (directory / "run.json").stat().st_mtime > begun - 1
