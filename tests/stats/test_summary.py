@@ -14,7 +14,8 @@ from torch import Tensor
 
 from trainkit.stats import COLUMNS, global_norm, histograms, norms, summarize
 from trainkit.stats.histograms import _histograms
-from trainkit.stats.on_cpu import histogram_rows, summary_rows
+from trainkit.stats.numpy_histograms import histogram_rows
+from trainkit.stats.numpy_summary import summary_rows
 from trainkit.stats.summary import _summarize
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7)
@@ -101,6 +102,69 @@ def test_complex_counts_by_magnitude() -> None:
     check([z], [z.numpy()])
 
 
+def test_a_view_that_is_still_to_be_negated() -> None:
+    z = torch.randn(20, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    x = z.conj().imag
+    assert x.is_neg()
+    check([x], [-z.imag.numpy()])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [5000, 65_536, 200_001])
+@pytest.mark.parametrize("kind", ["plain", "ones", "huge", "tiny", "nan", "inf", "zeros"])
+def test_large_tensors_of_one_block_and_of_several(
+    dtype: torch.dtype, size: int, kind: str
+) -> None:
+    x = torch.randn(size, dtype=dtype, generator=torch.Generator().manual_seed(size))
+    x[::7] = 0
+    wide = dtype is torch.float64
+    if kind == "ones":
+        x = 1 + 1e-3 * x
+    elif kind == "zeros":
+        x = x * 0
+    elif kind == "huge":
+        x *= 1e200 if wide else 1e30
+    elif kind == "tiny":
+        x *= 1e-200 if wide else 1e-30
+    elif kind in ("nan", "inf"):
+        x[-1] = float(kind)
+    check([x, x[:100]], [x.numpy(), x[:100].numpy()])
+    found = norms([x, x[:100]])
+    for norm, part in zip(found.tolist(), (x, x[:100]), strict=True):
+        assert_is(
+            torch.tensor(norm, dtype=torch.float64), reference(part.numpy())["norm"], 0.0, "norm"
+        )
+    counts = histograms([x]).counts[0]
+    finite = x[x.isfinite()].double()
+    expected, _ = np.histogram(finite / (finite.abs().max() or 1), 64)
+    if kind != "zeros":
+        assert np.abs(counts.numpy() - expected).sum() <= (2 if wide else 40)
+    assert counts.sum() == finite.numel()
+
+
+def test_a_transposed_tensor_and_a_slice() -> None:
+    x = torch.randn(100, 80, generator=torch.Generator().manual_seed(0))
+    check([x.T, x[:, ::3]], [x.numpy(), x[:, ::3].numpy()])
+
+
+def test_histograms_of_elements_that_hardly_differ() -> None:
+    x = torch.tensor([1.0, 1.0 + 2.0**-52], dtype=torch.float64)
+    found = histograms([x, x.repeat(3000)])
+    assert (found.edges.diff(dim=1) > 0).all()
+    assert found.counts.sum(1).tolist() == [2, 6000]
+
+
+@pytest.mark.parametrize("buckets", [1, 255, 256, 1000])
+def test_any_number_of_buckets(buckets: int) -> None:
+    x = torch.rand(70_001, generator=torch.Generator().manual_seed(0))
+    found = histograms([x, x[:50]], buckets)
+    for row, values in zip(found.counts.numpy(), (x, x[:50]), strict=True):
+        expected, _ = np.histogram(values.double().numpy(), buckets)
+        assert np.abs(row - expected).sum() <= max(4, 0.001 * values.numel())
+    with pytest.raises(ValueError, match="buckets must be from 1 to 65,000, got 0"):
+        histograms([x], 0)
+
+
 def test_sparse_is_what_it_is_dense() -> None:
     i = torch.tensor([[0, 2, 2], [1, 0, 0]])
     sparse = torch.sparse_coo_tensor(
@@ -126,12 +190,18 @@ def test_no_tensor_and_many_chunks() -> None:
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
-@given(st.lists(arrays.arrays(np.float32, SHAPES, elements=PLAIN), min_size=1, max_size=5))
-def test_norms_and_their_global_norm(plain: list[NDArray[Any]]) -> None:
-    found = norms([torch.from_numpy(x) for x in plain])
-    expected = [np.linalg.norm(x.astype(np.float64)) for x in plain]
-    assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-19)
-    assert float(global_norm(found)) == pytest.approx(np.linalg.norm(expected), rel=1e-5, abs=1e-19)
+@given(
+    st.lists(arrays.arrays(np.float32, SHAPES, elements=PLAIN), min_size=1, max_size=5),
+    st.integers(-30, 30),
+)
+def test_norms_and_their_global_norm(plain: list[NDArray[Any]], exponent: int) -> None:
+    scaled = [(x.astype(np.float64) * 10.0**exponent).astype(np.float32) for x in plain]
+    found = norms([torch.from_numpy(np.array(x)) for x in scaled])
+    expected = [np.linalg.norm(x.astype(np.float64)) for x in scaled]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-44)
+    if abs(exponent) < 15:
+        total = np.linalg.norm(expected)
+        assert float(global_norm(found)) == pytest.approx(total, rel=1e-5, abs=1e-30)
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)

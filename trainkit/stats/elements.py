@@ -29,6 +29,8 @@ def elements(tensor: Tensor) -> Tensor:
         tensor = tensor.values()
     if tensor.is_complex():
         tensor = tensor.abs()
+    if tensor.is_neg():  # the imaginary part of a conjugate: a view with the sign still to come
+        tensor = tensor.resolve_neg()
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32)
     return tensor
@@ -39,6 +41,10 @@ def partitions(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], list[Tens
 
     One launch can serve many tensors only where these agree.
     """
+    kinds = {(tensor.device, tensor.dtype) for tensor in tensors}
+    if len(kinds) == 1 and all(map(Tensor.numel, tensors)):
+        yield list(range(len(tensors))), list(tensors)
+        return
     found: dict[tuple[torch.device, torch.dtype], tuple[list[int], list[Tensor]]] = {}
     for position, tensor in enumerate(tensors):
         if tensor.numel():

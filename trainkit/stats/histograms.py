@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
-from trainkit.stats.on_cpu import histogram_rows
+from trainkit.stats.numpy_histograms import histogram_rows
 
 __all__ = ["HistogramTable", "histograms"]
 
@@ -34,7 +34,7 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
 
     Args:
         tensors: Any shapes, dtypes and layouts.
-        buckets: B.
+        buckets: B, from 1 to 65,000.
 
     Returns:
         counts: int64, `[N, B]`.
@@ -43,14 +43,19 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
             elements; zero where there is none.
         non_finite: int64, `[N]`.
 
+    Raises:
+        ValueError: A number of buckets out of range.
+
     Cost:
-        About ten passes; a copy of the largest tensor.
+        About ten passes; a copy of the largest tensor, in main memory of 64 Ki elements.
 
     Example:
         >>> found = histograms([torch.tensor([0.0, 1.0, 4.0, torch.nan])], buckets=2)
         >>> found.counts, found.edges, found.non_finite
         (tensor([[2, 1]]), tensor([[0., 2., 4.]], dtype=torch.float64), tensor([1]))
     """
+    if not 1 <= buckets <= 65_000:
+        raise ValueError(f"buckets must be from 1 to 65,000, got {buckets}")
     values = [elements(tensor) for tensor in tensors]
     device = values[0].device if values else torch.device("cpu")
     n = len(values)

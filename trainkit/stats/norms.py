@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
+from trainkit.stats.numpy_norms import norm_rows
 
 __all__ = ["global_norm", "norms"]
 
@@ -13,9 +14,10 @@ __all__ = ["global_norm", "norms"]
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """The L2 norm of each tensor, sqrt(Σ |x|²); 0 for one without elements.
 
-    A NaN or infinite element shows: the norm is then NaN or infinite. In float32 it is exact to
+    A NaN or infinite element shows: the norm is then NaN or infinite. Half precision is summed in
+    float32. In main memory elements of any size count; on a device a float32 norm is exact to
     rounding while the elements that matter lie between 1e-19 and 1e19 (their squares must be
-    floats); half precision is summed in float32.
+    floats).
 
     Args:
         tensors: Any shapes, dtypes and layouts.
@@ -36,13 +38,19 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     values = [elements(tensor) for tensor in tensors]
     groups = list(partitions(values))
     if len(groups) == 1 and len(groups[0][0]) == len(values):
-        return torch.stack(torch._foreach_norm(values, 2))
+        return _norms(values)
     dtype = torch.float64 if any(v.dtype is torch.float64 for v in values) else torch.float32
     result = torch.zeros(len(values), dtype=dtype, device=values[0].device)
     for positions, members in groups:
-        found = torch.stack(torch._foreach_norm(members, 2)).to(result)
+        found = _norms(members).to(result)
         result[torch.tensor(positions, device=result.device)] = found
     return result
+
+
+def _norms(members: list[Tensor]) -> Tensor:
+    if members[0].device.type == "cpu":
+        return norm_rows(members)
+    return torch.stack(torch._foreach_norm(members, 2))
 
 
 def global_norm(norms: Tensor) -> Tensor:

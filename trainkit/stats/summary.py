@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
-from trainkit.stats.on_cpu import summary_rows
+from trainkit.stats.numpy_summary import summary_rows
 
 __all__ = ["COLUMNS", "summarize"]
 
@@ -40,7 +40,7 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
     Cost:
         Eight passes, and a copy of up to 32 MiB (or of the largest tensor) at a time; in main
-        memory six passes, and a copy of the largest tensor.
+        memory one pass, the rest in the cache, and no copy but of small tensors.
 
     Example:
         >>> found = summarize([torch.tensor([1.0, 0.0, -3.0, 2.0]), torch.tensor(float("inf"))])
