@@ -35,12 +35,14 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
     told = []
     for key, node in list(_nodes("", config)):
         target = node["_target_"]
-        where = origins.where(f"{key}._target_")
+        # Asked only where something is wrong: it reads files.
         if not isinstance(target, str):
+            where = origins.where(f"{key}._target_")
             raise ConfigError(f"{where}{key}._target_ must be a dotted name, got {target!r}")
         try:
             function = locate(target)
         except ConfigError as error:
+            where = origins.where(f"{key}._target_")
             raise ConfigError(f"{where}{key}._target_: {error}") from error
         for switch in ("_partial_", "_recursive_"):
             if not isinstance(node.get(switch, False), bool):
