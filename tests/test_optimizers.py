@@ -65,3 +65,15 @@ def test_refuses(
 def test_nothing_to_train(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="frozen"):
         parameter_groups(model.requires_grad_(False), {})
+
+
+def test_few_dimensions_are_biases_and_norms_whatever_their_names(model: nn.Module) -> None:
+    groups = parameter_groups(model, {"no_decay": {"max_dimensions": 1, "weight_decay": 0.0}})
+    assert names_in(model, groups) == {
+        "no_decay": ["0.bias", "1.weight", "1.bias", "2.bias"],
+        "default": ["0.weight", "2.weight"],
+    }
+    both = {"head": {"parameters": ["2.*"], "max_dimensions": 1, "lr": 0.5}}
+    assert names_in(model, parameter_groups(model, both))["head"] == ["2.bias"]
+    with pytest.raises(ValueError, match="max_dimensions must be 0 or more, got -1"):
+        parameter_groups(model, {"a": {"max_dimensions": -1}})

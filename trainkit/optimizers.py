@@ -24,7 +24,9 @@ def parameter_groups(
     Args:
         model: The model, or several by name (their parameters are then `<model>.<parameter>`).
         groups: Group name → `{"parameters": [patterns], **options}`; the options (`lr`,
-            `weight_decay`, ...) replace the optimizer's own for that group.
+            `weight_decay`, ...) replace the optimizer's own for that group. `max_dimensions`
+            in place of the patterns, or beside them, takes only parameters with so few
+            dimensions: with 1, the biases and the weights of norms of any model.
         include: Patterns of the parameters that are the optimizer's business at all.
 
     Returns:
@@ -47,9 +49,10 @@ def parameter_groups(
     options: dict[str, dict[str, Any]] = {}
     for group, settings in groups.items():
         key = f"optimizer.params.groups.{group}"
-        patterns, options[group] = _parts(key, group, settings)
+        patterns, most, options[group] = _parts(key, group, settings)
         for name in matching(names, patterns, f"{key}.parameters"):
-            group_of.setdefault(name, group)
+            if most is None or named[name].ndim <= most:
+                group_of.setdefault(name, group)
     options["default"] = {}
     built = [
         {
@@ -69,14 +72,21 @@ def parameter_groups(
     return built
 
 
-def _parts(key: str, group: str, settings: Any) -> tuple[Sequence[str], dict[str, Any]]:
+def _parts(
+    key: str, group: str, settings: Any
+) -> tuple[Sequence[str], int | None, dict[str, Any]]:
     if not isinstance(settings, Mapping):
         raise TypeError(f"{key} must be {{parameters: [patterns], ...}}, got {settings!r}")
     if group == "default":
         raise ValueError(f"{key}: 'default' is what matches no pattern; call this group otherwise")
-    if not settings.get("parameters"):
+    most = settings.get("max_dimensions")
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        raise ValueError(f"{key}.max_dimensions must be 0 or more, got {most!r}")
+    patterns = settings.get("parameters", None if most is None else ["*"])
+    if not patterns:
         raise ValueError(f"{key}.parameters must be a list of patterns, got {dict(settings)!r}")
-    options = {name: value for name, value in settings.items() if name != "parameters"}
+    choice = ("parameters", "max_dimensions")
+    options = {name: value for name, value in settings.items() if name not in choice}
     for reserved in {"params", "name"} & set(options):
         raise ValueError(f"{key}.{reserved} is set by parameter_groups; leave it out")
-    return settings["parameters"], options
+    return patterns, most, options
