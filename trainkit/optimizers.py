@@ -72,9 +72,7 @@ def parameter_groups(
     return built
 
 
-def _parts(
-    key: str, group: str, settings: Any
-) -> tuple[Sequence[str], int | None, dict[str, Any]]:
+def _parts(key: str, group: str, settings: Any) -> tuple[Sequence[str], int | None, dict[str, Any]]:
     if not isinstance(settings, Mapping):
         raise TypeError(f"{key} must be {{parameters: [patterns], ...}}, got {settings!r}")
     if group == "default":
