@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats import histograms as histograms_of
 from trainkit.writers import transfer
-from trainkit.writers.buckets import bucketed
 from trainkit.writers.grouping import check_real, check_tag, grouped
 from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
 from trainkit.writers.images import figure_pixels, pixels
@@ -154,4 +154,5 @@ def _finished(tag: str, value: Tensor | Histogram) -> Histogram:
         )
     if value.layout != torch.strided:
         raise TypeError(f"histogram {tag!r} must be of a dense tensor, got {value.layout}")
-    return bucketed(check_real(f"histogram {tag!r}", value))
+    counted = histograms_of([check_real(f"histogram {tag!r}", value)])
+    return Histogram(*(part[0] for part in counted))
