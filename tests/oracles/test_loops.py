@@ -512,3 +512,55 @@ def test_hooks_live_in_sampled_iterations_only() -> None:
     watch(Engine(accumulate), model, optimizer, every=5, n=9)
     # Sampled are 1 and 5; what they wait for comes at 4 and 8.
     assert [i for i, live in accumulated.items() if live] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_critic_that_is_frozen_between_its_steps(every: int) -> None:
+    critic, generator = mlp(), nn.Linear(5, 5)
+    optimizers: dict[str, Optimizer] = {
+        "critic": torch.optim.SGD(critic.parameters(), lr=0.1),
+        "generator": torch.optim.SGD(generator.parameters(), lr=0.1),
+    }
+    raw: dict[int, float] = {}
+
+    def step(engine: Engine, batch: Batch) -> None:
+        critic.requires_grad_(True)
+        critic.zero_grad()
+        cross_entropy(critic, (generator(batch[0]).detach(), batch[1])).backward()
+        raw[engine.state.iteration] = norm(critic.parameters())
+        nn.utils.clip_grad_norm_(critic.parameters(), 0.1)
+        optimizers["critic"].step()
+        critic.requires_grad_(False)
+        generator.zero_grad()
+        (-critic(generator(batch[0])).mean()).backward()
+        optimizers["generator"].step()
+
+    points = watch(
+        Engine(step), {"critic": critic, "generator": generator}, optimizers, every=every
+    )
+    sampled = {i: raw[i] for i in raw if i == 1 or i % every == 0}
+    assert points["gradients/critic/global_norm_raw"] == pytest.approx(sampled, rel=1e-5)
+    assert set(points["gradients/critic/clipped"].values()) == {1.0}
+    assert not any(p.requires_grad for p in critic.parameters())
+
+
+def test_layers_that_are_thawed_one_after_the_other() -> None:
+    model = mlp().requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    raw: dict[int, float] = {}
+
+    def step(engine: Engine, batch: Batch) -> None:
+        if engine.state.iteration == 1:
+            model[2].requires_grad_(True)  # type: ignore[index]
+        if engine.state.iteration == 4:
+            model.requires_grad_(True)
+            model[2].requires_grad_(False)  # type: ignore[index]
+        optimizer.zero_grad()
+        cross_entropy(model, batch).backward()
+        raw[engine.state.iteration] = norm(model.parameters())
+        optimizer.step()
+
+    points = watch(Engine(step), model, optimizer)
+    assert points["gradients/global_norm_raw"] == pytest.approx(raw, rel=1e-5)
+    assert set(points["gradients.norm/0.weight"]) == {4, 5, 6}
+    assert set(points["gradients.norm/2.weight"]) == {1, 2, 3}

@@ -21,7 +21,7 @@ class BackwardEnd:
     once, however many tensors there are, and after several processes have averaged them.
 
     Args:
-        tensors: Leaves of the graph; lazy parameters that have no size yet, too.
+        tensors: Leaves of the graph; lazy parameters that have no size yet, and frozen ones, too.
         function: Called without arguments; must not raise.
     """
 
@@ -32,9 +32,9 @@ class BackwardEnd:
         # A lazy parameter allows itself few methods; this one does it no harm.
         with torch._C.DisableTorchFunctionSubclass():
             self._handles: list[Any] = [
-                tensor.register_post_accumulate_grad_hook(self._notice)  # type: ignore[no-untyped-call]
+                self._hooked(tensor)
                 for tensor in tensors
-                if tensor.requires_grad
+                if (tensor.is_floating_point() or tensor.is_complex()) and not tensor.is_inference()
             ]
 
     def remove(self) -> None:
@@ -42,6 +42,18 @@ class BackwardEnd:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def _hooked(self, tensor: Tensor) -> Any:
+        register: Any = tensor.register_post_accumulate_grad_hook
+        if tensor.requires_grad:
+            return register(self._notice)
+        # It may be thawed before the pass: a critic that is frozen while the generator learns.
+        # torch refuses the hook of what is frozen now, and keeps it when it is frozen later.
+        tensor.requires_grad_(True)
+        try:
+            return register(self._notice)
+        finally:
+            tensor.requires_grad_(False)
 
     def _notice(self, tensor: Tensor) -> None:
         # The number tells passes apart, also where one ended in an exception.
