@@ -1,6 +1,7 @@
 """The whole checklist in one call, on engines of all sorts."""
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,7 +246,7 @@ def test_odd_outputs_lose_only_what_they_lack(
     found = {tag for tag in writer.scalars if tag.split("/")[0] in ("loss", "output")}
     assert found == tags
     assert len(writer.scalars["gradients/global_norm"]) == 5
-    assert [line.split(" is left out")[0] for line in messages(caplog)] == lines
+    assert [re.split(" (is|are) left out", line)[0] for line in messages(caplog)] == lines
 
 
 def test_a_loss_that_does_not_tell_costs_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -356,3 +357,128 @@ def test_actor_critic_that_steps_once_an_episode(caplog: pytest.LogCaptureFixtur
         assert not attached.failures, attached.report()
     assert len(writer.scalars["gradients/global_norm"]) == 3
     assert logging.ERROR not in {r.levelno for r in caplog.records}
+
+
+def two_evaluators(
+    loss_fn: Callable[..., Any], **more: Any
+) -> tuple[Engine, list[Engine], nn.Module, MemoryWriter, Any]:
+    """A trainer whose output is a dict without `loss`, and evaluators that return `(y_pred, y)`."""
+    torch.manual_seed(0)
+    trainer, model, optimizer = odd_output(lambda loss: {"batch loss": loss.item(), "n": 4})
+    evaluators = [create_supervised_evaluator(model), create_supervised_evaluator(model)]
+    writer = MemoryWriter()
+    attached = attach_monitors(
+        trainer, model=model, optimizers=optimizer, writer=writer, loss_fn=loss_fn,
+        predictions="values", evaluators={"validation": evaluators[0], "test": evaluators[1]},
+        **more,
+    )  # fmt: skip
+    return trainer, evaluators, model, writer, attached
+
+
+def pairs(n: int = 3) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(2)
+    return [
+        (torch.randn(4, 2, generator=generator), torch.randn(4, 1, generator=generator))
+        for _ in range(n)
+    ]
+
+
+def test_each_engine_has_an_output_transform_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    trainer, evaluators, model, writer, attached = two_evaluators(
+        nn.MSELoss(),
+        output_transform={
+            "trainer": lambda output: {"loss": output["batch loss"]},
+            "test": lambda output: (output[0] * 2, output[1]),
+        },
+    )
+    seen: list[float] = []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: seen.append(e.state.output["batch loss"])
+    )
+    trainer.run(torch.randn(3, 4, 2))
+    for evaluator in evaluators:
+        evaluator.run(pairs())
+    assert not attached.failures
+    assert [v for _, v in writer.scalars["loss/total"]] == pytest.approx(seen)
+    with torch.no_grad():
+        expected = {
+            name: sum(nn.functional.mse_loss(k * model(x), y).item() for x, y in pairs()) / 3
+            for name, k in (("validation", 1), ("test", 2))
+        }
+    for name, value in expected.items():
+        assert writer.subruns[name].scalars["loss/total"] == [(3, pytest.approx(value, rel=1e-5))]
+    (line,) = messages(caplog)
+    assert line.startswith("predictions are left out: the engine's output is the loss alone")
+    attached.remove()
+
+
+@pytest.mark.parametrize(
+    ("transform", "error", "message"),
+    [
+        ({"train": len}, ValueError, "names the engine 'train'; there is trainer, validation, t"),
+        ({"trainer": 1}, TypeError, "must be a function, or a mapping from 'trainer'.*got 1"),
+        ("loss", TypeError, "must be a function, or a mapping from 'trainer'.*got 'loss'"),
+    ],
+)
+def test_what_is_no_output_transform(transform: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        two_evaluators(nn.MSELoss(), output_transform=transform)
+
+
+def test_an_output_transform_that_only_the_trainer_takes_says_what_would_do() -> None:
+    trainer, evaluators, _, writer, attached = two_evaluators(
+        nn.MSELoss(), output_transform=lambda output: {"loss": output["batch loss"]}
+    )
+    trainer.run(torch.randn(3, 4, 2))
+    evaluators[0].run(pairs())
+    assert len(writer.scalars["loss/total"]) == 3
+    failure = str(attached.failures["validation/LossMonitor"])
+    assert "does not take the engine's output, tuple(Tensor[4, 1], Tensor[4, 1])" in failure
+    assert "output_transform={'trainer': ..., 'validation': ...}" in failure
+    attached.remove()
+
+
+def test_a_loss_of_more_than_two_arguments_costs_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer, evaluators, _, writer, attached = two_evaluators(nn.TripletMarginLoss())
+    trainer.run(torch.randn(3, 4, 2))
+    for _ in range(2):
+        evaluators[0].run(pairs())
+    assert not attached.failures
+    assert "predictions/mean" in writer.subruns["validation"].scalars
+    lines = [line for line in messages(caplog) if line.startswith("LossMonitor is left out")]
+    assert len(lines) == 1
+    assert "loss_fn does not take its Tensor[4, 1] and Tensor[4, 1]" in lines[0]
+    (hint,) = [line for line in messages(caplog) if line.startswith("loss/total is left out")]
+    assert """{"loss": output['batch loss']}""" in hint
+    attached.remove()
+
+
+def test_an_evaluator_that_runs_again_at_the_same_iteration(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer, evaluators, _, writer, attached = two_evaluators(nn.MSELoss())
+    data, other = pairs(), pairs(5)
+    trainer.add_event_handler(
+        Events.EPOCH_COMPLETED | Events.COMPLETED, lambda: [e.run(data) for e in evaluators]
+    )
+    with caplog.at_level(logging.INFO, "trainkit"):
+        trainer.run(torch.randn(3, 4, 2), max_epochs=2)
+
+        def again() -> list[str]:
+            return [
+                f"{r.levelname} {r.getMessage()}"
+                for r in caplog.records
+                if "more than once" in r.getMessage()
+            ]
+
+        assert len(again()) == 2  # one for each evaluator, however many monitors
+        assert all(line.startswith("INFO") and "on the same data" in line for line in again())
+        evaluators[0].run(other)
+        evaluators[0].run(other)
+        assert len(again()) == 3
+        assert again()[2].startswith("WARNING")
+        assert "on different data" in again()[2]
+    assert [step for step, _ in writer.subruns["test"].scalars["loss/total"]] == [3, 6]
+    attached.remove()

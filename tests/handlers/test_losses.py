@@ -65,7 +65,8 @@ def test_an_output_transform_is_used_and_its_fault_disables(
     wrong.attach(trainer)
     trainer.run([1.0, 2.0])
     assert writer.scalars["loss/total"] == [(1, 1.0), (2, 2.0)]
-    assert isinstance(wrong.guard.failure, IndexError)
+    assert "does not take the engine's output, tuple(float, str)" in str(wrong.guard.failure)
+    assert isinstance(wrong.guard.failure.__cause__, IndexError)
     assert caplog.text.count("LossMonitor failed and is disabled") == 1
 
 

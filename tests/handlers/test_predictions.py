@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_once(output: object, caplog: pytest.LogCaptureF
     assert not writer.scalars
     assert monitor.guard.failure is None
     (line,) = [r.getMessage() for r in caplog.records if r.name == "trainkit"]
-    assert line.startswith("predictions is left out")
+    assert line.startswith("predictions are left out")
     assert "output_transform" in line
 
 
@@ -105,7 +105,7 @@ def test_targets_of_another_shape_leave_residuals_out(caplog: pytest.LogCaptureF
     trainer.run([{"y_pred": rows(4, 2), "y": rows(4)}] * 2)
     assert "predictions/mean" in writer.scalars
     assert "residuals/mean" not in writer.scalars
-    assert caplog.text.count("targets and residuals is left out") == 1
+    assert caplog.text.count("targets and residuals are left out") == 1
 
 
 class Focal(nn.CrossEntropyLoss):

@@ -37,6 +37,8 @@ __all__ = ["attach_monitors"]
 
 _log = logging.getLogger("trainkit")
 
+Transform = Callable[[Any], Any]
+
 _watched: "WeakSet[Engine]" = WeakSet()
 
 
@@ -49,7 +51,7 @@ def attach_monitors(
     evaluators: Engine | Mapping[str, Engine] | None = None,
     loss_fn: Callable[..., Any] | None = None,
     predictions: str | None = "auto",
-    output_transform: Callable[[Any], Any] | None = None,
+    output_transform: Transform | Mapping[str, Transform] | None = None,
     every: int | Cadence | Sampler = 1,
     detail: str = "auto",
     include: Sequence[str] = ("*",),
@@ -92,7 +94,8 @@ def attach_monitors(
         predictions: What `y_pred` holds, as in `PredictionMonitor`; `auto` asks `loss_fn`; None
             leaves predictions and calibration out.
         output_transform: Makes of `engine.state.output` what `as_step_output` understands, for
-            all these engines.
+            all these engines; or a mapping from `trainer` and the evaluators' names, where they
+            differ (an engine that is not in it is read as it is).
         every: How often, in iterations; or a cadence, or a `Sampler`.
         detail: Of gradients, weights, updates and activations, as in `GradientMonitor`.
         include: Only parameters and modules whose names match one of these patterns.
@@ -133,6 +136,7 @@ def attach_monitors(
             raise ValueError(f"{name} is watched already; remove() the first handle")
     kind = _kind(predictions, loss_fn)
     ignored = ignored_index(loss_fn)
+    transforms = _transforms(output_transform, named)
     sampler = as_sampler(Metered(Every(every)) if isinstance(every, int) else every)
     attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
     engines = [trainer, *named.values()]
@@ -143,7 +147,7 @@ def attach_monitors(
     train = places.writers["train"]
     shown: dict[str, Any] = {"detail": detail, "include": include, "exclude": exclude}
     drawn: dict[str, Any] = {"histograms_every": histograms_every}
-    seen: dict[str, Any] = {"output_transform": output_transform}
+    seen: dict[str, Any] = {"output_transform": transforms.get("trainer")}
     attached.close = places.close
 
     def of_trainer() -> Iterator[Monitor]:
@@ -176,7 +180,8 @@ def attach_monitors(
 
     def of_evaluator(name: str) -> Iterator[PassMonitor]:
         place = places.writers[name]
-        read = output_transform if loss_fn is None else with_loss(loss_fn, output_transform)
+        transform = transforms.get(name)
+        read = transform if loss_fn is None else with_loss(loss_fn, transform)
         trained = name == "train"  # its loss and predictions have the tags of the trainer's
         if losses and not trained:
             yield LossMonitor(place, output_transform=read, trainer=trainer)
@@ -184,7 +189,7 @@ def attach_monitors(
             yield MetricMonitor(place, trainer=trainer)
         if kind is not None:
             about: dict[str, Any] = {"kind": kind, "ignore_index": ignored, "trainer": trainer}
-            about |= seen
+            about |= {"output_transform": transform}
             if not trained:
                 yield PredictionMonitor(place, **about, **drawn)
             if calibration and kind != "values":
@@ -211,15 +216,34 @@ def _named(evaluators: Engine | Mapping[str, Engine] | None) -> dict[str, Engine
     return dict(evaluators) if isinstance(evaluators, Mapping) else {"validation": evaluators}
 
 
+def _transforms(
+    given: Transform | Mapping[str, Transform] | None, evaluators: Mapping[str, Engine]
+) -> dict[str, Transform]:
+    names = ["trainer", *evaluators]
+    found = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    for name, transform in found.items():
+        if name not in names:
+            raise ValueError(
+                f"output_transform names the engine {name!r}; there is {', '.join(names)}"
+            )
+        if transform is not None and not callable(transform):
+            raise TypeError(
+                "output_transform must be a function, or a mapping from 'trainer' and the "
+                f"evaluators' names to functions, got {transform!r:.80}"
+            )
+    return {name: transform for name, transform in found.items() if transform is not None}
+
+
 def _kind(predictions: str | None, loss_fn: Any) -> str | None:
     if predictions != "auto":
         return None if predictions is None else check_kind(predictions)
     kind = prediction_kind(loss_fn)
     if kind is None:
         _log.warning(
-            "predictions are left out: %s does not tell what they are; pass predictions='logits' "
-            "(or probabilities, log_probabilities, binary_logits, binary_probabilities, values), "
-            "or predictions=None",
-            "no loss_fn was given, which" if loss_fn is None else f"the loss {loss_fn!r:.60}",
+            "predictions are left out: %s; pass predictions='logits' (or probabilities, "
+            "log_probabilities, binary_logits, binary_probabilities, values), or predictions=None",
+            "without a loss_fn nothing tells what they are"
+            if loss_fn is None
+            else f"the loss {loss_fn!r:.60} does not tell what they are",
         )
     return kind

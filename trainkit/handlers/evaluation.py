@@ -4,19 +4,23 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.monitor import Monitor, MonitorHandle
-from trainkit.handlers.output import StepOutput, UnclearOutputError, as_step_output
+from trainkit.handlers.output import StepOutput, UnclearOutputError, as_step_output, describe
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
 __all__ = ["OutputMonitor", "PassMonitor"]
 
 _log = logging.getLogger("trainkit")
+
+# What the user was told of an engine: its monitors would all say the same.
+_told: "WeakKeyDictionary[Engine, set[int]]" = WeakKeyDictionary()
 
 Totals = TypeVar("Totals")
 
@@ -39,8 +43,7 @@ class PassMonitor(Monitor):
         super().__init__(writer, every)
         self.trainer = trainer
         self._handles: list[RemovableEventHandle] = []
-        self._written_at: int | None = None
-        self._warned = False
+        self._written: tuple[int | None, Any] = None, None
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
         """Observe `engine` from now on: each whole pass, or its sampled iterations.
@@ -77,19 +80,25 @@ class PassMonitor(Monitor):
         ]
         return MonitorHandle(engine, self)
 
-    def first_at(self, step: int) -> bool:
+    def first_at(self, step: int, engine: Engine) -> bool:
         """Whether nothing has been written at this step: a tag is written once per step."""
-        if step == self._written_at:
-            if not self._warned:
-                self._warned = True
-                _log.warning(
-                    "%s: the evaluator ran more than once at iteration %d; only its first pass is "
-                    "written. Give each data set an evaluator of its own.",
-                    type(self).__name__, step,
-                )  # fmt: skip
-            return False
-        self._written_at = step
-        return True
+        data = engine.state.dataloader
+        written_at, written = self._written
+        if step != written_at:
+            self._written = step, data
+            return True
+        # `EPOCH_COMPLETED | COMPLETED` evaluates twice after the last epoch: nothing is lost.
+        level = logging.INFO if data is written else logging.WARNING
+        told = _told.setdefault(engine, set())
+        if level not in told:
+            told.add(level)
+            _log.log(
+                level,
+                "an evaluator ran more than once at iteration %d, %s; only its first pass is "
+                "written. Give each data set an evaluator of its own.",
+                step, "on the same data" if level == logging.INFO else "on different data",
+            )  # fmt: skip
+        return False
 
     @abstractmethod
     def start_pass(self, engine: Engine) -> None:
@@ -108,6 +117,7 @@ class PassMonitor(Monitor):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._written = self._written[0], None
 
 
 class OutputMonitor(PassMonitor, Generic[Totals]):
@@ -119,6 +129,8 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         output_transform: Makes of `engine.state.output` what `as_step_output` understands.
         trainer: Given, the monitor belongs on an evaluator: it averages over the whole pass.
     """
+
+    late = True
 
     def __init__(
         self,
@@ -165,7 +177,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         """Write the statistics of the whole pass, if it had any."""
         assert self.trainer is not None  # noqa: S101
         totals, self._totals = self._totals, None
-        if totals is not None and self.first_at(self.trainer.state.iteration):
+        if totals is not None and self.first_at(self.trainer.state.iteration, engine):
             self.write(self.trainer.state.iteration, totals)
 
     def cancel(self) -> None:
@@ -177,14 +189,25 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         """Say once, in the log, what cannot be measured here and what would help."""
         if what not in self._told:
             self._told.add(what)
-            _log.warning("%s is left out: %s", what, why)
+            _log.warning("%s %s left out: %s", what, "are" if what.endswith("s") else "is", why)
 
     def _read(self, engine: Engine) -> Totals | None:
-        output = engine.state.output
-        if self.output_transform is not None:
-            output = self.output_transform(output)
         try:
-            return self.totals(as_step_output(output))
+            return self.totals(as_step_output(self._transformed(engine.state.output)))
         except UnclearOutputError as error:
             self.leave_out(type(self).__name__, str(error))
             return None
+
+    def _transformed(self, output: Any) -> Any:
+        if self.output_transform is None:
+            return output
+        try:
+            return self.output_transform(output)
+        except UnclearOutputError:
+            raise
+        except Exception as error:
+            raise TypeError(
+                f"output_transform does not take the engine's output, {describe(output)} "
+                f"({type(error).__name__}: {error}); where the engines' outputs differ, give "
+                "attach_monitors one for each: output_transform={'trainer': ..., 'validation': ...}"
+            ) from error

@@ -83,7 +83,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
             self.leave_out(
                 "loss/total",
                 "the engine's output has no loss; return a dict with 'loss', or pass "
-                'output_transform=lambda output: {"loss": ...}'
+                f'output_transform=lambda output: {{"loss": {_likely(values)}}}'
                 + (f" (written instead: {', '.join(values)})" if values else ""),
             )
         if not values:
@@ -100,3 +100,12 @@ class LossMonitor(OutputMonitor[LossTotals]):
     def write(self, step: int, totals: LossTotals) -> None:
         """Write the values, or their means over the pass."""
         self.writer.write_scalars(step, totals.sums if self.trainer is None else totals.means())
+
+
+def _likely(values: Mapping[str, Number]) -> str:
+    """How the loss is found in the output, if the name of one value suggests it."""
+    keys = [tag.removeprefix("output/") for tag in values]
+    found = [key for key in keys if "loss" in key.lower()]
+    total = [key for key in found if "total" in key.lower()]
+    chosen = total if len(total) == 1 else found
+    return f"output[{chosen[0]!r}]" if len(chosen) == 1 else "..."

@@ -79,7 +79,7 @@ class MetricMonitor(PassMonitor):
     def end_pass(self, engine: Engine) -> None:
         """Write what the metrics are now."""
         step = (engine if self.trainer is None else self.trainer).state.iteration
-        if not self.first_at(step):
+        if not self.first_at(step, engine):
             return
         scalars: dict[str, Number] = {}
         images: dict[str, Tensor] = {}

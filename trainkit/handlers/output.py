@@ -116,6 +116,9 @@ def with_loss(
             name to weighted contribution.
         output_transform: Applied first.
 
+    Raises:
+        UnclearOutputError: In the function that is returned, where the loss cannot be called so.
+
     Example:
         >>> import torch
         >>> read = with_loss(torch.nn.functional.mse_loss)
@@ -127,8 +130,15 @@ def with_loss(
         found = as_step_output(output if output_transform is None else output_transform(output))
         if found.loss is not None or found.y_pred is None or found.y is None:
             return found
-        with torch.no_grad():
-            value = loss_fn(found.y_pred, found.y)
+        try:
+            with torch.no_grad():
+                value = loss_fn(found.y_pred, found.y)
+        except Exception as error:
+            raise UnclearOutputError(
+                f"the output has no loss, and loss_fn does not take its {describe(found.y_pred)} "
+                f"and {describe(found.y)} ({type(error).__name__}: {error}); return the loss too, "
+                "in a dict with 'loss'"
+            ) from error
         losses = _numbers(value)
         loss = sum(losses.values()) if losses else value
         return replace(found, loss=loss if is_number(loss) else None, losses=losses)

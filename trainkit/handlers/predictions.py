@@ -118,12 +118,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         """The totals of one batch."""
         y_pred, y = output.y_pred, output.y if isinstance(output.y, Tensor) else None
         if not isinstance(y_pred, Tensor):
-            found = "no y_pred" if y_pred is None else f"y_pred as a {describe(y_pred)}"
-            self.leave_out(
-                "predictions",
-                f"the engine's output has {found}; return a dict with tensors 'y_pred' and 'y', "
-                'or pass output_transform=lambda output: {"y_pred": ..., "y": ...}',
-            )
+            self.leave_out("predictions", _missing(output))
             return None
         if self.kind == "values":
             if y is not None and y.numel() != y_pred.numel():
@@ -171,3 +166,18 @@ def check_kind(kind: str) -> str:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     return kind
+
+
+def _missing(output: StepOutput) -> str:
+    """What the output lacks, and what would help."""
+    if output.y_pred is None and output.loss is not None and not output.losses:
+        return (
+            "the engine's output is the loss alone; return a dict with tensors 'y_pred' and 'y' "
+            "too (create_supervised_trainer(..., output_transform=lambda x, y, y_pred, loss: "
+            '{"loss": loss, "y_pred": y_pred, "y": y}))'
+        )
+    found = "no y_pred" if output.y_pred is None else f"y_pred as a {describe(output.y_pred)}"
+    return (
+        f"the engine's output has {found}; return a dict with tensors 'y_pred' and 'y', or pass "
+        'output_transform=lambda output: {"y_pred": ..., "y": ...}'
+    )
