@@ -1,13 +1,16 @@
 """Which names are watched, under which tags."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainkit.handlers.naming import module_groups, selected
 from trainkit.handlers.parameters import Parameters
 from trainkit.handlers.series import Series
-from trainkit.stats import summarize
+from trainkit.stats import COLUMNS, summary_table
 
 
 def test_selection() -> None:
@@ -65,10 +68,10 @@ def test_what_is_no_model_or_optimizer() -> None:
 
 
 def test_a_series_that_is_asked_again_has_the_very_same_tags() -> None:
-    series, columns = Series(), {"norm": torch.ones(2)}
-    first, second = (series.scalars("s", columns, ("a", "b"), [1, 1]) for _ in range(2))
-    assert first.tags is second.tags
-    assert first.tags == ("s.norm/a", "s.norm/b")
+    series = Series()
+    first, second = (series.tags("s", ["norm"], ("a", "b")) for _ in range(2))
+    assert first is second
+    assert first == ("s.norm/a", "s.norm/b")
 
 
 def test_an_attribute_called_like_a_wrapper_keeps_its_name() -> None:
@@ -112,14 +115,24 @@ def test_no_model_and_no_optimizer() -> None:
     assert len(Parameters(nn.Linear(1, 1), None).by_section()[0].names) == 2
 
 
+def pooled(
+    series: Series,
+    tensors: list[Tensor],
+    names: tuple[str, ...],
+    sizes: list[int],
+    prefix: str = "",
+) -> dict[str, float]:
+    columns, table = COLUMNS[:-1], summary_table(tensors)[:-1].numpy()
+    values = series.values(columns, table, names, sizes)
+    return dict(zip(series.tags("s", columns, names, prefix), values.tolist(), strict=True))
+
+
 def test_pooled_statistics_are_those_of_the_module() -> None:
     torch.manual_seed(0)
     tensors = [torch.randn(n) * n + n for n in (3, 50, 7, 1, 20)]
     names = ("a.x", "a.y", "b.x", "b.y", "c.x")
-    columns = summarize(tensors)
-    columns.pop("non_finite")
     sizes = [t.numel() for t in tensors]
-    found = Series("module", exclude=["c.*"]).scalars("s", columns, names, sizes, "net/")
+    found = pooled(Series("module", exclude=["c.*"]), tensors, names, sizes, "net/")
     assert len(found) == 10
     for group, members in (("a", tensors[:2]), ("b", tensors[2:4])):
         whole = torch.cat(members).double()
@@ -130,21 +143,21 @@ def test_pooled_statistics_are_those_of_the_module() -> None:
             "max_abs": whole.abs().max(),
             "zero_fraction": (whole == 0).double().mean(),
         }.items():
-            value = found[f"s.{column}/net/{group}"].item()
+            value = found[f"s.{column}/net/{group}"]
             assert value == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_nan_shows_in_its_module_and_in_no_other() -> None:
-    columns = summarize([torch.tensor([1.0, torch.nan]), torch.ones(2), torch.ones(2)])
-    columns.pop("non_finite")
-    found = Series("module").scalars("s", columns, ("a.x", "a.y", "b.x"), [2, 2, 2])
+    tensors = [torch.tensor([1.0, torch.nan]), torch.ones(2), torch.ones(2)]
+    found = pooled(Series("module"), tensors, ("a.x", "a.y", "b.x"), [2, 2, 2])
     for column in ("norm", "mean", "std", "max_abs"):
-        assert found[f"s.{column}/a"].isnan()
-        assert found[f"s.{column}/b"].isfinite()
+        assert math.isnan(found[f"s.{column}/a"])
+        assert math.isfinite(found[f"s.{column}/b"])
 
 
 def test_what_is_kept_does_not_grow_with_the_names_that_come_and_go() -> None:
     series = Series()
     for i in range(1000):
-        series.scalars("s", {"norm": torch.ones(1)}, (f"p{i}",), [1])
+        series.tags("s", ["norm"], (f"p{i}",))
+        series.values(["norm"], np.ones((1, 1)), (f"p{i}",), [1])
     assert len(series._known) <= 256

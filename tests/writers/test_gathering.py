@@ -1,3 +1,4 @@
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from trainkit.writers import (
     Scalars,
     SeveralWriter,
     Writer,
+    transfer,
 )
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.transfer import read, wire
+from trainkit.writers.transfer import read, read_packed, wire
 
 
 class Operations(TorchDispatchMode):
@@ -55,8 +57,11 @@ def write_much(writer: Writer, step: int, device: str) -> None:
     writer.write_images(step, {"image": torch.ones(3, 5, 5, device=device)})
 
 
-def test_writing_reads_no_device_and_packs_once_a_step(tmp_path: Any) -> None:
+def test_writing_reads_no_device_and_packs_once_a_step(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the CPU nothing can be read from a device; what would read one must not run at all."""
+    monkeypatch.setattr(transfer, "read", transfer.read_packed)  # as if it were another device
     writer = EventFileWriter(tmp_path)
     write_much(writer, 0, "cpu")
     with Operations() as writing:
@@ -136,7 +141,8 @@ def test_any_gradient_mode(mode: Any) -> None:
     assert memory.scalars == {"a": [(1, 1.0)], "b": [(1, 2.0)]}
 
 
-def test_tensors_travel_together_and_arrive_as_they_were() -> None:
+@pytest.mark.parametrize("packed", [True, False])
+def test_tensors_travel_together_and_arrive_as_they_were(packed: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = [
         torch.rand(2, generator=generator),
@@ -147,7 +153,8 @@ def test_tensors_travel_together_and_arrive_as_they_were() -> None:
         torch.tensor(-5, dtype=torch.int32),
         torch.rand(4, 6, generator=generator)[:, ::2],
     ]
-    for found, expected in zip(read(tensors), tensors, strict=True):
+    how = read_packed if packed else read
+    for found, expected in zip(how(tensors), tensors, strict=True):
         assert found.flags.aligned
         np.testing.assert_array_equal(found, expected.numpy(), strict=True)
 
@@ -186,3 +193,33 @@ def test_only_the_largest_are_written_and_nan_before_all(
         found = {t: writer.scalars[f"{prefix}{t}"][0][1] for t in kept}
         assert found == pytest.approx(kept, nan_ok=True)
     assert len(writer.scalars) == 2 * len(kept)
+
+
+def test_what_is_left_to_compute_is_computed_by_who_reads(tmp_path: Any) -> None:
+    memory, calls = MemoryWriter(), []
+
+    def finish(x: Any, y: Any) -> Any:
+        calls.append(threading.current_thread().name)
+        return np.array([x.sum(), y.max()])
+
+    parts = [torch.ones(2, 3, dtype=torch.bfloat16), torch.tensor([5, 7])]
+    scalars = Scalars(("sum", "max"), parts, finish=finish)
+    writer = BackgroundWriter(memory)
+    PrefixWriter(writer, "p").write_scalars(1, scalars)
+    assert not calls
+    writer.close()
+    assert calls == ["trainkit-writer"]
+    assert memory.scalars == {"p/sum": [(1, 6.0)], "p/max": [(1, 7.0)]}
+    # Who knows nothing of it reads the values as those of any mapping.
+    assert {tag: float(value) for tag, value in scalars.items()} == {"sum": 6.0, "max": 7.0}
+
+
+@pytest.mark.parametrize("fault", [lambda x: 1 / 0, lambda x: x[:1]])
+def test_what_cannot_be_computed_is_left_out_and_told(
+    fault: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = MemoryWriter()
+    writer.write_scalars(1, Scalars(("bad", "worse"), torch.ones(3), finish=fault))
+    writer.write_scalars(1, {"good": 1.0})
+    assert writer.scalars == {"good": [(1, 1.0)]}
+    assert "bad" in caplog.text

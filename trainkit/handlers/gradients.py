@@ -1,9 +1,13 @@
 """Gradients: what the backward pass left, and what the optimizer sees of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from ignite.engine import Engine
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
@@ -11,13 +15,18 @@ from torch.optim import Optimizer
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.series import WORST, Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
-from trainkit.stats import global_norm, non_finite, norms, summarize
-from trainkit.writers.protocol import Writer
+from trainkit.stats import COLUMNS, non_finite, norms, summary_table
+from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["GradientMonitor"]
 
-_COLUMNS = ("norm", "mean", "std", "max_abs", "zero_fraction")
+Numbers = NDArray[Any]
+
+_GLOBAL = ("gradients/global_norm", "gradients/non_finite")
+_COMPARED = ("gradients/global_norm_raw", "gradients/clipped")
+_COLUMNS = COLUMNS[:5]
 
 # A norm that got smaller by less than this is rounding (of unscaling, say) and not clipping.
 _ROUNDING = 1e-5
@@ -107,6 +116,7 @@ class GradientMonitor(StepMonitor):
         self._histograms = TensorHistograms("gradients", histograms_every)
         self._drawn_next: set[str] = set()
         self._raw: dict[str, _Raw] = {}
+        self._known_tags: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def begin(self, engine: Engine) -> None:
         """Arm for the next step of each optimizer."""
@@ -124,7 +134,7 @@ class GradientMonitor(StepMonitor):
         names, gradients = self._gradients(key)
         self.loss_scale.note(optimizer)
         # A step that is skipped may leave nothing to count when that is known.
-        bad = non_finite(gradients).sum() if self.loss_scale.known else None
+        bad = non_finite(gradients) if self.loss_scale.known else None
         self._raw[key] = _Raw(names, norms(gradients), bad)
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
@@ -143,10 +153,12 @@ class GradientMonitor(StepMonitor):
         if raw is None:
             return
         # It is not finite, which is why the step was skipped: scaled or not is the same.
-        found = {"gradients/global_norm_raw": global_norm(raw.norms)}
+        tags, parts = ["gradients/global_norm_raw"], [raw.norms]
         if raw.non_finite is not None:
-            found["gradients/non_finite"] = raw.non_finite
-        self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})
+            tags.append("gradients/non_finite")
+            parts.append(raw.non_finite)
+        tags = [self.tag(tag, key) for tag in tags]
+        self.writer.write_scalars(self.step, Scalars(tags, parts, finish=_skipped))
 
     def discard(self, key: str) -> None:
         """Forget the raw gradient."""
@@ -165,45 +177,104 @@ class GradientMonitor(StepMonitor):
         names, gradients = self._gradients(key)
         if not gradients:
             return
-        scale, _ = self.loss_scale.inside_step(optimizer)
-        if self.series.chosen(names):
-            columns = summarize(gradients)
-        else:
-            columns = {"norm": norms(gradients), "non_finite": non_finite(gradients)}
-        bad = columns.pop("non_finite").sum()
-        # No other column depends on the scale but the share of zeros.
-        columns = {c: v if c == "zero_fraction" else _divided(v, scale) for c, v in columns.items()}
-        found = {"gradients/global_norm": global_norm(columns["norm"]), "gradients/non_finite": bad}
-        found |= self._compared(key, optimizer, names, columns["norm"])
-        self.writer.write_scalars(self.step, {self.tag(t, key): v for t, v in found.items()})
+        columns = _COLUMNS if self.series.chosen(names) else ()
+        raw, scales = self._raw.get(key), [self.loss_scale.inside_step(optimizer)[0]]
+        parts = [summary_table(gradients) if columns else _norms_only(gradients)]
+        if raw is not None:
+            parts.append(raw.norms)
+            scales.append(self.loss_scale.scale(optimizer))
+        # The scaler will write into its own.
+        parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
+        finish = _Statistics(
+            self.series,
+            columns,
+            names,
+            [g.numel() for g in gradients],
+            None if raw is None else raw.names,
+            [scale is not None for scale in scales],
+        )
+        tags = self._tags(key, columns, names, raw is not None)
+        self.writer.write_scalars(self.step, Scalars(tags, parts, finish=finish))
         prefix = self.parameters.section(key)
-        if self.series.chosen(names):
-            columns = {column: columns[column] for column in _COLUMNS}
-            sizes = [g.numel() for g in gradients]
-            series = self.series.scalars("gradients", columns, names, sizes, prefix)
-            self.writer.write_scalars(self.step, series)
-            worst = self.series.worst("gradients", "norm", columns["norm"], names, prefix)
-            if worst is not None:
-                self.writer.write_scalars(self.step, worst)
+        worst = self.series.worst_tags("gradients", "norm", names, prefix)
+        if worst:
+            largest = Scalars(worst, parts, finish=finish.norms, largest=WORST)
+            self.writer.write_scalars(self.step, largest)
         if key in self._drawn_next:
             self._drawn_next.discard(key)
-            if scale is not None:
-                gradients = [_divided(g, scale) for g in gradients]
+            if scales[0] is not None:
+                gradients = [g / scales[0].to(g.device) for g in gradients]
             self._histograms.write(self.writer, self.step, self.series, names, gradients, prefix)
 
-    def _compared(
-        self, key: str, optimizer: Optimizer, names: tuple[str, ...], seen: Tensor
-    ) -> dict[str, Tensor]:
+    def _tags(
+        self, key: str, columns: Sequence[str], names: tuple[str, ...], raw: bool
+    ) -> tuple[str, ...]:
+        found = self._known_tags.get((key, raw))
+        if found is None or found[0] is not names:
+            own = [*_GLOBAL, *(_COMPARED if raw else ())]
+            series = self.series.tags("gradients", columns, names, self.parameters.section(key))
+            found = names, (*(self.tag(tag, key) for tag in own), *series)
+            self._known_tags[key, raw] = found
+        return found[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Statistics:
+    """What is left to compute when the numbers are on the host.
+
+    Args:
+        series: Chooses.
+        columns: That have series, the first of the table; empty: it has norms and non-finite
+            counts only.
+        names: Of the gradients.
+        elements: Numbers of them.
+        raw: Names of the raw gradients, where there are any.
+        scaled: Whether there is a factor to divide by: now, and after the backward pass.
+    """
+
+    series: Series
+    columns: Sequence[str]
+    names: tuple[str, ...]
+    elements: Sequence[int]
+    raw: tuple[str, ...] | None
+    scaled: Sequence[bool]
+
+    def __call__(self, table: Numbers, *rest: Numbers) -> Numbers:
+        """The values of `_GLOBAL`, those of `_COMPARED` where there are raw norms, the series."""
+        table = self._unscaled(table, rest)
+        own = [global_norm(table[0]), table[-1].sum()]
+        if self.raw is not None:
+            own += self._compared(table[0], *rest)
+        shown = table[: len(self.columns)]
+        series = self.series.values(self.columns, shown, self.names, self.elements)
+        return np.concatenate((own, series))
+
+    def norms(self, table: Numbers, *rest: Numbers) -> Numbers:
+        """Of the gradients that are chosen, one by one."""
+        return self.series.rows(self._unscaled(table, rest)[0], self.names)
+
+    def _unscaled(self, table: Numbers, rest: Sequence[Numbers]) -> Numbers:
+        if not self.scaled[0]:
+            return table
+        # The share of zeros and the non-finite count do not depend on the scale.
+        dependent = 4 if self.columns else 1
+        scale = rest[0 if self.raw is None else 1]
+        return np.concatenate((table[:dependent] / scale, table[dependent:]))
+
+    def _compared(self, seen: Numbers, raw: Numbers, *scales: Numbers) -> list[Any]:
         """The raw norm, and whether it was clipped since."""
-        if key not in self._raw:
-            return {}
-        raw = _divided(self._raw[key].norms, self.loss_scale.scale(optimizer))
+        if self.scaled[1]:
+            raw = raw / scales[-1]
         total = global_norm(raw)
-        if self._raw[key].names != names:  # some gradients were taken away in between
-            raw, seen = total, global_norm(seen)
-        clipped = (seen < raw * (1 - _ROUNDING)).any().to(seen.dtype)
-        return {"gradients/global_norm_raw": total, "gradients/clipped": clipped}
+        if self.raw != self.names:  # some gradients were taken away in between
+            raw, seen = np.asarray(total), np.asarray(global_norm(seen))
+        return [total, (seen < raw * (1 - _ROUNDING)).any()]
 
 
-def _divided(values: Tensor, scale: Tensor | None) -> Tensor:
-    return values if scale is None else values / scale.to(values.device)
+def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:
+    return np.array([global_norm(norms), *(count.sum() for count in non_finite)])
+
+
+def _norms_only(gradients: list[Tensor]) -> Tensor:
+    found = norms(gradients)
+    return torch.stack((found, non_finite(gradients).to(found.dtype)))

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.cadence import Cadence
@@ -17,6 +19,8 @@ from trainkit.stats.values import ValueTotals
 from trainkit.writers.protocol import Histogram, Scalars, Writer
 
 __all__ = ["PredictionMonitor", "PredictionTotals", "check_kind"]
+
+_STATISTICS = ("entropy", "entropy_normalized", "confidence", "margin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self.histograms_every = histograms_every
         self._histogram_number: int | None = None
         self._with_histogram = False
+        self._tags: tuple[str, ...] = ()
 
     def begin(self, engine: Engine) -> None:
         """Decide whether this iteration gets a histogram."""
@@ -139,22 +144,47 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         """Write the statistics of these totals."""
         found = totals.statistics
         if isinstance(found, ClassTotals):
-            means = found.statistics()
-            self.writer.write_scalars(step, {f"predictions/{k}": v for k, v in means.items()})
-            self._write_each(step, "predictions.share", found.shares())
+            self._write_classes(step, found)
         else:
             self.writer.write_scalars(step, found.statistics())
             for section, values in found.per_output().items():
-                self._write_each(step, section, values)
+                if values.numel():
+                    tags = [f"{section}/{i}" for i in range(values.numel())]
+                    self.writer.write_scalars(step, Scalars(tags, values))
         if totals.histogram is not None:
             h = totals.histogram
             histogram = Histogram(h.counts, h.edges(), h.moments, h.non_finite)
             self.writer.write_histograms(step, {"predictions/probability": histogram})
 
-    def _write_each(self, step: int, section: str, values: Tensor) -> None:
-        if values.numel():
-            tags = [f"{section}/{i}" for i in range(values.numel())]
-            self.writer.write_scalars(step, Scalars(tags, values))
+    def _write_classes(self, step: int, totals: ClassTotals) -> None:
+        shares = totals.chosen.numel()
+        if len(self._tags) != len(_STATISTICS) + shares:
+            own = [f"predictions/{name}" for name in _STATISTICS]
+            self._tags = (*own, *(f"predictions.share/{i}" for i in range(shares)))
+        parts = [totals.sums, totals.chosen]
+        parts += [n for n in (totals.count, totals.offered) if isinstance(n, Tensor)]
+        self.writer.write_scalars(step, Scalars(self._tags, parts, finish=_Finish(totals)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Finish:
+    """What is left to compute when the totals are on the host."""
+
+    totals: ClassTotals
+
+    def __call__(
+        self, sums: NDArray[Any], chosen: NDArray[Any], *counts: NDArray[Any]
+    ) -> NDArray[Any]:
+        """The statistics, and the share of each class."""
+        rest = iter(counts)
+        on_host: Any = [
+            next(rest) if isinstance(n, Tensor) else n
+            for n in (self.totals.count, self.totals.offered)
+        ]
+        of: Any = ClassTotals  # it takes arrays as well
+        totals = of(on_host[0], sums, chosen, on_host[1], self.totals.classes)
+        means = totals.statistics()
+        return np.concatenate(([means[name] for name in _STATISTICS], totals.shares()))
 
 
 def check_kind(kind: str) -> str:

@@ -1,16 +1,21 @@
-"""Statistics of parameters as series of a dashboard: one each, or one per module."""
+"""Statistics of parameters as series of a dashboard: one each, or one per module.
 
-from collections.abc import Callable, Sequence
+The choice is made by names, when training begins; the numbers are chosen and pooled when they have
+left their device, by the thread that reads them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from trainkit.handlers.naming import CAP, check_detail, module_groups, selected
-from trainkit.writers.protocol import Scalars
 
-__all__ = ["Series"]
+__all__ = ["WORST", "Series", "global_norm", "ratio"]
+
+Numbers = NDArray[Any]
 
 # Beside the modules, so many parameters are shown by name.
 WORST = 5
@@ -24,6 +29,10 @@ class _Choice:
     names: tuple[str, ...]
     labels: tuple[str, ...]
     groups: list[int]
+
+    def rows(self, values: Numbers) -> Numbers:
+        """Of the last dimension, those that were chosen."""
+        return values if len(self.positions) == values.shape[-1] else values[..., self.positions]
 
 
 class Series:
@@ -51,6 +60,7 @@ class Series:
         selected((), include, exclude)
         # What depends on nothing but names and sizes is worked out once.
         self._known: dict[tuple[Any, ...], Any] = {}
+        self._last: tuple[tuple[str, ...], _Choice] | None = None
 
     def chosen(self, names: tuple[str, ...]) -> list[int]:
         """The positions of the names that are watched; none with `detail="global"`."""
@@ -60,54 +70,72 @@ class Series:
         """Whether the chosen ones among these have a series each."""
         return not self._choice(names).groups
 
-    def scalars(
+    def tags(
+        self, section: str, columns: Sequence[str], names: tuple[str, ...], prefix: str = ""
+    ) -> tuple[str, ...]:
+        """`<section>.<column>/<prefix><label>` of all series, column by column."""
+        labels, columns = self._choice(names).labels, tuple(columns)
+        # The same tuple again and again: whoever reads the tags can tell by its identity.
+        tags: tuple[str, ...] = self._once(
+            (section, columns, prefix, names),
+            lambda: tuple(f"{section}.{c}/{prefix}{label}" for c in columns for label in labels),
+        )
+        return tags
+
+    def values(
         self,
-        section: str,
-        columns: dict[str, Tensor],
+        columns: Sequence[str],
+        table: Numbers,
         names: tuple[str, ...],
         elements: Sequence[int],
-        prefix: str = "",
-    ) -> Scalars:
-        """The series of the chosen tensors under `<section>.<column>/<prefix><label>`.
+    ) -> Numbers:
+        """The values under `tags`.
 
         Args:
-            section: First part of the tags.
-            columns: Statistic → values, shape `[len(names)]`.
+            columns: The statistics.
+            table: Their values, `[len(columns), len(names)]`.
             names: Of all the tensors.
             elements: Number of elements of each.
-            prefix: What stands before the labels.
         """
-        columns = {name: self._rows(values, names) for name, values in columns.items()}
-        if not self.per_parameter(names):
-            columns = self._pooled(columns, names, tuple(elements))
-        tags = self._tags(section, tuple(columns), prefix, self._choice(names).labels)
-        return Scalars(tags, torch.cat(list(columns.values())))
+        choice = self._choice(names)
+        table = choice.rows(table)
+        if choice.groups:
+            n = choice.rows(np.asarray(elements))
+            members = dict(zip(columns, table, strict=True))
+            table = _pooled(members, np.asarray(choice.groups), n, len(choice.labels))
+        return table.reshape(-1)
 
-    def ratios(self, moved: Tensor, before: Tensor, names: tuple[str, ...], prefix: str) -> Scalars:
+    def ratios(self, moved: Numbers, before: Numbers, names: tuple[str, ...]) -> Numbers:
         """The update ratios; of modules, the norms are pooled and then divided."""
-        found = [self._rows(norm, names) for norm in (moved, before)]
-        if not self.per_parameter(names):
-            sizes = (1,) * len(names)
-            found = [self._pooled({"norm": norm}, names, sizes)["norm"] for norm in found]
-        tags = self._tags("updates", ("ratio",), prefix, self._choice(names).labels)
-        return Scalars(tags, ratio(*found))
+        one = (1,) * len(names)
+        found = (self.values(("norm",), norms[None], names, one) for norms in (moved, before))
+        return ratio(*found)
 
-    def worst(
-        self, section: str, column: str, values: Tensor, names: tuple[str, ...], prefix: str
-    ) -> Scalars | None:
-        """Where modules stand for parameters: all of them, of which the largest are to be kept.
+    def worst_tags(
+        self, section: str, column: str, names: tuple[str, ...], prefix: str
+    ) -> tuple[str, ...]:
+        """Where modules stand for parameters, a tag for each of these; else none.
 
-        Which those are is seen by whoever reads the values, when they have left the device.
+        Only the largest are to be kept, and which those are is seen when they are read.
         """
         choice = self._choice(names)
         if not choice.groups:
-            return None
-        tags = self._tags(section, (column,), prefix, choice.names)
-        return Scalars(tags, self._rows(values, names), largest=WORST)
+            return ()
+        tags: tuple[str, ...] = self._once(
+            ("worst", section, column, prefix, names),
+            lambda: tuple(f"{section}.{column}/{prefix}{name}" for name in choice.names),
+        )
+        return tags
+
+    def rows(self, values: Numbers, names: tuple[str, ...]) -> Numbers:
+        """Those of the chosen tensors."""
+        return self._choice(names).rows(values)
 
     def _choice(self, names: tuple[str, ...]) -> _Choice:
-        found: _Choice = self._once((names,), lambda: self._choose(names))
-        return found
+        last = self._last
+        if last is None or last[0] is not names:  # hashing thousands of names is felt
+            self._last = last = names, self._once((names,), lambda: self._choose(names))
+        return last[1]
 
     def _choose(self, names: tuple[str, ...]) -> _Choice:
         if self.detail == "global":
@@ -122,59 +150,31 @@ class Series:
         place = {label: i for i, label in enumerate(labels)}
         return _Choice(positions, shown, labels, [place[group] for group in groups])
 
-    def _rows(self, values: Tensor, names: tuple[str, ...]) -> Tensor:
-        positions = self._choice(names).positions
-        if len(positions) == len(names):
-            return values
-        key = ("rows", names, values.device)
-        index: Tensor = self._once(key, lambda: torch.tensor(positions, device=values.device))
-        return values[index]
-
-    def _tags(
-        self, section: str, columns: tuple[str, ...], prefix: str, labels: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        # The same tuple again and again: whoever reads the tags can tell by its identity.
-        tags: tuple[str, ...] = self._once(
-            (section, columns, prefix, labels),
-            lambda: tuple(f"{section}.{c}/{prefix}{label}" for c in columns for label in labels),
-        )
-        return tags
-
-    def _pooled(
-        self, columns: dict[str, Tensor], names: tuple[str, ...], elements: tuple[int, ...]
-    ) -> dict[str, Tensor]:
-        choice = self._choice(names)
-        device = next(iter(columns.values())).device
-        # float64 where the device has it: squares of float32 numbers must not overflow.
-        wide = torch.float32 if device.type == "mps" else torch.float64
-
-        def constants() -> tuple[Tensor, Tensor]:
-            n = [elements[i] for i in choice.positions]
-            return (
-                torch.tensor(choice.groups, device=device),
-                torch.tensor(n, dtype=wide, device=device),
-            )
-
-        index, n = self._once(("groups", names, elements, device), constants)
-        return _pooled(columns, index, n, len(choice.labels))
-
     def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._known:
+        # Two threads may come at the same time.
+        found = self._known.get(key)
+        if found is None:
             if len(self._known) >= 256:  # parameters come and go: do not grow with them
                 self._known.clear()
-            self._known[key] = make()
-        return self._known[key]
+            self._known[key] = found = make()
+        return found
 
 
-def ratio(moved: Tensor, before: Tensor) -> Tensor:
+def global_norm(norms: Numbers) -> Any:
+    """The L2 norm over all tensors, sqrt(Σ norm²), from the norms of each."""
+    precise = norms.astype(np.float64)
+    return np.sqrt(np.dot(precise, precise))
+
+
+def ratio(moved: Numbers, before: Numbers) -> Numbers:
     """‖w_after − w_before‖ / ‖w_before‖, from those norms; 1 for what has left 0, 0 if it stays."""
     # From zero weights, ‖w_after‖ is ‖w_after − w_before‖; and 0 / 0 is 0: nothing moved.
-    reference = before.where(before != 0, moved)
-    return (moved / reference).where(moved != 0, 0)
+    reference = np.where(before != 0, before, moved)
+    return np.where(moved != 0, moved / reference, 0)
 
 
-def _pooled(columns: dict[str, Tensor], index: Tensor, n: Tensor, groups: int) -> dict[str, Tensor]:
-    """The columns of groups from those of their members, `[groups]` each.
+def _pooled(columns: Mapping[str, Numbers], index: Numbers, n: Numbers, groups: int) -> Numbers:
+    """The columns of groups from those of their members, `[len(columns), groups]`.
 
     Args:
         columns: Statistic → values of the members.
@@ -183,23 +183,24 @@ def _pooled(columns: dict[str, Tensor], index: Tensor, n: Tensor, groups: int) -
         groups: Their number.
     """
 
-    def added(values: Tensor) -> Tensor:
-        return torch.zeros(groups, dtype=n.dtype, device=n.device).index_add_(0, index, values)
+    def added(values: Numbers) -> Numbers:
+        return np.bincount(index, values, minlength=groups)
 
     total = added(n)
-    found: dict[str, Tensor] = {}
+    found: dict[str, Numbers] = {}
     for name, column in columns.items():
-        values = column.to(n.dtype)
+        values = column.astype(np.float64)
         if name == "norm":
-            found[name] = added(values**2).sqrt()
+            found[name] = np.sqrt(added(values**2))
         elif name == "max_abs":
-            none = torch.zeros(groups, dtype=n.dtype, device=n.device)
-            found[name] = none.scatter_reduce_(0, index, values, "amax")
+            found[name] = np.zeros(groups)
+            with np.errstate(invalid="ignore"):  # NaN is an answer
+                np.maximum.at(found[name], index, values)
         elif name == "std":
-            means = columns["mean"].to(n.dtype)
+            means = columns["mean"].astype(np.float64)
             mean = added(n * means) / total
             spread = values**2 + (means - mean[index]) ** 2
-            found[name] = (added(n * spread) / total).sqrt()
+            found[name] = np.sqrt(added(n * spread) / total)
         else:
             found[name] = added(n * values) / total
-    return {name: values.to(columns[name].dtype) for name, values in found.items()}
+    return np.stack(list(found.values()))

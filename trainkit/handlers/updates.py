@@ -1,9 +1,12 @@
 """Updates: how far each step moves the weights, relative to where they were."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
@@ -11,14 +14,14 @@ from torch.optim import Optimizer
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import ratio
-from trainkit.stats import global_norm, norms
-from trainkit.writers.protocol import Writer
+from trainkit.handlers.series import WORST, Series, global_norm, ratio
+from trainkit.stats import distances
+from trainkit.stats.elements import partitions
+from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["UpdateMonitor"]
 
-# A difference of two of these is exact enough in their own precision.
-_PRECISE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+Numbers = NDArray[Any]
 
 
 class _Copied(NamedTuple):
@@ -60,8 +63,8 @@ class UpdateMonitor(StepMonitor):
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
 
     Cost:
-        In a sampled iteration a copy of the parameters, given back after the step, and three
-        passes over them.
+        In a sampled iteration a copy of the parameters, given back after the step, and those of
+        `stats.distances`.
 
     Example:
         >>> from ignite.engine import Engine
@@ -95,6 +98,7 @@ class UpdateMonitor(StepMonitor):
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._copied: dict[str, _Copied] = {}
+        self._known_tags: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
@@ -107,7 +111,9 @@ class UpdateMonitor(StepMonitor):
         ]
         names = tuple(name for name, _ in moving)
         weights = [p for _, p in moving]
-        self._copied[key] = _Copied(names, weights, [p.clone() for p in weights])
+        if len(names) == len(found.names):
+            names = found.names
+        self._copied[key] = _Copied(names, weights, _copies(weights))
 
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Subtract, and write."""
@@ -118,23 +124,28 @@ class UpdateMonitor(StepMonitor):
             weights, copies = [weights[i] for i in kept], [copies[i] for i in kept]
         if not weights:
             return
-        before = norms(copies)
-        moved = _distances(copies, weights)
+        scaled = self.loss_scale.of(optimizer) is not None
         _, found_inf = self.loss_scale.inside_step(optimizer)
-        if self.loss_scale.of(optimizer) is not None:
-            skipped = 0.0 if found_inf is None else (found_inf.reshape(()) > 0).to(moved.dtype)
-            self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): skipped})
-        if found_inf is not None:
-            moved = moved.where(found_inf.reshape(()).to(moved.device) == 0, torch.nan)
-        total = ratio(global_norm(moved), global_norm(before))
-        self.writer.write_scalars(self.step, {self.tag("updates/global_ratio", key): total})
-        if not self.series.chosen(names):
-            return
-        prefix = self.parameters.section(key)
-        self.writer.write_scalars(self.step, self.series.ratios(moved, before, names, prefix))
-        worst = self.series.worst("updates", "ratio", ratio(moved, before), names, prefix)
-        if worst is not None:
-            self.writer.write_scalars(self.step, worst)
+        parts = [distances(copies, weights)]
+        if found_inf is not None:  # the scaler may write into its own
+            parts.append(found_inf.detach().reshape(()).clone())
+        finish = _Ratios(self.series, names, scaled)
+        self.writer.write_scalars(
+            self.step, Scalars(self._tags(key, names, scaled), parts, finish=finish)
+        )
+        worst = self.series.worst_tags("updates", "ratio", names, self.parameters.section(key))
+        if worst:
+            largest = Scalars(worst, parts, finish=finish.each, largest=WORST)
+            self.writer.write_scalars(self.step, largest)
+
+    def _tags(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[str, ...]:
+        known = self._known_tags.get((key, scaled))
+        if known is None or known[0] is not names:
+            own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
+            series = self.series.tags("updates", ("ratio",), names, self.parameters.section(key))
+            known = names, (*(self.tag(tag, key) for tag in own), *series)
+            self._known_tags[key, scaled] = known
+        return known[1]
 
     def write_skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
@@ -145,15 +156,40 @@ class UpdateMonitor(StepMonitor):
         self._copied.pop(key, None)
 
 
-def _distances(copies: list[Tensor], weights: list[Tensor]) -> Tensor:
-    """The norm of each difference; the copies are used up."""
-    if len({(t.device, t.dtype) for t in copies}) == 1 and copies[0].dtype in _PRECISE:
-        torch._foreach_sub_(copies, weights)
-        return norms(copies)
-    found = []
-    for copy, weight in zip(copies, weights, strict=True):
-        # One after the other: half precision takes more room in float32.
-        wide = copy if copy.dtype in _PRECISE else copy.float()
-        found.append(norms([wide - weight.to(wide.dtype)]))
-    precise = torch.float64 if any(n.dtype is torch.float64 for n in found) else torch.float32
-    return torch.cat([n.to(found[0].device, precise) for n in found])
+@dataclass(frozen=True, eq=False)
+class _Ratios:
+    """What is left to compute when the numbers are on the host."""
+
+    series: Series
+    names: tuple[str, ...]
+    scaled: bool
+
+    def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
+        """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
+        moved, before = self._moved(found, found_inf)
+        own: list[Any] = [_skipped(found_inf)] if self.scaled else []
+        total = ratio(global_norm(moved), global_norm(before))
+        return np.concatenate(([*own, total], self.series.ratios(moved, before, self.names)))
+
+    def each(self, found: Numbers, *found_inf: Numbers) -> Numbers:
+        """The ratios of those that are chosen, one by one."""
+        return self.series.rows(ratio(*self._moved(found, found_inf)), self.names)
+
+    def _moved(self, found: Numbers, found_inf: Sequence[Numbers]) -> Sequence[Numbers]:
+        moved, before = found
+        return (moved * np.nan if _skipped(found_inf) else moved), before
+
+
+def _skipped(found_inf: Sequence[Numbers]) -> bool:
+    return any(count > 0 for count in found_inf)
+
+
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Copies; those of one kind in one piece of memory, which is had faster than many."""
+    found = list(tensors)
+    for positions, members in partitions(tensors):
+        flat = torch.cat([member.reshape(-1) for member in members])
+        pieces = torch._utils._unflatten_dense_tensors(flat, members)  # type: ignore[no-untyped-call]
+        for position, piece in zip(positions, pieces, strict=True):
+            found[position] = piece
+    return found

@@ -1,8 +1,12 @@
 """Weights: how large they are, and how they are spread."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from ignite.engine import Engine
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -11,14 +15,14 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Named, Parameters
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import Series
+from trainkit.handlers.series import Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
-from trainkit.stats import global_norm, norms, summarize
-from trainkit.writers.protocol import Writer
+from trainkit.stats import COLUMNS, norms, summary_table
+from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["WeightMonitor"]
 
-_COLUMNS = ("norm", "mean", "std", "max_abs")
+_COLUMNS = COLUMNS[:4]
 
 
 class WeightMonitor(Monitor):
@@ -79,6 +83,7 @@ class WeightMonitor(Monitor):
         self.parameters = Parameters(model, optimizers)
         self.series = Series(detail, include, exclude)
         self._histograms = TensorHistograms("weights", histograms_every)
+        self._known_tags: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def begin(self, engine: Engine) -> None:
         """Nothing: the weights are looked at when the iteration is over."""
@@ -100,17 +105,44 @@ class WeightMonitor(Monitor):
         present = [(n, p) for n, p in pairs if not is_lazy(p) and p.numel()]
         if not present:
             return
-        names = tuple(name for name, _ in present)
+        names = found.names
+        if len(present) != len(names):
+            names = tuple(name for name, _ in present)
         tensors = [tensor for _, tensor in present]
-        chosen = self.series.chosen(names)
-        columns = summarize(tensors) if chosen else {"norm": norms(tensors)}
+        columns = _COLUMNS if self.series.chosen(names) else ()
+        tags = self.series.tags("weights", columns, names, found.section)
         if total:
-            norm = global_norm(columns["norm"])
-            self.writer.write_scalars(step, {f"weights/{found.section}global_norm": norm})
-        if chosen:
-            columns = {column: columns[column] for column in _COLUMNS}
-            sizes = [tensor.numel() for tensor in tensors]
-            series = self.series.scalars("weights", columns, names, sizes, found.section)
-            self.writer.write_scalars(step, series)
+            tags = self._with_total(found.section, tags)
+        if tags:
+            elements = [tensor.numel() for tensor in tensors]
+            finish = _Statistics(self.series, columns, names, elements, total)
+            table = summary_table(tensors) if columns else norms(tensors)[None]
+            self.writer.write_scalars(step, Scalars(tags, table, finish=finish))
         if draw:
             self._histograms.write(self.writer, step, self.series, names, tensors, found.section)
+
+    def _with_total(self, section: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+        known = self._known_tags.get(section)
+        if known is None or known[0] is not tags:
+            known = tags, (f"weights/{section}global_norm", *tags)
+            self._known_tags[section] = known
+        return known[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Statistics:
+    """What is left to compute when the numbers are on the host."""
+
+    series: Series
+    columns: Sequence[str]
+    names: tuple[str, ...]
+    elements: Sequence[int]
+    total: bool
+
+    def __call__(self, table: NDArray[Any]) -> NDArray[Any]:
+        """The global norm, where it is written, and the series."""
+        own = [global_norm(table[0])] if self.total else []
+        shown = table[: len(self.columns)]
+        return np.concatenate(
+            (own, self.series.values(self.columns, shown, self.names, self.elements))
+        )

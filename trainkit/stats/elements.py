@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["elements", "partitions", "power_of_two"]
+__all__ = ["chunks", "elements", "partitions", "power_of_two"]
+
+# Tensors are taken together while their copy stays under this; so many bytes are borrowed at once.
+_CHUNK_BYTES = 32 * 2**20
 
 
 def elements(tensor: Tensor) -> Tensor:
@@ -52,6 +55,17 @@ def partitions(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], list[Tens
             positions.append(position)
             members.append(tensor)
     yield from found.values()
+
+
+def chunks(tensors: Sequence[Tensor]) -> Iterator[slice]:
+    """Neighbours that together have no more than 32 MiB; a larger tensor is alone."""
+    start = size = 0
+    for position, tensor in enumerate(tensors):
+        if position > start and size + tensor.nbytes > _CHUNK_BYTES:
+            yield slice(start, position)
+            start, size = position, 0
+        size += tensor.nbytes
+    yield slice(start, len(tensors))
 
 
 def power_of_two(max_abs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
-from trainkit.stats.numpy_histograms import histogram_rows
+from trainkit.stats.main_memory import loops
 
 __all__ = ["HistogramTable", "histograms"]
 
@@ -64,7 +64,8 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     counts = torch.zeros(n, buckets, dtype=torch.int64, device=device)
     table = torch.zeros(n, 6, dtype=wide, device=device)
     for positions, members in partitions(values):
-        found = histogram_rows if members[0].device.type == "cpu" else _histograms
+        in_memory = members[0].device.type == "cpu"
+        found = loops().histogram_rows if in_memory else _histograms
         index = torch.tensor(positions, device=device)
         counts_found, table_found = found(members, buckets)
         counts[index] = counts_found.to(counts)

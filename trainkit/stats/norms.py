@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
-from trainkit.stats.numpy_norms import norm_rows
+from trainkit.stats.main_memory import is_plain, loops
 
 __all__ = ["global_norm", "norms"]
 
@@ -35,6 +35,8 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
+    if is_plain(tensors) and all(map(Tensor.numel, tensors)):
+        return loops().norm_rows(tensors)
     values = [elements(tensor) for tensor in tensors]
     groups = list(partitions(values))
     if len(groups) == 1 and len(groups[0][0]) == len(values):
@@ -49,7 +51,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def _norms(members: list[Tensor]) -> Tensor:
     if members[0].device.type == "cpu":
-        return norm_rows(members)
+        return loops().norm_rows(members)
     return torch.stack(torch._foreach_norm(members, 2))
 
 

@@ -1,10 +1,8 @@
 """Tensors in main memory as NumPy arrays: large ones as they are, small ones joined.
 
-On a CPU a launch costs more than the work it does on a small tensor, and a temporary tensor costs
-more than the pass that fills it. NumPy's reductions need no temporary; taken in blocks that stay
-in a core's cache, every pass but the first is nearly free; and of many small tensors joined into
-one array a statistic is one call. Nothing leaves a device here, for there is none; on any other
-device the torch versions are used, and the tests hold the two against each other.
+NumPy's reductions need no temporary array; taken in blocks that stay in a core's cache, every pass
+but the first is nearly free; and of many small tensors joined into one array a statistic is one
+call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +47,7 @@ def large(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[tuple[int
     """
     for position, size in enumerate(sizes):
         if size >= _SMALL:
-            yield position, tensors[position].numpy().ravel(order="K")
+            yield position, tensors[position].detach().numpy().ravel(order="K")
 
 
 def joined(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[Joined]:
@@ -76,7 +74,7 @@ def _joined(tensors: Sequence[Tensor], sizes: Sequence[int], positions: list[int
     # What DistributedDataParallel joins its buckets with: a fraction of the time of `torch.cat`.
     flat = torch._utils._flatten_dense_tensors([tensors[i] for i in positions])  # type: ignore[no-untyped-call]
     found = np.array([sizes[i] for i in positions], np.int64)
-    return Joined(positions, flat.numpy(), found.cumsum() - found, found)
+    return Joined(positions, flat.detach().numpy(), found.cumsum() - found, found)
 
 
 def blocks(array: Array) -> Iterator[Array]:

@@ -19,12 +19,12 @@ from trainkit.stats.numpy_arrays import (
     scale_of,
 )
 
-__all__ = ["histogram_rows"]
+__all__ = ["RESOLUTION", "histogram_rows"]
 
 # From so many pairs on, counting them is worth the larger table.
 _PAIRED = 2**14
 # Of edges, which are float64: some of its last digits.
-_RESOLUTION = 2.0**-50
+RESOLUTION = 2.0**-50
 
 
 def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ def _histogram(array: Array, buckets: int) -> tuple[Array, tuple[float, ...]]:
 def _width(low: Any, high: Any, buckets: int) -> Any:
     """Of all buckets together: enough for their edges to differ, where all elements are near."""
     largest = np.maximum(-low, high)
-    near = np.maximum(high - low, buckets * _RESOLUTION * largest)
+    near = np.maximum(high - low, buckets * RESOLUTION * largest)
     return np.where(high > low, near, np.maximum(largest, 1.0))
 
 

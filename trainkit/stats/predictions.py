@@ -6,6 +6,8 @@ from math import log
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import is_plain, loops
+
 __all__ = ["KINDS", "ClassTotals", "classification", "kept", "probabilities", "wide"]
 
 KINDS = (
@@ -16,6 +18,9 @@ KINDS = (
     "binary_probabilities",
     "values",
 )
+
+# Probabilities; more than these are better shared among the processor's cores.
+_AT_ONCE = 2**20
 
 
 def wide(device: torch.device) -> torch.dtype:
@@ -112,6 +117,13 @@ class ClassTotals:
     ) -> "ClassTotals":
         """The totals of one batch; arguments as in `classification`."""
         p = probabilities(y_pred, kind, y)
+        if ignore_index is None and p.ndim == 2 and p.numel() <= _AT_ONCE and is_plain([p]):
+            count_classes = loops().class_rows
+            if count_classes is not None:
+                sums, chosen = count_classes(p)
+                if p.shape[1] > shares:
+                    chosen = chosen[:0]
+                return cls(p.shape[0], sums, chosen, p.shape[0], p.shape[1])
         labels = p.ndim > 2 and kind.startswith("binary") and p.shape[2] > 1
         top, index = p.topk(2, dim=1)
         confidence, second = top.unbind(1)
@@ -148,7 +160,7 @@ class ClassTotals:
 
     def statistics(self) -> dict[str, Tensor]:
         """Means over all decisions, 0-d each; NaN where there was no decision."""
-        entropy, confidence, second = (self.sums / self.count).unbind()
+        entropy, confidence, second = self.sums / self.count
         return {
             "entropy": entropy,
             "entropy_normalized": entropy / log(self.classes),

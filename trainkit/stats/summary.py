@@ -1,19 +1,16 @@
 """What one looks at in a gradient or a weight: its size, its spread, and what is wrong with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from trainkit.stats.elements import elements, partitions, power_of_two
-from trainkit.stats.numpy_summary import summary_rows
+from trainkit.stats.elements import chunks, elements, partitions, power_of_two
+from trainkit.stats.main_memory import is_plain, loops
 
-__all__ = ["COLUMNS", "summarize"]
+__all__ = ["COLUMNS", "summarize", "summary_table"]
 
 COLUMNS = ("norm", "mean", "std", "max_abs", "zero_fraction", "non_finite")
-
-# Tensors are taken together while their copy stays under this; so many bytes are borrowed at once.
-_CHUNK_BYTES = 32 * 2**20
 
 
 def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -40,7 +37,7 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
     Cost:
         Eight passes, and a copy of up to 32 MiB (or of the largest tensor) at a time; in main
-        memory one pass, the rest in the cache, and no copy but of small tensors.
+        memory one pass.
 
     Example:
         >>> found = summarize([torch.tensor([1.0, 0.0, -3.0, 2.0]), torch.tensor(float("inf"))])
@@ -49,6 +46,13 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         >>> found["zero_fraction"]
         tensor([0.2500, 0.0000])
     """
+    return dict(zip(COLUMNS, summary_table(tensors).unbind(), strict=True))
+
+
+def summary_table(tensors: Sequence[Tensor]) -> Tensor:
+    """The statistics of `summarize` in one tensor, a row for each of `COLUMNS`, `[6, N]`."""
+    if is_plain(tensors) and all(map(Tensor.numel, tensors)):
+        return loops().summary_rows(tensors)
     values = [elements(tensor) for tensor in tensors]
     dtype = torch.float64 if any(v.dtype is torch.float64 for v in values) else torch.float32
     device = values[0].device if values else torch.device("cpu")
@@ -57,28 +61,18 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     counts = [t.numel() for t in tensors]
     for positions, members in partitions(values):
         if members[0].device.type == "cpu":
-            found = summary_rows(members).to(table)
+            found = loops().summary_rows(members).to(table)
         else:
-            found = torch.cat([_summarize(chunk) for chunk in _chunks(members)], dim=1).to(table)
+            found = torch.cat([_summarize(members[some]) for some in chunks(members)], dim=1).to(
+                table
+            )
         if len(positions) == len(values):
             table = found
         else:
             table[:, torch.tensor(positions, device=device)] = found
     if counts != stored or 0 in counts:
         table = _with_implicit_zeros(table, stored, counts)
-    return dict(zip(COLUMNS, table.unbind(), strict=True))
-
-
-def _chunks(members: list[Tensor]) -> Iterator[list[Tensor]]:
-    chunk: list[Tensor] = []
-    size = 0
-    for member in members:
-        if chunk and size + member.nbytes > _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(member)
-        size += member.nbytes
-    yield chunk
+    return table
 
 
 def _summarize(tensors: list[Tensor]) -> Tensor:

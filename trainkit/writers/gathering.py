@@ -1,8 +1,9 @@
 """What is written at one step, kept on its devices until it is read in one go."""
 
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gathering"]
 
+_log = logging.getLogger("trainkit")
+
 _Tags = tuple[str, ...]
 
 
@@ -38,10 +41,8 @@ class Gathering:
         self.step = step
         self.wall_time = time.time()
         self.changed = time.monotonic()
-        # In the order of writing; the int stands for the number of a tensor in `_tensors`.
-        self._scalars: list[tuple[_Tags, int | list[float]]] = []
-        # Of the scalars at a place in that list, only so many are written.
-        self._largest: dict[int, int] = {}
+        # In the order of writing; ints stand for the numbers of tensors in `_tensors`.
+        self._scalars: list[tuple[Scalars, tuple[int, ...]] | tuple[_Tags, list[float]]] = []
         self._histograms: list[tuple[_Tags, tuple[int, int, int, int]]] = []
         self._images: dict[str, int] = {}
         self._texts: dict[str, str] = {}
@@ -52,13 +53,11 @@ class Gathering:
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
         if isinstance(scalars, Scalars):
-            values = check_real("scalars", scalars.values_tensor)
-            if scalars.largest is not None:
-                self._largest[len(self._scalars)] = scalars.largest
-            self._scalars.append((scalars.tags, self._keep(transfer.wire(values))))
+            self._keep_scalars(scalars)
             return
         stacks, numbers = grouped(scalars)
-        self._scalars += [(tags, self._keep(stack)) for tags, stack in stacks]
+        for tags, stack in stacks:
+            self._keep_scalars(Scalars(tags, stack))
         if numbers:
             self._scalars.append((tuple(numbers), list(numbers.values())))
 
@@ -102,12 +101,9 @@ class Gathering:
     def read(self) -> HostStep:
         """Everything on the host, at the price of one read per device."""
         arrays = self._read_tensors()
-        scalars = [
-            ScalarChunk(tags, arrays[at] if isinstance(at, int) else np.array(at, np.float64))
-            for tags, at in self._scalars
-        ]
-        for place, count in self._largest.items():
-            scalars[place] = scalars[place].largest(count)
+        with np.errstate(all="ignore"):  # NaN is an answer
+            chunks = [_on_the_host(what, at, arrays) for what, at in self._scalars]
+        scalars = [chunk for chunk in chunks if chunk is not None]
         histograms: dict[str, HostHistogram] = {}
         for tags, (counts, edges, moments, non_finite) in self._histograms:
             limits = np.broadcast_to(arrays[edges], (len(tags), arrays[edges].shape[-1]))
@@ -127,6 +123,10 @@ class Gathering:
                 self._streams.append(stream)
         return len(self._tensors) - 1
 
+    def _keep_scalars(self, scalars: Scalars) -> None:
+        parts = (transfer.wire(check_real("scalars", part)) for part in scalars.parts)
+        self._scalars.append((scalars, tuple(self._keep(part) for part in parts)))
+
     def _keep_histograms(self, tags: _Tags, *parts: Tensor) -> None:
         counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)
         self._histograms.append((tags, (counts, edges, moments, non_finite)))
@@ -142,6 +142,23 @@ class Gathering:
             for i, array in zip(members, read, strict=True):
                 arrays[i] = array
         return arrays
+
+
+def _on_the_host(
+    what: Scalars | _Tags, at: Sequence[Any], arrays: transfer.Arrays
+) -> ScalarChunk | None:
+    if not isinstance(what, Scalars):
+        return ScalarChunk(what, np.array(at, np.float64))
+    values = [arrays[i] for i in at]
+    try:
+        found = values[0] if what.finish is None else np.asarray(what.finish(*values))
+        if found.shape != (len(what.tags),):
+            raise ValueError(f"expected {len(what.tags)} values, got shape {found.shape}")
+    except Exception:  # all else that was written at this step is still good
+        _log.exception("%s and what came with it is left out", what.tags[:1])
+        return None
+    chunk = ScalarChunk(what.tags, found)
+    return chunk if what.largest is None else chunk.largest(what.largest)
 
 
 def _finished(tag: str, value: Tensor | Histogram) -> Histogram:

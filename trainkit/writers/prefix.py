@@ -42,8 +42,7 @@ class PrefixWriter:
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers."""
         if isinstance(scalars, Scalars):
-            tags, values = self._tags(scalars.tags), scalars.values_tensor
-            self._writer.write_scalars(step, Scalars(tags, values, largest=scalars.largest))
+            self._writer.write_scalars(step, scalars.renamed(self._tags(scalars.tags)))
         else:
             self._writer.write_scalars(step, self._under(scalars))
 

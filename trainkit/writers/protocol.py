@@ -1,62 +1,89 @@
 """The Writer protocol: where a number goes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 __all__ = ["Histogram", "Histograms", "Scalars", "Subruns", "Writer"]
 
 
 class Scalars(Mapping[str, Tensor]):
-    """Many scalars under their tags, kept as the one tensor that they were computed as.
+    """Many scalars under their tags, kept as the few tensors that they were computed as.
 
-    To everybody it is a mapping from tag to 0-d tensor. Writers that know it take the whole
-    tensor at once: no launch and no Python object per value on the training thread.
+    To everybody it is a mapping from tag to 0-d tensor. Writers that know it take the tensors
+    whole: no launch and no Python object per value on the training thread. What remains to be
+    computed of a few numbers (a norm of norms, a mean by module) is left to `finish`, which the
+    writer's thread calls when the tensors have left the device.
 
     Args:
         tags: One tag per value, all different.
-        values: The values, shape `[len(tags)]`, on any device. They are handed over: do not
-            write into this tensor afterwards.
-        largest: Of these, only so many are to be written: the largest, NaN first of all. Which
-            they are is seen when the values have left the device. None: all.
+        parts: The values, shape `[len(tags)]`, on any device; or, with `finish`, tensors of any
+            shape. They are handed over: do not write into them afterwards.
+        finish: Makes the values, an array of shape `[len(tags)]`, of the parts as NumPy arrays
+            (bf16 and fp16 come as float32). It is called once, and not by the training thread.
+        largest: Of the values, only so many are to be written: the largest, NaN first of all.
+            None: all.
 
     Raises:
         ValueError: The number of tags and the shape of the values do not agree.
 
     Example:
-        >>> import torch
-        >>> scalars = Scalars(("a", "b"), torch.tensor([1.0, 2.0]))
-        >>> dict(scalars)
+        >>> import numpy, torch
+        >>> dict(Scalars(("a", "b"), torch.tensor([1.0, 2.0])))
         {'a': tensor(1.), 'b': tensor(2.)}
+        >>> dict(Scalars(("a", "b"), torch.tensor([1.0, 2.0, 3.0]), finish=lambda x: x[1:] ** 2))
+        {'a': tensor(4.), 'b': tensor(9.)}
     """
 
-    __slots__ = ("_index", "largest", "tags", "values_tensor")
+    __slots__ = ("_values", "finish", "largest", "parts", "tags")
 
-    def __init__(self, tags: Sequence[str], values: Tensor, *, largest: int | None = None) -> None:
-        if values.shape != (len(tags),):
-            raise ValueError(
-                f"values must have shape [{len(tags)}], one per tag, got {list(values.shape)}"
-            )
+    def __init__(
+        self,
+        tags: Sequence[str],
+        parts: Tensor | Sequence[Tensor],
+        *,
+        finish: Callable[..., "NDArray[Any]"] | None = None,
+        largest: int | None = None,
+    ) -> None:
         self.tags = tuple(tags)
-        self.values_tensor = values
+        self.parts = (parts,) if isinstance(parts, Tensor) else tuple(parts)
+        if finish is None and [part.shape for part in self.parts] != [(len(self.tags),)]:
+            raise ValueError(
+                f"values must have shape [{len(self.tags)}], one per tag, got "
+                f"{' and '.join(str(list(part.shape)) for part in self.parts)}"
+            )
+        self.finish = finish
         self.largest = largest
-        self._index: dict[str, int] | None = None
+        self._values: dict[str, Tensor] | None = None
+
+    def renamed(self, tags: Sequence[str]) -> "Scalars":
+        """The same values under other tags."""
+        return Scalars(tags, self.parts, finish=self.finish, largest=self.largest)
 
     def __getitem__(self, tag: str) -> Tensor:
-        if self._index is None:
-            self._index = {tag: i for i, tag in enumerate(self.tags)}
-        return self.values_tensor[self._index[tag]]
+        if self._values is None:
+            values = self.parts[0] if self.finish is None else self._finished(self.finish)
+            self._values = dict(zip(self.tags, values.unbind(), strict=True))
+        return self._values[tag]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tags)
 
     def __len__(self) -> int:
         return len(self.tags)
+
+    def _finished(self, finish: "Callable[..., NDArray[Any]]") -> Tensor:
+        # For a writer that knows nothing of this: it reads the device, as it would any tensor.
+        arrays = [
+            part.cpu().float() if part.is_floating_point() else part.cpu() for part in self.parts
+        ]
+        return from_numpy(finish(*(array.numpy() for array in arrays)))
 
 
 @dataclass(frozen=True, eq=False)

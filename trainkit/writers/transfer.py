@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Arrays", "read", "wire"]
+__all__ = ["Arrays", "read", "read_packed", "wire"]
 
 # Tensors as NumPy arrays.
 Arrays = list[np.ndarray[Any, np.dtype[Any]]]
@@ -44,6 +44,13 @@ def read(tensors: Sequence[Tensor], streams: Sequence[Any] = ()) -> Arrays:
         tensors: All on one device, in dtypes that `wire` returns or uint8, of any shape.
         streams: The CUDA streams on which they were computed, in order.
     """
+    if all(tensor.is_cpu for tensor in tensors):  # there is nothing to be copied
+        return [tensor.detach().numpy() for tensor in tensors]
+    return read_packed(tensors, streams)
+
+
+def read_packed(tensors: Sequence[Tensor], streams: Sequence[Any] = ()) -> Arrays:
+    """`read`, from a device."""
     # Wider dtypes first, so that every view is aligned.
     order = sorted(range(len(tensors)), key=lambda i: -tensors[i].element_size())
     lanes = [_lanes(tensors[i]) for i in order]

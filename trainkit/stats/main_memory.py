@@ -1,0 +1,80 @@
+"""What computes statistics of tensors in main memory: numba where it is installed, else NumPy.
+
+On a CPU a launch costs more than the work it does on a small tensor, and a temporary tensor more
+than the pass that fills it. numba's machine code takes any number of tensors in one call and one
+pass (`pip install trainkit[fast]`); NumPy needs no temporary either, but some calls per tensor.
+On every other device the torch versions are used. The tests hold all three against each other.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Loops", "is_plain", "loops"]
+
+_log = logging.getLogger("trainkit")
+
+_PLAIN = [{(True, torch.strided, False, dtype)} for dtype in (torch.float32, torch.float64)]
+
+
+class Loops(NamedTuple):
+    """Functions over tensors in main memory, of one dtype, all with elements.
+
+    What they return is told where they are: in `numpy_summary` and its neighbours, and in
+    `numba_predictions`.
+    """
+
+    summary_rows: Callable[[Sequence[Tensor]], Tensor]
+    norm_rows: Callable[[Sequence[Tensor]], Tensor]
+    distance_rows: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+    histogram_rows: Callable[[Sequence[Tensor], int], tuple[Tensor, Tensor]]
+    class_rows: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+def loops() -> Loops:
+    """The fastest that there are; what they need is imported when they are first asked for."""
+    if not _chosen:
+        _chosen.append(_fastest())
+    return _chosen[0]
+
+
+_chosen: list[Loops] = []
+
+
+def _fastest() -> Loops:
+    try:
+        from trainkit.stats import numba_histograms, numba_norms, numba_predictions, numba_summary
+    except (ImportError, RuntimeError) as error:  # numba cannot live with every NumPy
+        if not isinstance(error, ModuleNotFoundError):
+            _log.warning("numba is installed, but not used: %s", error)
+        return numpy_loops()
+    return Loops(
+        numba_summary.summary_rows,
+        numba_norms.norm_rows,
+        numba_norms.distance_rows,
+        numba_histograms.histogram_rows,
+        numba_predictions.class_rows,
+    )
+
+
+def numpy_loops() -> Loops:
+    """Those of NumPy."""
+    from trainkit.stats import numpy_histograms, numpy_norms, numpy_summary
+
+    return Loops(
+        numpy_summary.summary_rows,
+        numpy_norms.norm_rows,
+        numpy_norms.distance_rows,
+        numpy_histograms.histogram_rows,
+    )
+
+
+def is_plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether all are dense, in main memory and of one dtype, float32 or float64.
+
+    So it is nearly always, and then nothing need be done to each of thousands of tensors.
+    """
+    return {(t.is_cpu, t.layout, t.is_neg(), t.dtype) for t in tensors} in _PLAIN
