@@ -1,13 +1,15 @@
 """Compiled models: the same numbers, and nothing is compiled twice because somebody watches."""
 
 import shutil
+from collections.abc import Callable
 
 import pytest
 import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
-from trainkit import GradientMonitor, MemoryWriter, UpdateMonitor, WeightMonitor
+from tests.handlers.leftovers import leftovers
+from trainkit import ActivationMonitor, GradientMonitor, MemoryWriter, UpdateMonitor, WeightMonitor
 
 BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 
@@ -56,3 +58,68 @@ def test_a_compiled_model(backend: str) -> None:
     assert found.keys() == uncompiled.keys()
     for tag, points in uncompiled.items():
         assert found[tag] == pytest.approx(points, rel=1e-4, abs=1e-7), tag
+
+
+class Network(nn.Sequential):
+    """Not one of torch's own modules, whose `forward` alone it would not compile."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self[2](self[1](self[0](x)))
+
+
+def compiled(how: str, model: Network) -> tuple[Callable[[Tensor], Tensor], set[str]]:
+    """The model, compiled in a way that people do it, and the modules that run outside of it."""
+    if how == "wrapped":
+        return torch.compile(model, backend="eager"), set()
+    if how == "in place":
+        model.compile(backend="eager")
+        return model, set()
+    if how == "a part":
+        model[0] = torch.compile(model[0], backend="eager")
+        return model, {"1", "2"}
+    return torch.compile(lambda x: model(x), backend="eager"), set()
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place", "a part", "a function"])
+def test_activations_break_no_graph(how: str) -> None:
+    counted: list[tuple[int, int, int]] = []
+    weights: list[Tensor] = []
+    for every in (None, 1, 3):
+        torch._dynamo.reset()
+        counters = torch._dynamo.utils.counters
+        counters.clear()
+        torch.manual_seed(0)
+        model = Network(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+        forward, seen = compiled(how, model)
+        optimizer = torch.optim.Adam(model.parameters())
+
+        def step(
+            engine: Engine,
+            x: Tensor,
+            forward: Callable[[Tensor], Tensor] = forward,
+            optimizer: torch.optim.Optimizer = optimizer,
+        ) -> None:
+            optimizer.zero_grad()
+            forward(x).square().mean().backward()
+            optimizer.step()
+
+        engine, writer = Engine(step), MemoryWriter()
+        if every is not None:
+            handle = ActivationMonitor(model, writer, every).attach(engine)
+        engine.run(torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(1)))
+        found = {tag.split("/")[1] for tag in writer.scalars}
+        assert found == (set() if every is None else seen)
+        counted.append((
+            counters["stats"]["unique_graphs"],
+            counters["stats"]["calls_captured"],
+            sum(counters["graph_break"].values()),
+        ))  # fmt: skip
+        if every is not None:
+            handle.remove()
+            assert leftovers(engine, model) == []
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch._dynamo.reset()
+    assert counted[0][0] > 0
+    assert counted[0] == counted[1] == counted[2]
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])

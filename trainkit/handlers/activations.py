@@ -1,6 +1,6 @@
 """Activations: what the modules of a network put out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,7 @@ class ActivationMonitor(Monitor):
     Only modules without children are watched, in training mode, where gradients are recorded (an
     evaluation in between is not looked at). Several calls of one module in an iteration are taken
     together; of an output with several tensors the first counts. The inside of a module that
-    `torch.compile` has compiled is not seen: its hooks were settled when it was compiled.
+    `torch.compile` has compiled is not seen: hooks in it would break its graph for good.
 
     Tags: `activations.mean/<module>`, `.std/`, `.dead_fraction/`, `.saturated_fraction/`.
 
@@ -115,21 +115,29 @@ class ActivationMonitor(Monitor):
         self.detail = check_detail(detail)
         self.include, self.exclude = include, exclude
         selected((), include, exclude)
-        self._handles: list[RemovableHandle] = []
+        self._hooks: dict[str, tuple[nn.Module, RemovableHandle]] = {}
+        self._heard: set[str] = set()
+        self._observing = False
         self._sums: dict[str, _Sums] = {}
         self._tags: tuple[str, ...] = ()
 
     def begin(self, engine: Engine) -> None:
         """Put a hook on every watched module."""
-        self.cancel()
+        self._sums, self._observing = {}, True
         for name, module in self._watched():
-            hook = self.guard.wrap(self._observer(name, module))
-            self._handles.append(module.register_forward_hook(hook))
+            if name in self._hooks and self._hooks[name][0] is not module:
+                self._let_go(name)
+            if name not in self._hooks:
+                hook = module.register_forward_hook(self._hook(name, module))
+                self._hooks[name] = module, hook
 
     def end(self, engine: Engine) -> None:
         """Write what the outputs came to, and take the hooks away."""
-        sums = self._sums
-        self.cancel()
+        sums, self._sums, self._observing = self._sums, {}, False
+        # What was not heard may be compiled: it would be again, if its hooks came and went.
+        for name in self._heard:
+            self._let_go(name)
+        self._heard.clear()
         found: dict[str, Tensor] = {}
         for name, s in sums.items():
             mean, std = s.mean_and_std()
@@ -152,20 +160,38 @@ class ActivationMonitor(Monitor):
 
     def cancel(self) -> None:
         """Take every hook away and forget what was begun; harmless at any time."""
-        for handle in self._handles:
+        for name in list(self._hooks):
+            self._let_go(name)
+        self._heard.clear()
+        self._sums, self._observing = {}, False
+
+    def _let_go(self, name: str) -> None:
+        _, handle = self._hooks.pop(name, (None, None))
+        if handle is not None:
             handle.remove()
-        self._handles = []
-        self._sums = {}
+
+    def _hook(self, name: str, module: nn.Module) -> Callable[..., None]:
+        observe = self.guard.wrap(self._observer(name, module))
+
+        def hook(*args: Any) -> None:
+            if torch.compiler.is_compiling():  # a constant to the compiler: no graph is broken
+                return
+            if self._observing:
+                self._heard.add(name)
+                observe(*args)
+            else:
+                self._let_go(name)
+
+        return hook
 
     def _watched(self) -> list[tuple[str, nn.Module]]:
         if self.detail == "global":
             return []
         leaves: dict[str, nn.Module] = {}
         for prefix, model in self.models.items():
-            for name, module in model.named_modules():
-                if not any(True for _ in module.children()):
-                    path = ".".join(part for part in (prefix, name) if part)
-                    leaves[_unwrapped(path) or type(module).__name__] = module
+            for name, module in _leaves(model):
+                path = ".".join(part for part in (prefix, name) if part)
+                leaves[_unwrapped(path) or type(module).__name__] = module
         chosen = selected(list(leaves), self.include, self.exclude)
         chosen = (
             sorted(chosen, key=lambda name: name.count("."))[:CAP] if len(chosen) > CAP else chosen
@@ -204,6 +230,18 @@ class ActivationMonitor(Monitor):
             low, high = bounds
             near = _NEAR * (high - low)
             sums.bounded.append(((wide < low + near) | (wide > high - near)).sum())
+
+
+def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules without children, under their first names, but nothing that is known as compiled."""
+    compiled: str | None = None
+    for name, module in model.named_modules():
+        if compiled is not None and f"{name}.".startswith(compiled):
+            continue
+        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
+            compiled = f"{name}." if name else ""
+        elif not any(True for _ in module.children()):
+            yield name, module
 
 
 def _first_tensor(output: Any) -> Tensor | None:
