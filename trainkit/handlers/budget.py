@@ -14,15 +14,19 @@ __all__ = ["Budget", "CostMonitor", "Metered"]
 # An iteration that took so many times the usual one held something else, e.g. an evaluation.
 _PAUSE = 10.0
 _SMOOTHING = 0.1
+_NEARLY = 1 - 1e-9  # what adds up to a sample may be less than it by a rounding
 _FIRST = 3  # iterations that are sampled whatever they cost
+_ALARMED = 10  # iterations that are sampled after one in which something was not finite
 
 
 class Metered:
     """A cadence, and what measuring costs with it.
 
-    overhead_fraction = seconds spent in monitors / seconds of training so far, both of host
-    time. Pauses between iterations (evaluations, checkpoints) are no training: an iteration
-    counts ten usual ones at most.
+    overhead_fraction = what monitoring took / what the iterations took without it: what a
+    comparison with an unwatched run would find. It counts the host time of the monitors, their
+    calls of the writer included, and the processor time of the writer's thread, which works beside
+    the training. Pauses between iterations (evaluations, checkpoints) are no training: an
+    iteration counts ten usual ones at most.
 
     Args:
         cadence: Says which iterations are sampled.
@@ -31,9 +35,12 @@ class Metered:
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
         self.spent = 0.0
-        self.elapsed = 0.0
+        self.training = 0.0
         self.iteration_seconds = 0.0
         self._last: float | None = None
+        # Of the iteration that is going on: host time, and time of other threads.
+        self._within = 0.0
+        self._beside = 0.0
 
     @property
     def every(self) -> int | None:
@@ -42,39 +49,66 @@ class Metered:
 
     @property
     def overhead_fraction(self) -> float:
-        """Share of the training time that was spent in monitors; 0 before the first iteration."""
-        return self.spent / self.elapsed if self.elapsed > 0 else 0.0
+        """What monitoring took of each second of training; 0 in the first iteration."""
+        return self.spent / self.training if self.training > 0 else 0.0
 
     def due(self, iteration: int) -> bool:
         """Whether to measure in this iteration (the first is 1)."""
-        self.tick(perf_counter())
+        self.tick()
         return self.cadence.due(iteration)
 
     def spend(self, seconds: float) -> None:
         """Take note of what measuring cost, in seconds of host time."""
-        self.spent += seconds
+        self._within += seconds
         self.cadence.spend(seconds)
 
-    def tick(self, now: float) -> float:
-        """Note that an iteration begins; the seconds that the one before counts."""
+    def spend_beside(self, seconds: float) -> None:
+        """Take note of processor time that another thread took for it."""
+        self._beside += seconds
+
+    # In every iteration: so few operations, and no function that could be done without.
+    def tick(self) -> tuple[float, float]:
+        """Note that an iteration begins; what the one before took without monitoring, and with."""
+        now = perf_counter()
         last, self._last = self._last, now
         if last is None:
-            return 0.0
-        seconds = now - last
-        if self.iteration_seconds > 0:
-            seconds = min(seconds, _PAUSE * self.iteration_seconds)
-        weight = _SMOOTHING if self.iteration_seconds > 0 else 1.0
-        self.iteration_seconds += weight * (seconds - self.iteration_seconds)
-        self.elapsed += seconds
-        return seconds
+            self._within = self._beside = 0.0
+            return 0.0, 0.0
+        seconds, cost = now - last, self._within
+        if cost:
+            seconds -= cost
+            cost += self._beside
+            self._within = self._beside = 0.0
+            self.spent += cost
+        usual = self.iteration_seconds
+        if usual:
+            if seconds > _PAUSE * usual:
+                seconds = _PAUSE * usual
+            self.iteration_seconds = usual + _SMOOTHING * (seconds - usual)
+        else:
+            self.iteration_seconds = seconds
+        self.training += seconds
+        return seconds, cost
 
 
 class Budget(Metered):
     """Samples as often as a share of the training time allows.
 
     Every iteration earns `share` of its seconds; a sample is due when the account covers what a
-    sample usually costs, and is paid from it. The first three iterations are sampled on credit.
-    Nothing is saved up beyond one sample, so that samples come evenly.
+    sample usually costs, and is paid from it. Nothing is saved up beyond one sample, so that
+    samples come evenly.
+
+    Two things are worth more than the budget:
+
+    - The first three iterations are sampled. What they cost beyond a usual sample (the first one
+      imports and allocates) is counted, but not paid back.
+    - An iteration in which something is known not to be finite, and the ten after it, are
+      sampled, and not paid for. The loss that the engine returns is looked at in every iteration
+      where it is a number or in main memory; that iteration's loss, predictions and weights are
+      written too, its gradients only if it was sampled anyhow. What is on another device is
+      known when the background writer has read it: a loss, gradient or weight that was not
+      finite in a sampled iteration has the next ones sampled. Weights that are not finite stay
+      so, and are seen at the next sample.
 
     Args:
         share: Of the training time, in (0, 1].
@@ -90,8 +124,10 @@ class Budget(Metered):
         self.share = share
         self.sample_seconds = 0.0
         self._account = 0.0
-        self._sample = 0.0
+        self._samples = 0
         self._sampling = False
+        self._alarmed_until = 0
+        self._refund = 0.0
 
     @property
     def every(self) -> int:
@@ -101,22 +137,44 @@ class Budget(Metered):
 
     def due(self, iteration: int) -> bool:
         """Whether to measure in this iteration (the first is 1)."""
-        self._account += self.share * self.tick(perf_counter())
+        seconds, cost = self.tick()
+        account = self._account + self.share * seconds
+        if cost:
+            if self._sampling:
+                self._learn(cost)
+                account += self._refund
+                if self._samples <= _FIRST:  # it may have cost more than the next ones will
+                    cost = min(cost, self.sample_seconds)
+            if iteration - 1 > self._alarmed_until:
+                account -= cost
+        usual = self.sample_seconds
+        self._account = account if account < usual else usual
+        self._sampling = (
+            account >= usual * _NEARLY or self._samples < _FIRST or iteration <= self._alarmed_until
+        )
         if self._sampling:
-            weight = _SMOOTHING if iteration > _FIRST + 1 else 0.5
-            if self.sample_seconds == 0:
-                weight = 1.0
-            self.sample_seconds += weight * (self._sample - self.sample_seconds)
-            self._sample = 0.0
-        self._account = min(self._account, self.sample_seconds)
-        self._sampling = iteration <= _FIRST or self._account >= self.sample_seconds
+            self._samples += 1
         return self._sampling
 
     def spend(self, seconds: float) -> None:
         """Take note of what measuring cost, in seconds of host time."""
-        self.spent += seconds
-        self._account -= seconds
-        self._sample += seconds
+        self._within += seconds
+
+    def alarm(self, iteration: int) -> None:
+        """Sample this iteration and those after it: something was not finite. From any thread."""
+        self._alarmed_until = max(self._alarmed_until, iteration + _ALARMED)
+
+    def _learn(self, cost: float) -> None:
+        """What a sample usually costs, now that another one is known."""
+        self._refund = 0.0
+        if self._samples == 1:
+            self.sample_seconds = cost
+        elif self._samples <= _FIRST:
+            if cost < self.sample_seconds:  # what those before were charged was too much
+                self._refund = (self._samples - 1) * (self.sample_seconds - cost)
+                self.sample_seconds = cost
+        else:
+            self.sample_seconds += _SMOOTHING * (cost - self.sample_seconds)
 
 
 class CostMonitor(Monitor):
@@ -149,7 +207,7 @@ class CostMonitor(Monitor):
         scalars = {"monitor/overhead_fraction": self._metered.overhead_fraction}
         if self._metered.every is not None:
             scalars["monitor/every"] = float(self._metered.every)
-        if self._metered.elapsed > 0:
+        if self._metered.training > 0:
             self.writer.write_scalars(engine.state.iteration, scalars)
 
     def cancel(self) -> None:

@@ -30,6 +30,9 @@ class Monitor(ABC):
     """
 
     guard: Guard
+    #: Whether `end` alone, without `begin`, measures the iteration: where its loss is seen not to
+    #: be finite, it is called in an iteration that was not to be sampled.
+    late = False
 
     def __init__(self, writer: Writer, every: "int | Cadence | Sampler" = 1) -> None:
         self.writer = writer

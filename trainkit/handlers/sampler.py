@@ -1,18 +1,24 @@
 """One pair of event handlers for all monitors that measure in the same iterations."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakMethod
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 from torch.utils.hooks import RemovableHandle
 
+from trainkit.handlers.alarm import SECTIONS, has_non_finite_loss
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
+from trainkit.writers.protocol import Reporting
 
 if TYPE_CHECKING:
     from trainkit.handlers.monitor import Monitor
 
 __all__ = ["Sampler", "as_sampler"]
+
+_log = logging.getLogger("trainkit")
 
 
 class Sampler:
@@ -20,7 +26,9 @@ class Sampler:
 
     Monitors that share a sampler measure in the same iterations and cost one pair of Ignite
     handlers together, so an iteration that is not sampled costs two short calls, however many
-    monitors there are.
+    monitors there are. A cadence that has an `alarm` (a `Budget`) is told what was not finite, and
+    gets what can still be measured of an iteration that turned out so: its loss, predictions and
+    weights.
 
     Args:
         every: How often, in iterations, or a cadence that decides.
@@ -33,12 +41,24 @@ class Sampler:
         decides = callable(getattr(every, "due", None))
         self.cadence: Cadence = every if decides else Every(every)  # type: ignore[assignment, arg-type]
         self._due = self.cadence.due
+        self._alarm: Callable[[int], None] | None = getattr(self.cadence, "alarm", None)
+        # Whether the loss of every iteration is looked at.
+        self._looking = self._alarm is not None
+        self._spend_beside: Callable[[float], None] | None = getattr(
+            self.cadence, "spend_beside", None
+        )
+        # The thread must not keep alive what it serves.
+        hear = WeakMethod(self._hear)
+        self._listener = lambda step, tags: (found := hear()) and found(step, tags)
+        # Writers with a thread of their own, and what it had taken when it was last asked.
+        self._threads: dict[Reporting, float] = {}
         self._engine: Engine | None = None
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
         self._sampled: list[tuple[Monitor, Guard]] = []
         self._resting: list[tuple[Monitor, Guard]] = []
         self._within = False
+        self._is_due = False
         self._spent: list[RemovableHandle] = []
         self.failures: dict[str, BaseException] = {}
 
@@ -60,6 +80,11 @@ class Sampler:
             ]
         guard = Guard(type(monitor).__name__, monitor.cancel, self.cadence.spend)
         self._monitors[monitor] = guard
+        writer = monitor.writer
+        if isinstance(writer, Reporting) and writer not in self._threads:
+            self._threads[writer] = writer.thread_seconds
+            if self._alarm is not None:
+                writer.listeners.append(self._listener)
         return guard
 
     def unsubscribe(self, monitor: "Monitor") -> None:
@@ -73,6 +98,10 @@ class Sampler:
             for handle in self._handles:
                 handle.remove()
             self._handles, self._engine = [], None
+            for writer in self._threads:
+                if self._listener in writer.listeners:
+                    writer.listeners.remove(self._listener)
+            self._threads = {}
 
     def remove_later(self, hooks: Iterable[RemovableHandle]) -> None:
         """Remove these hooks when the iteration is over.
@@ -87,6 +116,7 @@ class Sampler:
             hook.remove()
         self._spent = []
 
+    # These two are called in every iteration: so few operations, and the usual case first.
     def _start(self, engine: Engine) -> None:
         if self._spent:
             self._remove_spent()
@@ -95,19 +125,26 @@ class Sampler:
             for monitor, guard in self._sampled:
                 guard(monitor.cancel)
             self._sampled = []
-        if self._due(engine.state.iteration):
+        self._is_due = self._due(engine.state.iteration)
+        if self._is_due:
             self._sampled = list(self._monitors.items())
+            self._resting = []
             for monitor, guard in self._sampled:
                 guard(monitor.begin, engine)
         elif self._resting:
-            for monitor, guard in self._resting:
+            resting, self._resting = self._resting, []
+            for monitor, guard in resting:
                 guard(monitor.rest)
-        self._resting = []
-        self._within = bool(self._sampled)
+        if self._sampled:
+            self._within = True
 
     def _complete(self, engine: Engine) -> None:
         if self._spent:
             self._remove_spent()
+        if self._looking and self._is_bad(engine) and not self._is_due:
+            for monitor, guard in self._monitors.items():
+                if monitor.late:
+                    guard(monitor.end, engine)
         if not self._sampled:
             return
         self._within = False
@@ -120,6 +157,26 @@ class Sampler:
         self._resting = self._sampled
         # What these wait for may come in an iteration that is not sampled.
         self._sampled = [(m, g) for m, g in self._sampled if m.pending and g.failure is None]
+        if self._spend_beside is not None:
+            for writer, before in self._threads.items():
+                self._threads[writer] = writer.thread_seconds
+                self._spend_beside(self._threads[writer] - before)
+
+    def _is_bad(self, engine: Engine) -> bool:
+        try:
+            bad = has_non_finite_loss(engine.state.output)
+        except Exception:  # whatever the step returned, it is not worth a training run
+            self._looking = False
+            _log.exception("the loss cannot be looked at, and is not any more")
+            return False
+        if bad and self._alarm is not None:
+            self._alarm(engine.state.iteration)
+        return bad
+
+    def _hear(self, step: int, tags: Sequence[str]) -> None:
+        """In the writer's thread: these values of that step were not finite."""
+        if self._alarm is not None and any(tag.startswith(SECTIONS) for tag in tags):
+            self._alarm(step)
 
 
 def as_sampler(every: "int | Cadence | Sampler") -> Sampler:

@@ -67,15 +67,16 @@ class ThroughputMonitor(Monitor):
             ValueError: The monitor is attached already.
         """
         super().attach(engine)
+        forget, pause, resume = map(self._kept_in, (self._forget, self._pause, self._resume))
         self._handles = [
-            attached_to.add_event_handler(event, self._kept_in(function))
+            attached_to.add_event_handler(event, function)
             for attached_to, event, function in (
-                (engine, Events.STARTED, self._forget),
+                (engine, Events.STARTED, forget),
                 (engine, Events.GET_BATCH_STARTED, self._ask),
                 (engine, Events.GET_BATCH_COMPLETED, self._receive),
-                (engine, Events.EPOCH_COMPLETED, self._pause),
-                *((evaluator, Events.STARTED, self._pause) for evaluator in self._evaluators),
-                *((evaluator, Events.COMPLETED, self._resume) for evaluator in self._evaluators),
+                (engine, Events.EPOCH_COMPLETED, pause),
+                *((evaluator, Events.STARTED, pause) for evaluator in self._evaluators),
+                *((evaluator, Events.COMPLETED, resume) for evaluator in self._evaluators),
             )
         ]
         return _ThroughputHandle(engine, self)
@@ -118,18 +119,16 @@ class ThroughputMonitor(Monitor):
         self._samples: int | None = 0
 
     def _kept_in(self, function: Callable[[Engine], None]) -> Callable[[Engine], None]:
-        # The guard reads the clock twice per call; most of these calls come in every iteration.
         def called(engine: Engine) -> None:
-            try:
-                function(engine)
-            except Exception as error:
-                self.guard(_raise, error)
+            self.guard(function, engine)
 
         return called
 
     def _forget(self, engine: Engine) -> None:
         self._since = None
 
+    # These two are called in every iteration: so few operations, and no guard, which reads the
+    # clock twice.
     def _ask(self, engine: Engine) -> None:
         now = perf_counter()
         if self._since is None:
@@ -147,8 +146,11 @@ class ThroughputMonitor(Monitor):
         self._asked = None
         self._iterations += 1
         if self._samples is not None:
-            size = self._batch_size(engine.state.batch)
-            self._samples = None if size is None else self._samples + size
+            try:
+                size = self._batch_size(engine.state.batch)
+                self._samples = None if size is None else self._samples + size
+            except Exception as error:
+                self.guard(_raise, error)
 
     def _pause(self, engine: Engine) -> None:
         if self._paused is None:

@@ -67,6 +67,8 @@ class WeightMonitor(Monitor):
         ([(1, 3.0)], [(1, 0.0)])
     """
 
+    late = True
+
     def __init__(
         self,
         model: nn.Module | Mapping[str, nn.Module],

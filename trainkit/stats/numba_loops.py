@@ -34,7 +34,7 @@ def compiled(function: Function) -> Function:
     compile_it = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"}
     )
-    return cast(Function, compile_it(function))
+    return cast("Function", compile_it(function))
 
 
 @intrinsic

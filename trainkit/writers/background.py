@@ -51,12 +51,18 @@ class BackgroundWriter(GatheringWriter):
         worker = Worker(writer, queue_size, flush_seconds)
         super().__init__(worker.lane(writer).gatherer)
         self._worker = worker
+        self.listeners = worker.listeners
         self._subruns: dict[str, _BackgroundSubrun] = {}
         # Called too when the writer is forgotten, or the interpreter ends.
         self._finish = weakref.finalize(self, worker.stop)
 
     def __repr__(self) -> str:
         return f"BackgroundWriter({self._worker.writer!r})"
+
+    @property
+    def thread_seconds(self) -> float:
+        """Processor time that the thread has taken so far."""
+        return self._worker.seconds
 
     def subrun(self, name: str) -> Writer:
         """The writer of the sub-run, in the same thread; the same one each time."""

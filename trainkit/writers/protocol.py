@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["Histogram", "Histograms", "Scalars", "Subruns", "Writer"]
+__all__ = ["Histogram", "Histograms", "Reporting", "Scalars", "Subruns", "Writer"]
 
 
 class Scalars(Mapping[str, Tensor]):
@@ -195,3 +195,18 @@ class Subruns(Protocol):
 
     def subrun(self, name: str) -> Writer:
         """The writer of the sub-run `name`; it is closed with its parent."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A writer that works in a thread of its own, and tells what that took and what it saw.
+
+    Each of `listeners` is called, in that thread, with the step and the tags of scalars that were
+    not finite; those of sub-runs are not told.
+    """
+
+    listeners: list[Callable[[int, Sequence[str]], None]]
+
+    @property
+    def thread_seconds(self) -> float:
+        """Processor time of the thread so far."""

@@ -3,13 +3,15 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
+import numpy as np
+
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.host_step import write_step
+from trainkit.writers.host_step import HostStep, write_step
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Lane", "Worker"]
@@ -55,6 +57,8 @@ class Worker:
     def __init__(self, writer: Writer, queue_size: int, flush_seconds: float) -> None:
         self.writer = writer
         self.lanes: list[Lane] = []
+        self.listeners: list[Callable[[int, Sequence[str]], None]] = []
+        self.seconds = 0.0  # processor time of the thread
         self._flush_seconds = flush_seconds
         # SimpleQueue's put may be called even from a finalizer; the semaphore is its bound.
         self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
@@ -142,6 +146,7 @@ class Worker:
                     self._write(item)
                 # Holding on to it would hold its memory until the next step.
                 del item
+            self.seconds = time.thread_time()
             for lane in list(self.lanes):
                 lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
             if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
@@ -151,9 +156,30 @@ class Worker:
         if self._failure is None:
             self._unflushed = True
             what = f"writing step {work.gathering.step} with {work.lane.writer!r}"
-            self._attempt(what, lambda: write_step(work.lane.writer, work.gathering.read()))
+
+            def act() -> None:
+                host_step = work.gathering.read()
+                if work.lane is self.lanes[0]:
+                    self._tell_what_is_not_finite(host_step)
+                write_step(work.lane.writer, host_step)
+
+            self._attempt(what, act)
         if work.counted:
             self._room.release()
+
+    def _tell_what_is_not_finite(self, host_step: HostStep) -> None:
+        if not self.listeners:
+            return
+        bad = [
+            tag
+            for tags, values in host_step.scalars
+            if not np.isfinite(values).all()
+            for tag, good in zip(tags, np.isfinite(values), strict=True)
+            if not good
+        ]
+        if bad:
+            for listener in list(self.listeners):
+                listener(host_step.step, bad)
 
     def _flush_now(self) -> None:
         self._flushed, self._unflushed = time.monotonic(), False

@@ -1,0 +1,38 @@
+"""Whether the loss of an iteration is known not to be finite, without asking a device."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["SECTIONS", "has_non_finite_loss"]
+
+# What is never NaN in a healthy training. Of a metric or a ratio it may be the right answer.
+SECTIONS = ("loss/", "gradients/", "weights/")
+
+
+def has_non_finite_loss(output: Any) -> bool:
+    """Whether the loss of a step can be seen from here, and is NaN or infinite.
+
+    Args:
+        output: `engine.state.output`: the loss, or a mapping with `loss`. It can be seen where it
+            is a Python number or in main memory.
+
+    Example:
+        >>> import torch
+        >>> has_non_finite_loss({"loss": torch.tensor(torch.nan)}), has_non_finite_loss(2.0)
+        (True, False)
+    """
+    if type(output) is dict or isinstance(output, Mapping):  # the first is much faster
+        output = output.get("loss")
+    if isinstance(output, Tensor):
+        if not output.is_cpu or output.numel() != 1 or not output.is_floating_point():
+            return False
+        if output.requires_grad:
+            output = output.detach()
+        if output.element_size() < 4:  # NumPy has no bf16
+            output = output.float()
+        # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
+        return not math.isfinite(output.numpy().item())
+    return isinstance(output, float) and not math.isfinite(output)
