@@ -23,6 +23,10 @@ def using_an_argument(scaler: GradScaler, engine: Engine, batch: Any) -> Any:
     return scaler
 
 
+def using_keywords(engine: Engine, batch: Any, *, closed: Any, scaler: GradScaler) -> Any:
+    return closed, scaler
+
+
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     def step(engine: Engine, batch: Any) -> Any:
         return function(engine, batch)
@@ -51,6 +55,14 @@ def enclosing() -> Callable[..., Any]:
     return lambda engine, batch: (scaler, lambda: nothing)
 
 
+class Closed:
+    """What does not let itself be looked into: a proxy of something that is not there yet."""
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        raise RuntimeError("not within a context")
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -61,6 +73,7 @@ def enclosing() -> Callable[..., Any]:
         Bound().enclosed(),
         Bound(),
         enclosing(),
+        partial(using_keywords, closed=Closed(), scaler=GradScaler("cpu")),
     ],
 )
 def test_what_the_process_function_refers_to(step: Callable[..., Any]) -> None:

@@ -12,7 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.handlers.leftovers import leftovers
 from tests.oracles.probe import to_numpy
-from trainkit import GradientMonitor, MemoryWriter, UpdateMonitor, WeightMonitor
+from trainkit import (
+    GradientMonitor,
+    HyperparameterMonitor,
+    MemoryWriter,
+    UpdateMonitor,
+    WeightMonitor,
+)
 
 Batch = tuple[Tensor, Tensor]
 Points = dict[str, dict[int, float]]
@@ -564,3 +570,67 @@ def test_layers_that_are_thawed_one_after_the_other() -> None:
     assert points["gradients/global_norm_raw"] == pytest.approx(raw, rel=1e-5)
     assert set(points["gradients.norm/0.weight"]) == {4, 5, 6}
     assert set(points["gradients.norm/2.weight"]) == {1, 2, 3}
+
+
+class Averaging(Optimizer):
+    """As Horovod's: gradients are averaged within the step, before the step of the class below."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super(self.__class__, self).__init__(optimizer.param_groups)  # type: ignore[call-arg]
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad.mul_(2.0)
+        return super(self.__class__, self).step(closure)  # type: ignore[safe-super]
+
+
+class Handing(Optimizer):
+    """As Ignite's for XLA: another optimizer does the step."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super(self.__class__, self).__init__(optimizer.param_groups)  # type: ignore[call-arg]
+        self.wrapped = optimizer
+
+    def step(self, closure: Any = None) -> Any:
+        return self.wrapped.step(closure)
+
+
+@pytest.mark.parametrize(("wrapper", "factor"), [(Averaging, 2), (Handing, 1)])
+def test_an_optimizer_made_of_another(wrapper: type[Optimizer], factor: float) -> None:
+    # What ignite.distributed.auto_optim makes, where a backend needs it.
+    model = mlp()
+    inside = torch.optim.SGD(model.parameters(), lr=0.1)
+    made = type("SGD", (torch.optim.SGD,), dict(wrapper.__dict__))(inside)
+    raw: dict[int, float] = {}
+    moved: dict[int, float] = {}
+
+    def step(engine: Engine, batch: Batch) -> None:
+        made.zero_grad()
+        cross_entropy(model, batch).backward()
+        raw[engine.state.iteration] = norm(model.parameters())
+        before = [to_numpy(p) for p in model.parameters()]
+        made.step()
+        after = [to_numpy(p) for p in model.parameters()]
+        distance = sum(((a - b) ** 2).sum() for a, b in zip(after, before, strict=True)) ** 0.5
+        moved[engine.state.iteration] = distance / sum((b**2).sum() for b in before) ** 0.5
+
+    points = watch(Engine(step), model, made)
+    assert points["gradients/global_norm_raw"] == pytest.approx(raw, rel=1e-5)
+    seen = {i: factor * value for i, value in raw.items()}
+    assert points["gradients/global_norm"] == pytest.approx(seen, rel=1e-5)
+    assert points["updates/global_ratio"] == pytest.approx(moved, rel=1e-4)
+
+
+@pytest.mark.parametrize("monitor", [GradientMonitor, UpdateMonitor, HyperparameterMonitor])
+def test_an_optimizer_that_never_was_made_one(monitor: Any) -> None:
+    class Facade(Optimizer):
+        def __init__(self, optimizer: Optimizer) -> None:
+            self.inside = optimizer
+            self.param_groups = optimizer.param_groups
+
+    model = mlp()
+    wrapped = Facade(torch.optim.SGD(model.parameters(), lr=0.1))
+    before = (model,) if monitor is not HyperparameterMonitor else ()
+    with pytest.raises(TypeError, match=r"but Facade never .* that it wraps, its \.inside"):
+        monitor(*before, wrapped, MemoryWriter())

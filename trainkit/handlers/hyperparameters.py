@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output import Number, is_number
+from trainkit.handlers.parameters import check_hooks
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
@@ -149,6 +150,7 @@ def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Opt
                 "optimizers must be a torch.optim.Optimizer or a mapping of names to them, got "
                 f"{optimizer!r} for {name!r}"
             )
+    check_hooks(named.values())
     if len(named) == 1:
         return {"hyperparameters/": next(iter(named.values()))}
     return {f"hyperparameters/{name}/": optimizer for name, optimizer in named.items()}

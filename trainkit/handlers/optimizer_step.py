@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from trainkit.handlers.backward import BackwardEnd
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.parameters import Parameters
+from trainkit.handlers.parameters import Parameters, check_hooks
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.scaling import LossScale
 from trainkit.handlers.series import Series
@@ -61,6 +61,7 @@ class StepMonitor(Monitor):
                 "optimizers must be one Optimizer or a mapping from name to Optimizer, got None"
             )
         self.parameters = Parameters(model, optimizers)
+        check_hooks(self.parameters.optimizers.values())
         self.series = Series(detail, include, exclude)
         self.loss_scale = LossScale(scaler)
         self.step = 0

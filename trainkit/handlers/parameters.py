@@ -1,13 +1,13 @@
 """Which parameters are watched, under which names, and which optimizer moves them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
-__all__ = ["Named", "Parameters"]
+__all__ = ["Named", "Parameters", "check_hooks"]
 
 T = TypeVar("T")
 
@@ -112,6 +112,22 @@ class Parameters:
                 # Rare, and one of them would be lost: `a.b` of one model, and `b` of a model `a`.
                 mine[f"{label} ({position})"] = parameter
         return Named(self.section(key), tuple(mine), tuple(mine.values()))
+
+
+def check_hooks(optimizers: Iterable[Optimizer]) -> None:
+    """Refuse what calls itself an optimizer but was never made one: nothing hears of its steps.
+
+    Raises:
+        TypeError: There is one.
+    """
+    for optimizer in optimizers:
+        if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+            inside = [k for k, v in vars(optimizer).items() if isinstance(v, Optimizer)]
+            raise TypeError(
+                f"optimizers must be able to call step hooks, but {type(optimizer).__name__} never "
+                "called Optimizer.__init__"
+                + (f"; pass the optimizer that it wraps, its .{inside[0]}" if inside else "")
+            )
 
 
 def _held_by(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:

@@ -133,5 +133,9 @@ def _referred_to(function: Any, depth: int = 3) -> Iterator[Any]:
 
 
 def _held_by(thing: Any) -> Iterator[Any]:
-    if not isinstance(thing, type | ModuleType | nn.Module):
-        yield from getattr(thing, "__dict__", {}).values()
+    if isinstance(thing, type | ModuleType | nn.Module):
+        return
+    held: tuple[Any, ...] = ()
+    with suppress(Exception):  # a proxy, say, may not let itself be looked into
+        held = tuple(vars(thing).values())
+    yield from held
