@@ -23,10 +23,6 @@ def using_an_argument(scaler: GradScaler, engine: Engine, batch: Any) -> Any:
     return scaler
 
 
-def using_keywords(engine: Engine, batch: Any, *, closed: Any, scaler: GradScaler) -> Any:
-    return closed, scaler
-
-
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     def step(engine: Engine, batch: Any) -> Any:
         return function(engine, batch)
@@ -63,6 +59,11 @@ class Closed:
         raise RuntimeError("not within a context")
 
 
+def beside_what_is_closed() -> Callable[..., Any]:
+    closed, scaler = Closed(), GradScaler("cpu")
+    return lambda engine, batch: (closed, scaler)
+
+
 @pytest.mark.parametrize(
     "step",
     [
@@ -73,7 +74,7 @@ class Closed:
         Bound().enclosed(),
         Bound(),
         enclosing(),
-        partial(using_keywords, closed=Closed(), scaler=GradScaler("cpu")),
+        beside_what_is_closed(),
     ],
 )
 def test_what_the_process_function_refers_to(step: Callable[..., Any]) -> None:
