@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ __all__ = ["Lane", "Worker"]
 
 # A step to which nothing was added for so long is taken to be complete.
 _QUIET_SECONDS = 0.5
+# The thread looks for work so often, or when half of the queue is full. Several steps in a row
+# cost much less than as many awakenings, each of which takes Python's lock from the training.
+_NAP_SECONDS = 0.1
 
 
 class Lane:
@@ -62,6 +66,8 @@ class Worker:
         self._flush_seconds = flush_seconds
         # SimpleQueue's put may be called even from a finalizer; the semaphore is its bound.
         self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
+        self._alarm_clock: SimpleQueue[None] = SimpleQueue()
+        self._enough = max(1, queue_size // 2)
         self._room = threading.Semaphore(queue_size)
         self._failure: tuple[BaseException, str] | None = None
         self._closed = False
@@ -107,6 +113,8 @@ class Worker:
         if counted:
             self._room.acquire()
         self._queue.put(_Work(lane, gathering, counted))
+        if self._queue.qsize() >= self._enough:
+            self._alarm_clock.put(None)
 
     def flush(self) -> None:
         """Return when all that was written so far was written out, or failed."""
@@ -114,6 +122,7 @@ class Worker:
             lane.gatherer.seal()
         flush = _Flush(threading.Event())
         self._queue.put(flush)
+        self._alarm_clock.put(None)
         while not flush.done.wait(1.0) and self._thread.is_alive():
             pass
 
@@ -125,45 +134,51 @@ class Worker:
             lane.gatherer.seal()
         self._closed = True
         self._queue.put(_Stop())
+        self._alarm_clock.put(None)
         # The garbage collector may find a forgotten writer while this thread is at work.
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            try:
-                item = self._queue.get(timeout=_QUIET_SECONDS / 2)
-            except Empty:
-                pass
-            else:
-                if isinstance(item, _Stop):
-                    self._attempt("closing the writer", self.writer.close)
-                    return
-                if isinstance(item, _Flush):
-                    self._flush_now()
-                    item.done.set()
-                else:
-                    self._write(item)
-                # Holding on to it would hold its memory until the next step.
-                del item
-            self.seconds = time.thread_time()
-            for lane in list(self.lanes):
-                lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
-            if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
+        while self._work_off():
+            with suppress(Empty):
+                self._alarm_clock.get(timeout=_NAP_SECONDS)
+                while True:  # it may have rung several times
+                    self._alarm_clock.get_nowait()
+
+    def _work_off(self) -> bool:
+        """Write what waits; whether there may be more to come."""
+        while not self._queue.empty():
+            item = self._queue.get()
+            if isinstance(item, _Stop):
+                self._attempt("closing the writer", self.writer.close)
+                return False
+            if isinstance(item, _Flush):
                 self._flush_now()
+                item.done.set()
+            else:
+                self._write(item)
+            # Holding on to it would hold its memory until the next step.
+            del item
+        self.seconds = time.thread_time()
+        for lane in list(self.lanes):
+            lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
+        if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
+            self._flush_now()
+        return True
 
     def _write(self, work: _Work) -> None:
         if self._failure is None:
             self._unflushed = True
             what = f"writing step {work.gathering.step} with {work.lane.writer!r}"
 
-            def act() -> None:
+            def write() -> None:
                 host_step = work.gathering.read()
                 if work.lane is self.lanes[0]:
                     self._tell_what_is_not_finite(host_step)
                 write_step(work.lane.writer, host_step)
 
-            self._attempt(what, act)
+            self._attempt(what, write)
         if work.counted:
             self._room.release()
 
