@@ -16,6 +16,8 @@ from trainkit.stats.probability import ProbabilityCounts
 
 seeds = settings(deadline=None, derandomize=True, max_examples=40)
 
+pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
+
 
 def by_definition(p: np.ndarray) -> dict[str, float]:
     """Of probabilities [N, C]."""

@@ -1,7 +1,6 @@
 """Summaries, norms and histograms against NumPy in float64, over inputs of every kind."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,27 +17,14 @@ from trainkit.stats import (
     distances,
     global_norm,
     histograms,
-    main_memory,
     norms,
     summarize,
 )
 from trainkit.stats.histograms import _histograms
-from trainkit.stats.main_memory import Loops, loops, numpy_loops
+from trainkit.stats.main_memory import loops
 from trainkit.stats.summary import _summarize
 
-
-@pytest.fixture(scope="module", autouse=True, params=["numba", "numpy"])
-def which(request: pytest.FixtureRequest) -> Iterator[Loops]:
-    """Everything here holds with numba and without."""
-    fastest = loops()
-    if request.param == "numba":
-        assert fastest != numpy_loops(), "numba is not used; is it installed?"
-        yield fastest
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_memory, "_chosen", [numpy_loops()])
-        yield numpy_loops()
-
+pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7)
 # Scaled by up to 1e±30 as a whole: what a gradient can come to.

@@ -31,7 +31,7 @@ class Loops(NamedTuple):
     norm_rows: Callable[[Sequence[Tensor]], Tensor]
     distance_rows: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
     histogram_rows: Callable[[Sequence[Tensor], int], tuple[Tensor, Tensor]]
-    class_rows: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    class_rows: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None
 
 
 def loops() -> Loops:

@@ -11,20 +11,26 @@ from trainkit.stats.numba_loops import compiled
 __all__ = ["class_rows"]
 
 
-def class_rows(p: Tensor) -> tuple[Tensor, Tensor]:
+_ALL = np.empty(0, np.bool_)
+
+
+def class_rows(p: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
     """Sums of entropy, highest and second highest probability, `[3]`; wins of each class, `[C]`.
 
     Args:
         p: Class probabilities, `[N, C]`, float32 or float64, C at least 2.
+        keep: Which of them count, bool, `[N]`; None: all.
     """
     sums, chosen = np.zeros(3), np.zeros(p.shape[1])
-    _classes(p.numpy(), sums, chosen)
+    _classes(p.numpy(), _ALL if keep is None else keep.numpy(), sums, chosen)
     return torch.from_numpy(sums), torch.from_numpy(chosen)
 
 
 @compiled
-def _classes(p: Any, sums: Any, chosen: Any) -> None:
+def _classes(p: Any, keep: Any, sums: Any, chosen: Any) -> None:
     for i in range(p.shape[0]):
+        if keep.size and not keep[i]:
+            continue
         entropy, first, second, winner = 0.0, -np.inf, -np.inf, 0
         for c in range(p.shape[1]):
             v = np.float64(p[i, c])

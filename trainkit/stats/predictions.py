@@ -117,13 +117,15 @@ class ClassTotals:
     ) -> "ClassTotals":
         """The totals of one batch; arguments as in `classification`."""
         p = probabilities(y_pred, kind, y)
-        if ignore_index is None and p.ndim == 2 and p.numel() <= _AT_ONCE and is_plain([p]):
+        if p.ndim == 2 and p.numel() <= _AT_ONCE and is_plain([p]):
             count_classes = loops().class_rows
             if count_classes is not None:
-                sums, chosen = count_classes(p)
+                keep = kept(p.shape[:1], y, ignore_index)
+                sums, chosen = count_classes(p, keep)
                 if p.shape[1] > shares:
                     chosen = chosen[:0]
-                return cls(p.shape[0], sums, chosen, p.shape[0], p.shape[1])
+                n = p.shape[0] if keep is None else keep.sum()
+                return cls(n, sums, chosen, n, p.shape[1])
         labels = p.ndim > 2 and kind.startswith("binary") and p.shape[2] > 1
         top, index = p.topk(2, dim=1)
         confidence, second = top.unbind(1)

@@ -116,7 +116,7 @@ class Gathering:
         )
 
     def _keep(self, tensor: Tensor) -> int:
-        self._tensors.append(tensor.detach())
+        self._tensors.append(tensor.detach() if tensor.requires_grad else tensor)
         if tensor.is_cuda:
             stream = torch.cuda.current_stream(tensor.device)
             if stream not in self._streams:
@@ -124,8 +124,11 @@ class Gathering:
         return len(self._tensors) - 1
 
     def _keep_scalars(self, scalars: Scalars) -> None:
-        parts = (transfer.wire(check_real("scalars", part)) for part in scalars.parts)
-        self._scalars.append((scalars, tuple(self._keep(part) for part in parts)))
+        parts = [
+            part if part.dtype in transfer.TRAVELS else transfer.wire(check_real("scalars", part))
+            for part in scalars.parts
+        ]
+        self._scalars.append((scalars, tuple([self._keep(part) for part in parts])))
 
     def _keep_histograms(self, tags: _Tags, *parts: Tensor) -> None:
         counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Arrays", "read", "read_packed", "wire"]
+__all__ = ["TRAVELS", "Arrays", "read", "read_packed", "wire"]
 
 # Tensors as NumPy arrays.
 Arrays = list[np.ndarray[Any, np.dtype[Any]]]
 
 # What travels: dtypes of whole 32-bit lanes that NumPy knows.
-_NUMPY = {
+TRAVELS = {
     torch.float64: np.float64,
     torch.int64: np.int64,
     torch.float32: np.float32,
@@ -28,7 +28,7 @@ def wire(values: Tensor) -> Tensor:
     bf16, fp16 and the 8-bit floats become float32, small integers and bool int32, unsigned 32-bit
     int64. uint64 above 2**63 is the one thing that does not fit.
     """
-    if values.dtype in _NUMPY:
+    if values.dtype in TRAVELS:
         return values
     if values.dtype in _INTEGERS:
         return values.to(torch.int32)
@@ -45,7 +45,7 @@ def read(tensors: Sequence[Tensor], streams: Sequence[Any] = ()) -> Arrays:
         streams: The CUDA streams on which they were computed, in order.
     """
     if all(tensor.is_cpu for tensor in tensors):  # there is nothing to be copied
-        return [tensor.detach().numpy() for tensor in tensors]
+        return [tensor.numpy() for tensor in tensors]
     return read_packed(tensors, streams)
 
 
@@ -60,7 +60,7 @@ def read_packed(tensors: Sequence[Tensor], streams: Sequence[Any] = ()) -> Array
     for i, part in zip(order, lanes, strict=True):
         tensor, flat = tensors[i], host[start : start + part.numel()]
         start += part.numel()
-        view = flat.view(_NUMPY.get(tensor.dtype, np.uint8))[: tensor.numel()]
+        view = flat.view(TRAVELS.get(tensor.dtype, np.uint8))[: tensor.numel()]
         arrays[i] = view.reshape(tuple(tensor.shape))
     return arrays
 
