@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Two test processes on two cores: more threads in each would only get in each other's way.
+BENCHMARKS := $(filter-out benchmarks/programs.py,$(wildcard benchmarks/*.py))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: demo test quick check wheel-test bench format board clean
@@ -29,7 +30,7 @@ wheel-test: $(VENV)/installed  ## build the wheel, install it in a clean environ
 	bash .ci/wheel-test $(BIN)/python
 
 bench: $(VENV)/installed  ## what the monitoring costs, side by side with the alternatives
-	for benchmark in benchmarks/*.py; do echo; echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	for benchmark in $(BENCHMARKS); do echo; echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -1,19 +1,22 @@
-"""What monitoring costs: the same training, bare, watched by Ignite's handlers, and by trainkit.
+"""What monitoring costs: the same training, bare, watched by others, and by trainkit.
 
 python benchmarks/monitoring.py [--quick]
 
 Every figure is a multiple of the bare PyTorch loop in the same run: the repetitions of all cases
-are interleaved, and the medians compared.
+are interleaved, and the medians compared. The clock starts after a few iterations, in which
+everybody imports and allocates. Lightning and wandb are measured where they are installed
+(`pip install trainkit[bench]`).
 """
 
 import argparse
+import importlib.util
 import logging
+import os
 import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -28,89 +31,48 @@ from ignite.handlers.tensorboard_logger import (
     WeightsHistHandler,
     WeightsScalarHandler,
 )
-from torch import Tensor, nn
+from programs import Program, mlp, transformer
+from torch import nn
 
 from trainkit import Budget, attach_monitors
-from trainkit.models import Transformer
+from trainkit.stats.main_memory import loops, numpy_loops
 
-Batch = tuple[Tensor, Tensor]
-Loop = tuple[Callable[[], None], Callable[[], Any]]  # what is timed, and what ends it
+# Trains a program in a folder; returns seconds per iteration, without the warm-up.
+Case = Callable[[Program, str], float]
 
-
-@dataclass
-class Program:
-    """A model, its optimizer and batches that are there already."""
-
-    name: str
-    model: nn.Module
-    batches: list[Batch]
-    iterations: int
-
-    def __post_init__(self) -> None:
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
-        self.loss_fn = nn.CrossEntropyLoss()
-
-    def step(self, engine: Engine | None, batch: Batch) -> dict[str, Any]:
-        x, y = batch
-        self.optimizer.zero_grad()
-        y_pred = self.model(x)
-        loss = self.loss_fn(y_pred, y)
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.detach(), "y_pred": y_pred.detach(), "y": y}
-
-    def data(self) -> Iterator[Batch]:
-        for i in range(self.iterations):
-            yield self.batches[i % len(self.batches)]
+BARE = "bare PyTorch loop"
+LIGHT = "trainkit: light (budget 0.02)"
+_LONG = 5  # so many times as slow a case is given so many times fewer iterations
 
 
-def mlp(quick: bool) -> Program:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
-    )
-    batches = [(torch.randn(64, 64), torch.randint(0, 10, (64,))) for _ in range(8)]
-    return Program("MLP, 6 tensors", model, batches, 100 if quick else 500)
+def seconds(program: Program) -> float:
+    return (perf_counter() - program.started) / program.iterations
 
 
-def transformer(quick: bool) -> Program:
-    torch.manual_seed(0)
-    model = Transformer(vocabulary=97, length=64, layers=12, width=128, heads=4, dropout=0.0)
-    batches = [(torch.randint(0, 97, (8, 64)), torch.randint(0, 97, (8, 64))) for _ in range(4)]
-    tensors = sum(1 for _ in model.parameters())
-    return Program(f"transformer, {tensors} tensors", model, batches, 6 if quick else 20)
+def bare(program: Program, folder: str) -> float:
+    for batch in program.data():
+        program.step(None, batch)
+    return seconds(program)
 
 
-def nothing() -> None:
-    """There is nothing to end."""
-
-
-def bare(program: Program, folder: str) -> Loop:
-    def loop() -> None:
-        for batch in program.data():
-            program.step(None, batch)
-
-    return loop, nothing
-
-
-def engine_of(program: Program) -> tuple[Engine, Callable[[], None]]:
+def engine_of(program: Program) -> tuple[Engine, Callable[[], float]]:
     engine = Engine(program.step)
 
-    def loop() -> None:
-        engine.run(list(program.data()), max_epochs=1)
+    def run() -> float:
+        engine.run(program.data(), max_epochs=1, epoch_length=program.length)
+        return seconds(program)
 
-    return engine, loop
-
-
-def ignite_alone(program: Program, folder: str) -> Loop:
-    return engine_of(program)[1], nothing
+    return engine, run
 
 
-def ignite_logging(*, norms: bool = False, histograms: bool = False) -> Any:
-    def setup(program: Program, folder: str) -> Loop:
-        engine, loop = engine_of(program)
+def ignite_alone(program: Program, folder: str) -> float:
+    return engine_of(program)[1]()
+
+
+def ignite_logging(*, norms: bool = False, histograms: bool = False) -> Case:
+    def case(program: Program, folder: str) -> float:
+        engine, run = engine_of(program)
         logger = TensorboardLogger(log_dir=folder)
-        every = Events.ITERATION_COMPLETED
         handlers: list[Any] = [
             OutputHandler("training", output_transform=lambda output: {"loss": output["loss"]}),
             OptimizerParamsHandler(program.optimizer),
@@ -120,45 +82,116 @@ def ignite_logging(*, norms: bool = False, histograms: bool = False) -> Any:
         if histograms:
             handlers += [GradsHistHandler(program.model), WeightsHistHandler(program.model)]
         for handler in handlers:
-            logger.attach(engine, handler, every)
-        return loop, logger.close
+            logger.attach(engine, handler, Events.ITERATION_COMPLETED)
+        found = run()
+        logger.close()
+        return found
 
-    return setup
+    return case
 
 
-def watched(**options: Any) -> Any:
-    def setup(program: Program, folder: str) -> Loop:
-        engine, loop = engine_of(program)
-        every = options.pop("budget", None)
-        handle = attach_monitors(
+def watched(
+    budget: float | None = None, reports: list[float] | None = None, **options: Any
+) -> Case:
+    """Attach everything on the checklist; `reports` gets what the monitoring says it costs."""
+
+    def case(program: Program, folder: str) -> float:
+        engine, run = engine_of(program)
+        with attach_monitors(
             engine,
             model=program.model,
             optimizers=program.optimizer,
             loss_fn=program.loss_fn,
             writer=folder,
-            **({"every": Budget(every)} if every else {}),
+            **({"every": Budget(budget)} if budget else {"every": 1}),
             **options,
-        )
-        return loop, handle.remove
+        ) as monitors:
+            found = run()
+            if reports is not None:
+                reports.append(monitors.sampler.cadence.overhead_fraction)
+        return found
 
-    return setup
+    return case
 
 
-# Issue by issue the same things: the loss and lr; norms; everything; histograms.
-_STATISTICS = {"activations": False, "memory": False, "throughput": False}
-CASES: dict[str, Any] = {
-    "bare PyTorch loop": bare,
-    "Ignite engine, no handlers": ignite_alone,
-    "Ignite: loss and lr": ignite_logging(),
-    "Ignite: + norms of gradients and weights": ignite_logging(norms=True),
-    "Ignite: + histograms of them": ignite_logging(norms=True, histograms=True),
-    "trainkit: light (budget 0.02)": lambda p, f: watched(budget=0.02)(p, f),
-    "trainkit: all statistics, every iteration": lambda p, f: watched(every=1, **_STATISTICS)(p, f),
-    "trainkit: + activations, memory, speed": lambda p, f: watched(every=1)(p, f),
-    "trainkit: + histograms, every iteration": lambda p, f: watched(
-        every=1, histograms_every=1, **_STATISTICS
-    )(p, f),
-}
+def lightning(*, norms: bool) -> Case:
+    def case(program: Program, folder: str) -> float:
+        import lightning as lightning_package
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        class Module(lightning_package.LightningModule):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = program.model
+
+            def training_step(self, batch: Any, number: int) -> Any:
+                loss = program.loss_fn(self.model(batch[0]), batch[1])
+                self.log("loss", loss)
+                self.log("lr", program.optimizer.param_groups[0]["lr"])
+                return loss
+
+            def on_before_optimizer_step(self, optimizer: Any) -> None:
+                if norms:
+                    found = {f"gradient/{n}": p.grad.norm() for n, p in self.named_parameters()}
+                    found |= {f"weight/{n}": p.norm() for n, p in self.named_parameters()}
+                    self.log_dict(found)
+
+            def configure_optimizers(self) -> Any:
+                return program.optimizer
+
+        class Data(torch.utils.data.IterableDataset[Any]):
+            def __iter__(self) -> Iterator[Any]:
+                return program.data()
+
+        trainer = lightning_package.Trainer(
+            accelerator="cpu", max_epochs=1, log_every_n_steps=1, enable_progress_bar=False,
+            enable_checkpointing=False, enable_model_summary=False,
+            logger=TensorBoardLogger(folder),
+        )  # fmt: skip
+        trainer.fit(Module(), torch.utils.data.DataLoader(Data(), batch_size=None))
+        return seconds(program)
+
+    return case
+
+
+def wandb_watch(program: Program, folder: str) -> float:
+    import wandb
+
+    os.environ["WANDB_SILENT"] = "true"
+    with wandb.init(mode="offline", dir=folder) as run:
+        run.watch(program.model, log="all", log_freq=1)
+        for batch in program.data():
+            output = program.step(None, batch)
+            run.log({"loss": output["loss"], "lr": 1e-4})
+        found = seconds(program)
+        run.unwatch(program.model)
+    return found
+
+
+# The same things as the others write; everything but histograms; histograms too.
+_ASKED = {"activations": False, "memory": False, "throughput": False}
+
+
+def cases(reports: list[float]) -> dict[str, Case]:
+    found: dict[str, Case] = {
+        BARE: bare,
+        "Ignite engine, no handlers": ignite_alone,
+        "Ignite: loss and lr": ignite_logging(),
+        "Ignite: + norms of gradients and weights": ignite_logging(norms=True),
+        "Ignite: + histograms of them": ignite_logging(norms=True, histograms=True),
+    }
+    if importlib.util.find_spec("lightning"):
+        found["Lightning: loss and lr"] = lightning(norms=False)
+        found["Lightning: + norms of gradients and weights"] = lightning(norms=True)
+    if importlib.util.find_spec("wandb"):
+        found['wandb.watch(log="all"), offline'] = wandb_watch
+    found |= {
+        LIGHT: watched(budget=0.02, reports=reports),
+        "trainkit: all statistics, every iteration": watched(**_ASKED),
+        "trainkit: + histograms, every iteration": watched(histograms_every=1, **_ASKED),
+        "trainkit: everything there is, every iteration": watched(histograms_every=1),
+    }
+    return found
 
 
 @contextmanager
@@ -169,62 +202,79 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def measured(program: Program, repetitions: int, reports: list[float]) -> dict[str, float]:
+    """Median seconds per iteration, by case."""
+    found: dict[str, list[float]] = {}
+    full = program.iterations
+    for _ in range(repetitions):
+        for name, case in cases(reports).items():
+            slow = found and found.get(name, [0.0])[0] > _LONG * found[BARE][0]
+            program.iterations = max(full // _LONG, 3) if slow else full
+            program.reset()
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                found.setdefault(name, []).append(case(program, folder))
+    program.iterations = full
+    return {name: statistics.median(times) for name, times in found.items()}
+
+
 def table(programs: list[Program], repetitions: int) -> None:
-    print(f"{'':44s}" + "".join(f"{program.name:>28s}" for program in programs))
-    columns: list[dict[str, float]] = []
-    for program in programs:
-        seconds: dict[str, list[float]] = {name: [] for name in CASES}
-        for _ in range(repetitions):
-            for name, setup in CASES.items():
-                with tempfile.TemporaryDirectory() as folder:
-                    loop, close = setup(program, folder)
-                    for batch in program.batches[:2]:
-                        program.step(None, batch)
-                    start = perf_counter()
-                    loop()
-                    seconds[name].append((perf_counter() - start) / program.iterations)
-                    close()
-        columns.append({name: statistics.median(times) for name, times in seconds.items()})
-    for name in CASES:
-        cells = [
-            f"{column[name] * 1e3:9.2f} ms {column[name] / column['bare PyTorch loop']:6.2f} x"
-            for column in columns
-        ]
-        print(f"{name:44s}" + "".join(f"{cell:>28s}" for cell in cells))
+    print(f"{'':47s}" + "".join(f"{program.name:>28s}" for program in programs))
+    reports: list[list[float]] = [[] for _ in programs]
+    columns = [measured(p, repetitions, r) for p, r in zip(programs, reports, strict=True)]
+    for name in columns[0]:
+        cells = [f"{c[name] * 1e3:9.2f} ms {c[name] / c[BARE]:7.3f} x" for c in columns]
+        print(f"{name:47s}" + "".join(f"{cell:>28s}" for cell in cells))
+    said = "".join(f"{statistics.median(r):26.3f}  " for r in reports)
+    print(f"{'light, as it reports itself (all iterations)':47s}{said}")
 
 
 def unsampled(iterations: int = 20_000) -> None:
     """What the whole checklist costs in an iteration that is not sampled."""
     model = nn.ModuleList(nn.Linear(2, 2) for _ in range(500))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    output = {"loss": torch.tensor(1.0)}
+
+    def step(engine: Engine, batch: int) -> Any:
+        if engine.state.iteration <= 3:  # what was sampled waits for the optimizer's step
+            optimizer.step()
+        return output
+
     times: dict[str, list[float]] = {"alone": [], "watched": []}
-    for _ in range(5):
+    for _ in range(7):
         for name, found in times.items():
-            engine = Engine(lambda engine, batch: None)
+            engine = Engine(step)
+            marks: list[float] = []
+
+            def data(marks: list[float] = marks) -> Iterator[int]:
+                for i in range(iterations + 10):
+                    if i == 10:
+                        marks.append(perf_counter())
+                    yield i
+
             with tempfile.TemporaryDirectory() as folder:
                 if name == "watched":
                     attach_monitors(
                         engine, model=model, optimizers=optimizer, writer=folder,
-                        predictions=None, every=10**9,
+                        predictions=None, every=Budget(1e-9),
                     )  # fmt: skip
-                engine.run([0], max_epochs=1)  # the first iteration is always sampled
-                engine.state.max_epochs = None
-                data = [0] * iterations
-                start = perf_counter()
-                engine.run(data, max_epochs=2, epoch_length=iterations)
-                found.append((perf_counter() - start) / (2 * iterations))
+                engine.run(data(), max_epochs=1, epoch_length=iterations + 10)
+                found.append((perf_counter() - marks[0]) / iterations)
     alone, both = (statistics.median(found) for found in times.values())
     print(f"\nan iteration that is not sampled, 1,000 tensors: {1e6 * (both - alone):.1f} µs more")
-    print(f"(than the {1e6 * alone:.1f} µs of an Ignite engine that does nothing)")
+    print(f"(than the {1e6 * alone:.1f} µs of an Ignite engine that does nothing; goal: 10)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer iterations and repetitions")
-    quick = parser.parse_args().quick
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    quick_run = parser.parse_args().quick
+    kind = "NumPy" if loops() == numpy_loops() else "numba"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}")
     with quiet():
-        table([mlp(quick), transformer(quick)], repetitions=2 if quick else 5)
+        programs = [mlp(50), transformer(5)] if quick_run else [mlp(300), transformer(15)]
+        table(programs, repetitions=2 if quick_run else 7)
         unsampled()
 
 
