@@ -106,9 +106,13 @@ def watched(
             **({"every": Budget(budget)} if budget else {"every": 1}),
             **options,
         ) as monitors:
+            cadence: Any = monitors.sampler.cadence
+            before: list[float] = []
+            program.at_start = lambda: before.extend((cadence.spent, cadence.training))
             found = run()
             if reports is not None:
-                reports.append(monitors.sampler.cadence.overhead_fraction)
+                spent, training = before
+                reports.append((cadence.spent - spent) / (cadence.training - training))
         return found
 
     return case
@@ -224,8 +228,8 @@ def table(programs: list[Program], repetitions: int) -> None:
     for name in columns[0]:
         cells = [f"{c[name] * 1e3:9.2f} ms {c[name] / c[BARE]:7.3f} x" for c in columns]
         print(f"{name:47s}" + "".join(f"{cell:>28s}" for cell in cells))
-    said = "".join(f"{statistics.median(r):26.3f}  " for r in reports)
-    print(f"{'light, as it reports itself (all iterations)':47s}{said}")
+    said = "".join(f"{1 + statistics.median(r):26.3f} x" for r in reports)
+    print(f"{'light, as it reports itself':47s}{said}")
 
 
 def unsampled(iterations: int = 20_000) -> None:

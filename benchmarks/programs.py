@@ -1,6 +1,6 @@
 """The two networks that monitoring is measured on, and the loop that they are trained with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -26,6 +26,7 @@ class Program:
     batches: list[Batch]
     iterations: int
     started: float = field(default=0.0, init=False)
+    at_start: Callable[[], None] = field(default=lambda: None, init=False)
 
     def __post_init__(self) -> None:
         self.loss_fn = nn.CrossEntropyLoss()
@@ -36,6 +37,7 @@ class Program:
         """Begin again: a network that has learnt its few batches by heart has no gradients."""
         self.model.load_state_dict(self.initial)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self.at_start = lambda: None
 
     def step(self, engine: Engine | None, batch: Batch) -> dict[str, Any]:
         x, y = batch
@@ -54,6 +56,7 @@ class Program:
         """Batches; the clock starts when the first after the warm-up is asked for."""
         for i in range(self.length):
             if i == WARM_UP:
+                self.at_start()
                 self.started = perf_counter()
             yield self.batches[i % len(self.batches)]
 
