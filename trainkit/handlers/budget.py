@@ -98,12 +98,11 @@ class Budget(Metered):
     sample usually costs, and is paid from it. Nothing is saved up beyond one sample, so that
     samples come evenly.
 
-    Two things are worth more than the budget:
+    Two things are worth more than the budget; what they cost is counted, but not paid back:
 
-    - The first three iterations are sampled. What they cost beyond a usual sample (the first one
-      imports and allocates) is counted, but not paid back.
+    - The first three iterations are sampled (the first one imports and allocates).
     - An iteration in which something is known not to be finite, and the ten after it, are
-      sampled, and not paid for. The loss that the engine returns is looked at in every iteration
+      sampled. The loss that the engine returns is looked at in every iteration
       where it is a number or in main memory; that iteration's loss, predictions and weights are
       written too, its gradients only if it was sampled anyhow. What is on another device is
       known when the background writer has read it: a loss, gradient or weight that was not
@@ -127,7 +126,6 @@ class Budget(Metered):
         self._samples = 0
         self._sampling = False
         self._alarmed_until = 0
-        self._refund = 0.0
 
     @property
     def every(self) -> int:
@@ -142,10 +140,7 @@ class Budget(Metered):
         if cost:
             if self._sampling:
                 self._learn(cost)
-                account += self._refund
-                if self._samples <= _FIRST:  # it may have cost more than the next ones will
-                    cost = min(cost, self.sample_seconds)
-            if iteration - 1 > self._alarmed_until:
+            if self._samples > _FIRST and iteration - 1 > self._alarmed_until:
                 account -= cost
         usual = self.sample_seconds
         self._account = account if account < usual else usual
@@ -166,13 +161,10 @@ class Budget(Metered):
 
     def _learn(self, cost: float) -> None:
         """What a sample usually costs, now that another one is known."""
-        self._refund = 0.0
         if self._samples == 1:
             self.sample_seconds = cost
         elif self._samples <= _FIRST:
-            if cost < self.sample_seconds:  # what those before were charged was too much
-                self._refund = (self._samples - 1) * (self.sample_seconds - cost)
-                self.sample_seconds = cost
+            self.sample_seconds = min(cost, self.sample_seconds)
         else:
             self.sample_seconds += _SMOOTHING * (cost - self.sample_seconds)
 
