@@ -69,6 +69,8 @@ class TrainerSettings:
         _whole("trainer.epochs", self.epochs, 1)
         _whole("trainer.max_iterations", self.max_iterations, 1)
         _whole("trainer.seed", self.seed, 0)
+        if self.seed >= 2**63:  # torch's generators take no more
+            raise ValueError(f"trainer.seed must be below 2**63, got {self.seed}")
         _above_zero("trainer.clip_grad_norm", self.clip_grad_norm)
         _above_zero("trainer.clip_grad_value", self.clip_grad_value)
         _whole("trainer.accumulation_steps", self.accumulation_steps, 1)

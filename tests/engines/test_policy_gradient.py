@@ -1,7 +1,7 @@
 """Advantages, loss and KL by brute force; two runs alike; a clear error without gymnasium."""
 
-import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,14 +137,34 @@ def test_the_data_are_updates() -> None:
         episodes(updates=0)
 
 
-def test_without_gymnasium_the_error_says_how_to_get_it() -> None:
-    code = (
-        "import sys; sys.modules['gymnasium'] = None\n"
-        "from trainkit.engines.policy_gradient import _make\n"
-        "_make('CartPole-v1', 1)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'trainkit[rl]'" in done.stderr
+def test_without_gymnasium_the_error_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    assert main(["run", "+experiment=cartpole"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'trainkit[rl]'" in line
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("mlp", "model MLP must turn observations of shape [1, 4] into logits and values"),
+        ("actor_critic model.actions=3", "must give logits and values of the shapes (1, 2) and"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_environment(
+    model: str,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "+experiment=cartpole", *f"model={model}".split(" ")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert text in line
 
 
 @pytest.mark.slow

@@ -374,7 +374,7 @@ def test_another_way_of_training_with_several_models_and_optimizers(tmp_path: Pa
     assert state["optimizers"]["slow"]["param_groups"][0]["lr"] == 0.0025
     for name, value in (("accumulation_steps", 2), ("clip_grad_norm", 1.0), ("amp", "bf16")):
         settings = short(**{name: value})
-        with pytest.raises(ValueError, match=f"trainer.{name}={value} has no meaning"):
+        with pytest.raises(ValueError, match=f"trainer.{name}: {value} has no meaning"):
             go(tmp_path / name, trainer=settings, **changes)
 
 

@@ -119,6 +119,7 @@ def policy_gradient_engines(
         if not 0 <= share <= 1:
             raise ValueError(f"engine.{name} must be in [0, 1], got {share}")
     player = _Player(environment, environments, seed, device)
+    player.check(model)
 
     def update(engine: Engine, batch: Any) -> dict[str, Any]:
         model.train()
@@ -198,6 +199,32 @@ class _Player:
         self._return = torch.zeros(count)
         self._length = torch.zeros(count)
         self._ended: list[tuple[Tensor, Tensor]] = []
+
+    def check(self, model: nn.Module) -> None:
+        """Show the model one observation.
+
+        Raises:
+            ValueError: It does not take it, or does not give logits and a value for it.
+        """
+        observation, training = self._observation()[:1], model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                logits, value = model(observation.to(self._device))
+            shapes = (tuple(logits.shape), tuple(value.shape))
+        except Exception as error:
+            raise ValueError(
+                f"model {type(model).__name__} must turn observations of shape "
+                f"{list(observation.shape)} into logits and values: {str(error).splitlines()[0]}"
+            ) from error
+        finally:
+            model.train(training)
+        wanted = ((1, int(self._environments.single_action_space.n)), (1,))
+        if shapes != wanted:
+            raise ValueError(
+                f"model {type(model).__name__} must give logits and values of the shapes "
+                f"{wanted[0]} and {wanted[1]}, got {shapes[0]} and {shapes[1]}"
+            )
 
     def play(self, model: nn.Module, steps: int) -> Rollout:
         """T steps with actions drawn from the policy, going on where the last call stopped."""

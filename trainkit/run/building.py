@@ -1,6 +1,6 @@
 """From the parts of a config to objects that fit together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from trainkit.data import Data
 from trainkit.engines import Engines, supervised_engines
 from trainkit.names import nearest
-from trainkit.run.completing import complete, named_parameters_of
+from trainkit.run.completing import by_name, check_complete, complete, named_parameters_of
+from trainkit.run.optimizers import check_closures, make_optimizers
 from trainkit.schedules import Schedule, as_schedule
 from trainkit.settings import TrainerSettings
 
@@ -88,7 +89,7 @@ def build(
     whole = plain["model"] if single else plain
     known |= {"models": plain, "model": whole}
     loss_fn = _loss(loss, known)
-    optimizers = _optimizers(optimizer, plain, known)
+    optimizers = make_optimizers(optimizer, plain, known)
     schedules = _schedules(scheduler, optimizers, known)
     trained = {name: _prepared(module, settings) for name, module in plain.items()}
     known |= {
@@ -101,10 +102,9 @@ def build(
         known["optimizer"] = optimizers["optimizer"]
     engines = _engines(engine, known, settings)
     known |= {"models": plain, "model": whole}
-    metrics = _metrics({**_mapping(metrics, "metrics"), **engines.metrics}, known)
+    metrics = _metrics({**by_name(metrics, "metrics"), **engines.metrics}, known)
     makers = {
-        tag: partial(_sample, maker, dict(known))
-        for tag, maker in _mapping(samples, "samples").items()
+        tag: _sample(tag, maker, dict(known)) for tag, maker in by_name(samples, "samples").items()
     }
     return Built(
         models=plain,
@@ -144,16 +144,8 @@ def _iterations(data: Data, settings: TrainerSettings) -> dict[str, int]:
     }
 
 
-def _mapping(value: Any, key: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{key} must map names to objects, got {type(value).__name__}")
-    return {str(name): item for name, item in value.items() if item is not None}
-
-
 def _models(model: Any, known: Mapping[str, Any]) -> dict[str, nn.Module]:
-    parts = _mapping(model, "model") if isinstance(model, Mapping) else {"model": model}
+    parts = by_name(model, "model") if isinstance(model, Mapping) else {"model": model}
     if not parts:
         raise ValueError("model must hold at least one model, got an empty mapping")
     models = {}
@@ -167,35 +159,18 @@ def _models(model: Any, known: Mapping[str, Any]) -> dict[str, nn.Module]:
 
 
 def _loss(loss: Any, known: Mapping[str, Any]) -> Any:
-    loss_fn = complete(loss, known, "loss")
+    # A partial of a plain function of (y_pred, y) waits for nothing: it is the loss.
+    loss_fn = loss if _is_loss(loss, known) else complete(loss, known, "loss")
     if loss_fn is not None and not callable(loss_fn):
         raise TypeError(f"loss must be callable as loss(y_pred, y), got {type(loss_fn).__name__}")
     return loss_fn.to(known["device"]) if isinstance(loss_fn, nn.Module) else loss_fn
 
 
-def _optimizers(
-    optimizer: Any, models: Mapping[str, nn.Module], known: Mapping[str, Any]
-) -> dict[str, Optimizer]:
-    several = isinstance(optimizer, Mapping)
-    parts = _mapping(optimizer, "optimizer") if several else {"optimizer": optimizer}
-    optimizers = {}
-    for name, part in parts.items():
-        key = f"optimizer.{name}" if several else "optimizer"
-        own = {name: models[name]} if name in models else models
-        params = [p for module in own.values() for p in module.parameters()]
-        trainable = list({id(p): p for p in params if p.requires_grad}.values())
-        if isinstance(part, partial) and "params" not in part.keywords and not trainable:
-            raise ValueError(f"{key} has nothing to train: the model has no trainable parameter")
-        given = {**known, "params": trainable}
-        if name in models:
-            given["model"] = models[name]
-        made = complete(part, given, key)
-        if not isinstance(made, Optimizer):
-            raise TypeError(f"{key} must be a torch.optim.Optimizer, got {type(made).__name__}")
-        optimizers[name] = made
-    if not optimizers:
-        raise ValueError("optimizer must hold at least one optimizer, got an empty mapping")
-    return optimizers
+def _is_loss(loss: Any, known: Mapping[str, Any]) -> bool:
+    if not isinstance(loss, partial) or isinstance(loss.func, type):
+        return False
+    needed = [name for name, required in named_parameters_of(loss).items() if required]
+    return len(needed) == 2 and not any(name in known for name in needed)
 
 
 def _schedules(
@@ -205,7 +180,7 @@ def _schedules(
         return {}
     parts = dict.fromkeys(optimizers, scheduler)
     if isinstance(scheduler, Mapping):
-        parts = _mapping(scheduler, "scheduler")
+        parts = by_name(scheduler, "scheduler")
         for name in parts:
             if name not in optimizers:
                 raise ValueError(
@@ -242,10 +217,12 @@ def _engines(engine: Any, known: Mapping[str, Any], settings: TrainerSettings) -
         value = getattr(settings, name)
         if value != default and name not in names:
             raise ValueError(
-                f"trainer.{name}={value} has no meaning for this engine "
+                f"trainer.{name}: {value} has no meaning for this engine "
                 f"({getattr(factory.func, '__name__', factory.func)}); leave it out"
             )
         given[name] = value
+    if getattr(factory.func, "__module__", "").startswith("trainkit."):
+        check_closures(known["optimizers"])
     engines = complete(factory, given, "engine")
     if not isinstance(engines, Engines):
         raise TypeError(
@@ -268,7 +245,7 @@ def _metrics(metrics: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, 
     return made
 
 
-def _sample(maker: Any, known: Mapping[str, Any]) -> Any:
-    if not isinstance(maker, partial):
-        maker = partial(maker)
-    return complete(maker, known, "samples")
+def _sample(tag: str, maker: Any, known: Mapping[str, Any]) -> Callable[[], Any]:
+    waiting = maker if isinstance(maker, partial) else partial(maker)
+    check_complete(waiting, known, f"samples.{tag}")
+    return partial(complete, waiting, known, f"samples.{tag}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["complete", "named_parameters_of"]
+__all__ = ["by_name", "check_complete", "complete", "named_parameters_of"]
 
 
 def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
@@ -22,7 +22,7 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
 
     Raises:
         TypeError: The function needs something else too, or refuses an argument's kind.
-        ValueError: The function refuses an argument's value.
+        ValueError: The function refuses an argument's value, or fails otherwise.
 
     Example:
         >>> complete(partial(pow, exp=2), {"base": 3, "mod": None}, "example")
@@ -30,14 +30,8 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
     """
     if not isinstance(value, partial):
         return value
-    names = named_parameters_of(value)
-    given = {name: available[name] for name in names if name in available}
-    lacking = [name for name, required in names.items() if required and name not in available]
-    if lacking:
-        raise TypeError(
-            f"{key}: {_name(value)} needs {', '.join(lacking)}, which is neither set nor known to "
-            f"the run ({', '.join(sorted(available))})"
-        )
+    check_complete(value, available, key)
+    given = {name: available[name] for name in named_parameters_of(value) if name in available}
     keywords = {
         name: complete(argument, available, f"{key}.{name}")
         if _waits(argument, available)
@@ -46,11 +40,30 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
     }
     try:
         return value.func(*value.args, **{**keywords, **given})
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         # The same kind of error, so that callers can tell them apart; with the key in front.
         kind = TypeError if isinstance(error, TypeError) else ValueError
         text = str(error)
+        if not isinstance(error, TypeError | ValueError | ImportError):
+            text = f"{key}: {type(error).__name__}: {text}"
         raise kind(text if text.startswith(key) else f"{key}: {text}") from error
+
+
+def check_complete(value: "partial[Any]", available: Mapping[str, Any], key: str) -> None:
+    """Check that everything that a partial waits for is available.
+
+    Raises:
+        TypeError: It needs something else too.
+    """
+    names = named_parameters_of(value)
+    lacking = [name for name, required in names.items() if required and name not in available]
+    if lacking:
+        raise TypeError(
+            f"{key}: {_name(value)} needs {', '.join(lacking)}, which is neither set nor known to "
+            f"the run ({', '.join(sorted(available))})"
+        )
 
 
 def named_parameters_of(value: Any) -> dict[str, bool]:
@@ -69,6 +82,19 @@ def named_parameters_of(value: Any) -> dict[str, bool]:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             names[name] = parameter.default is parameter.empty
     return names
+
+
+def by_name(value: Any, key: str) -> dict[str, Any]:
+    """The parts of a mapping in a config; null takes one away.
+
+    Raises:
+        TypeError: It is no mapping.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{key} must map names to objects, got {type(value).__name__}")
+    return {str(name): item for name, item in value.items() if item is not None}
 
 
 def _waits(argument: Any, available: Mapping[str, Any]) -> bool:

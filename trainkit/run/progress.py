@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -34,7 +35,7 @@ class Progress:
         self._newest_loss = newest_loss
         self._shown: float | None = None
         self._quiet = quiet
-        terminal = sys.stderr is not None and sys.stderr.isatty()
+        terminal = self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._bar: Any = tqdm(
             total=iterations,
             disable=quiet or not show_bar or sys.stderr is None,
@@ -52,9 +53,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line on standard output, without tearing the bar."""
-        if not self._quiet:
-            with tqdm.external_write_mode():
-                print(text, flush=True)
+        if self._quiet:
+            return
+        # Only a terminal can take a bar away; elsewhere every redrawn bar would be one more line.
+        with tqdm.external_write_mode() if self._terminal else nullcontext():
+            print(text, flush=True)
 
     def close(self) -> None:
         """Take the bar away; harmless when it is gone."""

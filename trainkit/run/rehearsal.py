@@ -1,5 +1,6 @@
 """One batch before the training, so that parts that do not fit are refused at once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,9 +35,11 @@ def rehearse(built: Built) -> None:
         except Exception as error:
             names = ", ".join(type(module).__name__ for module in built.models.values())
             raise ValueError(
-                f"the first batch does not go through the model ({names}): batch "
+                f"data and model do not fit: the first batch does not go through the model "
+                f"({names}): batch "
                 f"{_seen(batch)}: {_first_line(error)}"
             ) from error
+        _check_loss(evaluator.state.output)
         for name, metric in built.metrics.items():
             try:
                 metric.reset()
@@ -48,6 +51,14 @@ def rehearse(built: Built) -> None:
                     f"metrics.{name} cannot take y_pred {_seen(output.get('y_pred'))} with y "
                     f"{_seen(output.get('y'))}: {_first_line(error)}"
                 ) from error
+
+
+def _check_loss(output: Any) -> None:
+    loss = output.get("loss") if isinstance(output, Mapping) else None
+    if isinstance(loss, Tensor) and loss.ndim:
+        raise ValueError(
+            f"loss must return one number (a 0-d tensor), got {_seen(loss)}; take its mean or sum"
+        )
 
 
 def _seen(value: Any) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Events
 
-from trainkit.names import nearest
 from trainkit.run.building import Built, build
+from trainkit.run.checking import check_metric_names, check_patterns
 from trainkit.run.device import deterministic_algorithms, device_of
 from trainkit.run.evaluating import Evaluation, in_order
 from trainkit.run.monitoring import Monitoring
@@ -106,8 +106,9 @@ def run(
             settings=settings,
             device=device,
         )
-        _check_metric_names(built, kept)
+        check_metric_names(built, kept)
         rehearse(built)
+        check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
         # draws numbers of its own.
         seed_everything(settings.seed + idist.get_rank())
@@ -220,26 +221,6 @@ def _evaluations(
         for name, part in parts.items()
         if part is not None
     }
-
-
-def _check_metric_names(built: Built, kept: CheckpointSettings) -> None:
-    """A metric that decides something must exist."""
-    names = ["loss", *built.metrics]
-    validated = built.engines.evaluator is not None and built.data.validation is not None
-    deciding = {"checkpoint.metric": kept.metric} if kept.best and validated else {}
-    for schedule in built.schedules.values():
-        if schedule.moves == "plateau":
-            deciding["scheduler.metric"] = schedule.metric
-            if not validated:
-                raise ValueError(
-                    "a scheduler that reduces on a plateau needs validation data, got none"
-                )
-    for key, metric in deciding.items():
-        if metric.split("/")[0] not in names:
-            raise ValueError(
-                f"{key} must be a metric of the validation data, got {metric!r}; nearest: "
-                f"{nearest(metric, names)}"
-            )
 
 
 def _claim(place: RunDirectory) -> None:

@@ -44,7 +44,7 @@ def logged_to(path: Path) -> Iterator[None]:
 
 
 class _OneLine(logging.Formatter):
-    """Leaves the traceback to the file."""
+    """Leaves the traceback, and the lines of what prints itself on many, to the file."""
 
     def formatException(self, ei: object) -> str:  # noqa: N802
         return ""
@@ -52,4 +52,4 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         record.exc_text = None  # the next formatter makes its own
-        return text.rstrip("\n")
+        return " ".join(text.split())

@@ -153,8 +153,8 @@ def as_schedule(scheduler: Any) -> Schedule:
         return scheduler
     if not isinstance(scheduler, LRScheduler):
         raise TypeError(
-            "a scheduler must be one of trainkit.schedules or torch.optim.lr_scheduler, got "
-            f"{scheduler!r}"
+            "scheduler must be one of trainkit.schedules or torch.optim.lr_scheduler, got "
+            f"{type(scheduler).__name__}"
         )
     moves, length = "epoch", None
     if isinstance(scheduler, ReduceLROnPlateau):

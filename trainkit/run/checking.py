@@ -1,0 +1,57 @@
+"""Names in the settings, which must be names of something in the run."""
+
+from fnmatch import fnmatchcase
+
+from trainkit.names import nearest
+from trainkit.run.building import Built
+from trainkit.settings import CheckpointSettings, MonitorSettings
+
+__all__ = ["check_metric_names", "check_patterns"]
+
+
+def check_metric_names(built: Built, kept: CheckpointSettings) -> None:
+    """A metric that decides something must exist.
+
+    Raises:
+        ValueError: It does not, or there are no validation data to decide by.
+    """
+    names = ["loss", *built.metrics]
+    validated = built.engines.evaluator is not None and built.data.validation is not None
+    deciding = {"checkpoint.metric": kept.metric} if kept.best and validated else {}
+    for schedule in built.schedules.values():
+        if schedule.moves == "plateau":
+            deciding["scheduler.metric"] = schedule.metric
+            if not validated:
+                raise ValueError(
+                    "a scheduler that reduces on a plateau needs validation data, got none"
+                )
+    for key, metric in deciding.items():
+        if metric.split("/")[0] not in names:
+            raise ValueError(
+                f"{key} must be a metric of the validation data, got {metric!r}; nearest: "
+                f"{nearest(metric, names)}"
+            )
+
+
+def check_patterns(built: Built, watched: MonitorSettings) -> None:
+    """A pattern of what is watched must match a parameter or a module.
+
+    Raises:
+        TypeError: A pattern is no text.
+        ValueError: A pattern matches nothing.
+    """
+    single = list(built.models) == ["model"]
+    names = [
+        name if single else f"{model}.{name}"
+        for model, module in built.models.items()
+        for name in (*dict(module.named_parameters()), *dict(module.named_modules()))
+    ]
+    for key, patterns in (("include", watched.include), ("exclude", watched.exclude)):
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                raise TypeError(f"monitor.{key} must hold patterns of names, got {pattern!r}")
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(
+                    f"monitor.{key}: no parameter or module matches {pattern!r}; nearest: "
+                    f"{nearest(pattern, filter(None, names))}"
+                )
