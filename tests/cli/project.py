@@ -34,7 +34,34 @@ class Breaks(Net):
         return super().forward(x)
 def missing_file():
     return open("no/such/file")
+class Hasty(Net):
+    def __init__(self):
+        raise AssertionError("too hasty")
+def leave():
+    raise SystemExit(7)
+def vector(y_pred, y):
+    return (y_pred.mean(1) - y) ** 2
+def loss(y_pred, y):
+    return torch.nn.functional.cross_entropy(y_pred, y)
+def empty(**options):
+    from trainkit.data import Batches, Data
+    return Data(Batches(torch.zeros(0, 64), torch.zeros(0), batch_size=4))
 """,
+    "leaves.py": "import sys\nsys.exit(3)\n",
+    "goes_round.py": "from goes_back import Thing\nclass Net: ...\n",
+    "goes_back.py": "from goes_round import Net\nThing = 1\n",
+    "latin.py": "x = '\xe9'\n",
+    "configs/spare/one.yaml": "# A group of its own\na: 1\n",
+    "configs/model/orphan.yaml": "# Its parent is not there\ndefaults: [parent, _self_]\n",
+    "configs/model/circle.yaml": "# On itself\ndefaults: [circle]\n_target_: mine.Net\n",
+    "configs/model/nothing.yaml": "",
+    "configs/model/later.yaml": "# Made in the run\n_target_: mine.Hasty\n_partial_: true\n",
+    "configs/model/latin.yaml": "# Latin 1\n# caf\xe9\n_target_: mine.Net\n",
+    "configs/model/lost.yaml": "# Lost\n_target_: mine.Net\nwidth: ${no.where}\n",
+    "configs/model/unset_variable.yaml": "# x\n_target_: mine.Net\nwidth: ${oc.env:NO_SUCH_V}\n",
+    "configs/model/unknown_resolver.yaml": "# x\n_target_: mine.Net\nwidth: ${nope:1}\n",
+    "configs/model/itself.yaml": "# x\n_target_: mine.Net\nwidth: ${model.width}\n",
+    "configs/model/unread.yaml": "# x\n_target_: mine.Net\nwidth: ${trainer.epochs\n",
     "uses_missing.py": "import no_such_package",
     "configs/model/net.yaml": "# A model of my own\n_target_: mine.Net\nwidth: 16\n",
     "configs/model/breaks.yaml": "# Fails in training\n_target_: mine.Breaks\n",
@@ -62,6 +89,10 @@ def missing_file():
     "experiments/bad/unclosed.yaml": "# Not YAML\ntrainer:\n  epochs: [1\n",
     "experiments/bad/tabs.yaml": "# Not YAML\ntrainer:\n\tepochs: 1\n",
     "experiments/bad/list.yaml": "# A list\n- 1\n",
+    "experiments/bad/orphan.yaml": "# x\ndefaults:\n  - parent\n",
+    "experiments/bad/slash.yaml": "# x\ndefaults:\n  - override model: net\n",
+    "experiments/bad/mapping.yaml": "# x\ndefaults:\n  override /model: net\n",
+    "experiments/bad/latin.yaml": "# Latin 1\n# caf\xe9\ntrainer:\n  epochs: 1\n",
 }
 
 
@@ -80,10 +111,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="latin-1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.getcwd())])
-    for module in ("mine", "uses_missing"):
+    for module in (Path(name).stem for name in FILES if "/" not in name):
         monkeypatch.delitem(sys.modules, module, raising=False)
     return tmp_path
 

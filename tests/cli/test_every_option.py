@@ -23,6 +23,7 @@ WITH = {
     "loss=smooth_l1": REGRESSION,
     "loss=bce_with_logits": BINARY,
     "loss=bce": ("model=mlp_sigmoid", "data=breast_cancer", "metrics=binary_probability"),
+    "optimizer=adversarial": ("+experiment=gan_digits",),
     "loss=nll": ("model=mlp_log_softmax",),
     "scheduler=reduce_on_plateau": (*DIGITS, "scheduler.metric=accuracy", "scheduler.mode=max"),
     # It has biases and norms of its own.

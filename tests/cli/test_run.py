@@ -115,7 +115,31 @@ def test_a_file_that_is_never_used_is_told(
     refused = call(capsys, "run", "model=mlp", "model.width=3")
     (line,) = refused.err.splitlines()
     assert "there is no key 'model.width'" in line
-    assert "never used" in line
+    assert "configs/model/mlp.yaml is never used" in line
+    assert "configs/model/mlp.yaml is never used" in call(capsys, "list").out
+    for arguments in (["model=mlp", "trainer.epochs=0"], ["model=net", "model.with=3"]):
+        (line,) = call(capsys, "run", *arguments).err.splitlines()
+        assert "never used" not in line, "it has nothing to do with it"
+    other = call(capsys, "run", "model=net", *SHORT)
+    assert "never used" not in (last_line(other.out) / "run.log").read_text()
+
+
+def test_an_experiment_that_is_never_used_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "experiments" / "digits.yaml").write_text("model: {width: 3}\n")
+    (line,) = call(capsys, "run", "+experiment=digits", "model.width=4").err.splitlines()
+    assert "'model.width'" in line
+    assert "experiments/digits.yaml is never used: trainkit's" in line
+    (line,) = call(capsys, "run", "+experiment=own", "model.depht=4").err.splitlines()
+    assert "never used" not in line
+
+
+def test_a_function_can_be_the_loss(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = call(capsys, "run", "model=net", "loss._target_=mine.loss", *SHORT)
+    assert done.status == 0, done.err
+    log = (last_line(done.out) / "run.log").read_text()
+    assert "takes no components; left out; beside other components it is loss.comp" in log
 
 
 def test_off_without_quotes_is_off(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +157,21 @@ def test_training_that_fails(project: Path, capsys: pytest.CaptureFixture[str]) 
     status = json.loads((directory / "run.json").read_text())
     assert status["status"] == "failed"
     assert "this model is broken" in (directory / "run.log").read_text()
+
+
+def test_a_model_that_leaves_in_training_has_failed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "leaving.py").write_text(
+        "import mine, sys, torch\n"
+        "class Leaves(mine.Net):\n"
+        "    def forward(self, x):\n"
+        "        if torch.is_grad_enabled(): sys.exit(0)\n"
+        "        return super().forward(x)\n"
+    )
+    done = call(capsys, "run", "model._target_=leaving.Leaves", *SHORT)
+    assert done.status == 1
+    assert json.loads((last_line(done.out) / "run.json").read_text())["status"] == "failed"
 
 
 def test_a_sweep_gives_each_run_a_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ class UsageError(Exception):
     """The command cannot be carried out as it was given; its text is one line."""
 
 
-def status_of(error: Exception) -> int:
+def status_of(error: BaseException) -> int:
     """Print what happened on standard error and return the exit status."""
     if isinstance(error, UsageError | ConfigError):
         if _FULL:

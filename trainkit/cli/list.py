@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trainkit.cli.failure import UsageError
-from trainkit.config.sources import Source, experiments, first_line, groups
+from trainkit.config.sources import Source, experiments, first_line, groups, never_used
 
 __all__ = ["main"]
 
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     for group, options in groups().items():
         print(f"\n{group} (trainkit run {group}=OPTION)")
         _rows(options)
+    lost = never_used()
+    if lost:
+        print("", *lost.values(), sep="\n")
     return 0
 
 

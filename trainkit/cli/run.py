@@ -7,7 +7,6 @@ from trainkit.cli import completion
 from trainkit.cli.failure import status_of
 from trainkit.config.directories import give_back, reserve
 from trainkit.config.errors import ConfigError
-from trainkit.config.sources import never_used
 
 if TYPE_CHECKING:
     from trainkit.config.composing import Composed
@@ -33,7 +32,7 @@ def main(arguments: list[str]) -> int:
     try:
         compose_and_run(arguments, lambda composed: ends.append(_one(composed)))
     except ConfigError as error:
-        ends.append(_refused(error))
+        ends.append(status_of(error))
     return max(ends, default=0)
 
 
@@ -46,11 +45,9 @@ def _one(composed: "Composed") -> int:
     directory, begun, end = composed.directory, True, 0
     try:
         run_config(composed)
-    except ConfigError as error:
-        begun, end = False, _refused(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model may call sys.exit(): training failed
         begun, end = _has_begun(error), status_of(error)
-    except KeyboardInterrupt as interrupt:
+    except BaseException as interrupt:
         begun = _has_begun(interrupt)
         raise
     finally:
@@ -59,14 +56,6 @@ def _one(composed: "Composed") -> int:
         else:
             give_back(directory, reserved=not composed.chosen)
     return end
-
-
-def _refused(error: ConfigError) -> int:
-    """A file of the user's that is never used may be what the mistake comes from."""
-    notes = "".join(f" ({note})" for note in never_used())
-    told = ConfigError(f"{error}{notes}")
-    told.__cause__ = error
-    return status_of(told)
 
 
 def _has_begun(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Whether a value from YAML is of the type that a parameter is annotated with."""
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +59,8 @@ def _unclear(annotation: Any, value: Any) -> bool:
         if len(inner) == 2 and inner[1] is Ellipsis:
             return all(accepts(inner[0], item) for item in value)
         return len(value) == len(inner) and all(map(accepts, inner, value))
+    if origin in (list, tuple, Sequence, Iterable) and isinstance(value, bool | int | float):
+        return False
     if origin in (list, tuple, dict, Mapping):
         return isinstance(value, dict) and origin in (dict, Mapping)
     # No YAML value is a tensor or a module; many functions take the name of a device.
@@ -78,4 +81,4 @@ def described(annotation: Any) -> str:
         return "None"
     if get_origin(annotation) is None and isinstance(annotation, type):
         return annotation.__name__
-    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    return re.sub(r"\b(typing|collections\.abc|torch)\.", "", str(annotation))

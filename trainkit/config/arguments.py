@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from trainkit.config.errors import ConfigError, nearest
-from trainkit.config.sources import groups
+from trainkit.config.sources import experiments, groups
 
 __all__ = ["Arguments", "read_arguments"]
 
@@ -39,6 +39,9 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     Raises:
         ConfigError: A flag does not exist, or an override cannot be read or makes no sense.
     """
+    for argument in arguments:
+        if re.match(r"--?experiment(=|$)", argument):
+            raise ConfigError(f"there is no flag {argument}: write +experiment=NAME")
     parser = get_args_parser()
     parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
     given = parser.parse_args(list(arguments))
@@ -82,10 +85,14 @@ def _parsed(reader: OverridesParser, text: str) -> Override:
     try:
         (override,) = reader.parse_overrides([text])
     except HydraException as error:
-        raise ConfigError(
-            f"cannot read the override {text!r}: write key=value "
-            "(+key=value adds one, ~key removes one; quote values with spaces or commas)"
-        ) from error
+        known = any(experiment.name == text for experiment in experiments())
+        mend = (
+            f"did you mean +experiment={text}?"
+            if known
+            else "write key=value (+key=value adds one, ~key removes one); a value with a space, a "
+            "comma or an accent needs quotes twice: key='\"value\"'"
+        )
+        raise ConfigError(f"cannot read the override {text!r}: {mend}") from error
     if not override.key_or_group:
         raise ConfigError(f"the override {text!r} has no key: write key=value")
     return override
@@ -97,7 +104,9 @@ def _check_choice(override: Override) -> None:
         return
     group, text = override.key_or_group, override.get_value_element_as_str()
     options = [source.name for source in groups().get(group, ())]
-    raise ConfigError(f"{group} is a group, got {text}: choose one of {', '.join(options)}")
+    raise ConfigError(
+        f"on the command line: {group} is a group, got {text}: choose one of {', '.join(options)}"
+    )
 
 
 def _check_plain(override: Override) -> None:

@@ -10,7 +10,7 @@ from trainkit.config.errors import ConfigError, one_line
 from trainkit.config.origins import Origins
 from trainkit.config.sources import relative
 
-__all__ = ["blamed"]
+__all__ = ["blamed", "raised_in"]
 
 
 def blamed(
@@ -28,8 +28,13 @@ def blamed(
         key: Of the node that was being built; by default what the text begins with.
     """
     text = one_line(error)
+    component = re.match(r"(?:the )?loss component '(\w+)' ", text)
+    if component:
+        text = f"loss.components.{component[1]} {text[component.end() :]}"
     begins = re.match(r"((?:\w+)(?:[.\[]\w+\]?)*)(:?)(?= |$)", text)
-    if begins and _found(config, begins[1]) and ("." in begins[1] or begins[2]):
+    # A word alone may be just a word; behind a key comes what it must be.
+    sure = begins and ("." in begins[1] or begins[2] or text[begins.end() :].startswith(" must "))
+    if begins and sure and _found(config, begins[1]):
         key = begins[1]
         text = text[begins.end() :].strip()
         joined = f"{key}{begins[2]} {text}"
@@ -42,11 +47,18 @@ def blamed(
         )
         if len(suspects) == 1:
             key, joined = suspects[0], f"{suspects[0]}: {text}"
+        elif not suspects:  # no value, but perhaps a name: `Nesterov momentum requires ...`
+            words = {word.lower() for word in re.findall(r"\w+", text)}
+            named = origins.newest([f"{key}.{name}" for name in node if str(name).lower() in words])
+            key = named[0] if named else key
+    elif key:  # of several keys in the text the one that was set last, by the user
+        others = [word for word in re.findall(r"\w+(?:\.\w+)+", text) if _found(config, word)]
+        key = (origins.newest([key, *others]) or [key])[0]
     if key and isinstance(_value(config, key), dict) and "_target_" in _value(config, key):
         where = origins.where(f"{key}._target_")
     else:
         where = origins.where(key) if key else ""
-    return ConfigError(f"{where}{joined}{_raised_in(error)}")
+    return ConfigError(f"{where}{joined}{raised_in(error)}")
 
 
 def _found(config: Mapping[str, Any], key: str) -> bool:
@@ -88,8 +100,8 @@ def _says(text: str, value: float | str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(str(value))}(?!\w|\.\d)", text) is not None
 
 
-def _raised_in(error: BaseException) -> str:
-    """The line of the user's own file that raised, if it was one."""
+def raised_in(error: BaseException) -> str:
+    """` (FILE:LINE)` of the user's own file that raised; nothing if it was not one."""
     while error.__cause__ is not None:
         error = error.__cause__
     for frame in reversed(extract_tb(error.__traceback__)):

@@ -4,10 +4,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from trainkit.config.arguments import Arguments, read_arguments
-from trainkit.config.errors import ConfigError
-from trainkit.config.explaining import dotted, explained
+from trainkit.config.choosing import circle, may_be_chosen, who_chose
+from trainkit.config.errors import ConfigError, noted
+from trainkit.config.explaining import dotted, explained, not_utf8
 from trainkit.config.origins import COMMAND_LINE, Origins, line_of
 from trainkit.config.schema import register
-from trainkit.config.sources import experiments, groups
+from trainkit.config.sources import Source, experiments, groups, never_used
 
 __all__ = ["Composed", "Job", "compose_and_run"]
 
@@ -38,6 +38,7 @@ class Composed:
         chosen: Whether the user said where.
         overrides: Those of the command line.
         origins: Where each key was set.
+        never_used: Chosen `group/option` → a line about a file of the user's that lost this name.
     """
 
     config: DictConfig
@@ -45,6 +46,7 @@ class Composed:
     chosen: bool
     overrides: list[str]
     origins: Origins
+    never_used: dict[str, str]
 
 
 Job = Callable[[Composed], None]
@@ -63,6 +65,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     given = read_arguments(arguments)
     register(given.experiments)
     members = groups(given.config_dir)
+    lost = never_used(given.config_dir)
 
     def task(config: DictConfig) -> None:
         settings = HydraConfig.get()
@@ -79,6 +82,11 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                 ),
                 overrides=overrides["task"],
                 origins=Origins(overrides["task"], choices, members, experiments()),
+                never_used={
+                    name: line
+                    for name, line in lost.items()
+                    if choices.get(name.rpartition("/")[0]) == name.rpartition("/")[2]
+                },
             )
         )
 
@@ -91,9 +99,15 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             if leaving.code:
                 raise
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-            raise ConfigError(_explained(error, given)) from error
+            asked = {name: line for name, line in lost.items() if may_be_chosen(name, given)}
+            raise ConfigError(noted(_explained(error, given), asked)) from error
+        except RecursionError as error:
+            raise ConfigError(circle(members)) from error
         except OSError as error:  # training has its own: these are of the run's folder
-            raise ConfigError(f"cannot use {error.filename}: {error.strerror}") from error
+            raise ConfigError(
+                f"cannot make a folder for the run, {error.filename}: {error.strerror}; "
+                "hydra.run.dir=... chooses another"
+            ) from error
 
 
 @contextmanager
@@ -126,35 +140,37 @@ def _explained(error: Exception, given: Arguments) -> str:
     def where(file: str, key: str) -> str:
         if file == "command line":
             return f"{COMMAND_LINE}: "
-        if not key:
-            return _who_chose(file, given)
         source = named.get(file)
         if source is None:
             return ""
         path = key.split(".")
         group = file.rpartition("/")[0].split("/")
         inside = path[len(group) :] if path[: len(group)] == group else path
-        line = line_of(source.path, inside)
+        line = line_of(source.path, inside) if key else 0
         return f"{source.shown}:{line}: " if line else f"{source.shown}: "
+
+    def chosen(option: str, inside: str) -> str:
+        return who_chose(option, inside, given)
 
     choices = {group: [source.name for source in sources] for group, sources in members.items()}
     choices["experiment"] = [source.name for source in experiments()]
-    return explained(error, choices, lambda: _keys(given.choices), where)
+    if isinstance(error, UnicodeDecodeError):
+        return _holding(error.object, named.values(), error.start) + not_utf8(error)
+    said = explained(error, choices, lambda: _keys(given.choices), where, chosen)
+    unread = (
+        re.search(r"'(\$\{.*)'$", said) if isinstance(error.__cause__, GrammarParseError) else None
+    )
+    return _holding(unread[1].encode(), named.values()) + said if unread else said
 
 
-def _who_chose(option: str, given: Arguments) -> str:
-    """Where `group/option` was chosen; an empty option is any."""
-    group, _, name = option.rpartition("/")
-    for override in given.choices:
-        if re.match(rf"\+*{re.escape(group)}(@[\w.]*)?={re.escape(name)}$", override):
-            return f"{COMMAND_LINE}: "
-    asks = re.compile(rf"\W{re.escape(group)}(@[\w.]*)?\s*:\s*{re.escape(name) if name else ''}")
-    for source in experiments():
-        if any(fnmatchcase(source.name, pattern) for pattern in given.experiments):
-            lines = source.path.read_text(encoding="utf-8").splitlines()
-            for number, line in enumerate(lines, start=1):
-                if asks.search(line):
-                    return f"{source.shown}:{number}: "
+def _holding(text: bytes, sources: Iterable[Source], offset: int = 0) -> str:
+    """`FILE:LINE: ` of the first file with this text, where an error does not name its file."""
+    for source in sources:
+        content = source.path.read_bytes()
+        start = content.find(text)
+        if start >= 0:
+            line = content.count(b"\n", 0, start + offset) + 1
+            return f"{source.shown}:{line}: "
     return ""
 
 

@@ -1,9 +1,10 @@
 """Mistakes in a config that the user can mend, said on one line."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "nearest", "one_line"]
+__all__ = ["ConfigError", "nearest", "noted", "one_line"]
 
 
 class ConfigError(Exception):
@@ -37,3 +38,26 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, TypeError | ValueError | ConfigError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def noted(text: str, never_used: Mapping[str, str]) -> str:
+    """The text of an error, with what was never used behind it where that may be the reason.
+
+    Args:
+        text: Of the error.
+        never_used: `group/option` or `experiment/name` → a line about the file of the user's that
+            lost this name, which was chosen, to another.
+
+    Example:
+        >>> lost = {"model/mlp": "configs/model/mlp.yaml is never used"}
+        >>> noted("there is no key 'model.width'", lost)
+        "there is no key 'model.width' (configs/model/mlp.yaml is never used)"
+        >>> noted("trainer.epochs must be 1 or more, got 0", lost)
+        'trainer.epochs must be 1 or more, got 0'
+    """
+    for name, line in never_used.items():
+        group = name.rpartition("/")[0]
+        # An experiment may set any key, an option those of its group.
+        if group == "experiment" or re.search(rf"\b{re.escape(group)}[./]", text):
+            text += f" ({line})"
+    return text

@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 from hydra.errors import MissingConfigException
+from omegaconf.basecontainer import BaseContainer
 
 from trainkit.config.errors import ConfigError, nearest
 from trainkit.config.sources import relative
 
-__all__ = ["dotted", "explained"]
+__all__ = ["dotted", "explained", "not_utf8"]
 
 # What OmegaConf calls a type → what it is.
 _KINDS = {
@@ -26,6 +27,7 @@ def explained(
     choices: Mapping[str, Iterable[str]],
     keys: Callable[[], Iterable[str]],
     where: Callable[[str, str], str],
+    chosen: Callable[[str, str], str] = lambda option, inside: "",
 ) -> str:
     """What was wrong, where, and the nearest right name.
 
@@ -34,8 +36,10 @@ def explained(
         choices: Every group with its options.
         keys: Makes every key that exists, dotted; called only if one was wrong.
         where: `(file, key)` → `FILE:LINE: ` or the like, for a message's start; the file is
-            Hydra's name of it (`experiment/digits`), or `command line`; without a key it is the
-            option (`model/cnn`) that somebody chose.
+            Hydra's name of it (`experiment/digits`), or `command line`; without a key the file
+            alone.
+        chosen: `(option, file)` → the same of who chose this option (`model/cnn`), perhaps that
+            file.
     """
     chain = [error]
     while chain[-1].__cause__ is not None:
@@ -43,18 +47,31 @@ def explained(
     if isinstance(error, ConfigError):
         return str(error)
     text = "\n".join(str(part) for part in chain)
+    several = re.match(r"Ambiguous value for argument '(\S+)'", text)
+    if several:
+        return (
+            f"{where('command line', '')}{several[1]} has several values: add --multirun to run "
+            "with each, or put them into [...] if they are one list"
+        )
     broken = next((part for part in chain if isinstance(part, yaml.YAMLError)), None)
     if broken is not None:
         mark = getattr(broken, "problem_mark", None)
         at = f"{relative(mark.name)}:{mark.line + 1}: " if mark else ""
         return f"{at}this is not YAML: {getattr(broken, 'problem', None) or broken}"
     found = (
-        _option(text, choices, where)
+        _option(text, choices, chosen)
         or _key(text, keys, where, choices)
         or _value(text, where)
+        or _list(text, where)
         or (_missing(text) if isinstance(error, MissingConfigException) else "")
     )
     return found or " ".join(str(chain[-1]).split())
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What to say of a file in another encoding."""
+    byte = error.object[error.start]
+    return f"the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
 
 
 def dotted(value: Any, prefix: str = "") -> Iterator[str]:
@@ -71,35 +88,47 @@ def dotted(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _option(
-    text: str, choices: Mapping[str, Iterable[str]], where: Callable[[str, str], str]
+    text: str, choices: Mapping[str, Iterable[str]], chosen: Callable[[str, str], str]
 ) -> str:
     """A group or an option that is not there, or is chosen twice."""
+    found_in = re.search(r"In '([\w./-]+)'", text)
+    inside = found_in[1] if found_in else ""
     twice = re.search(r"Multiple values for ([\w/@.]+)\. To override a value use '([^']+)'", text)
     if twice:
         choice = twice[2].removeprefix("override ")
         return (
-            f"{where(choice.replace(': ', '/'), '')}{twice[1]} is chosen already: write it without "
-            f"the plus on the command line, and 'override /{choice}' in an experiment's defaults"
+            f"{chosen(choice.replace(': ', '/'), inside)}{twice[1]} is chosen already: write it "
+            f"without the plus on the command line, and 'override /{choice}' in an experiment's "
+            "defaults"
         )
     missing = re.search(r"(?:Could not find|Could not load) '([\w./-]+)'", text)
     if missing:
         group, _, option = missing[1].rpartition("/")
+        place = chosen(missing[1], inside)
         available = re.search(r"Available options in '[^']*':\n((?:\t\S+\n?)+)", text)
         options = choices.get(group) or (available[1].split() if available else ())
         if not options:
-            return f"there is no group {group or option!r}{nearest(group or option, choices)}"
+            return place + _no_group(group or option, choices)
         what = "experiment" if group == "experiment" else f"option of {group}"
-        return f"{where(missing[1], '')}there is no {what} {option!r}{nearest(option, options)}"
+        return f"{place}there is no {what} {option!r}{nearest(option, options)}"
     wanted = re.search(r"Could not override '([\w.@/]+)'\. ?(No match in the defaults list)?", text)
     if wanted and wanted[1] == "experiment":
         return "experiment is added, not overridden: write +experiment=NAME with a plus"
     if wanted and wanted[2]:
         asked = wanted[1].partition("@")[0]
-        return f"{where(f'{asked}/', '')}there is no group {asked!r}{nearest(asked, choices)}"
+        return chosen(f"{asked}/", inside) + _no_group(asked, choices)
     group_like = re.search(r"config group '([^']+)' does not exist", text)
-    if group_like:
-        return f"there is no group {group_like[1]!r}{nearest(group_like[1], choices)}"
-    return ""
+    return _no_group(group_like[1], choices) if group_like else ""
+
+
+def _no_group(group: str, choices: Mapping[str, Iterable[str]]) -> str:
+    absolute = group.removeprefix("experiment/")
+    if absolute != group and absolute in choices:
+        return f"in an experiment a group begins with a slash: write /{absolute}, got {absolute}"
+    if group in choices:
+        option = next(iter(choices[group]), "OPTION")
+        return f"{group} is not in the defaults list: add an option with a plus, +{group}={option}"
+    return f"there is no group {group!r}{nearest(group, choices)}"
 
 
 def _key(
@@ -108,7 +137,11 @@ def _key(
     where: Callable[[str, str], str],
     choices: Mapping[str, Iterable[str]],
 ) -> str:
-    """A key that is not there."""
+    """A key that is not there, or is there already."""
+    there = re.search(r"An item is already at '([^']+)'", text)
+    if there:
+        place = where("command line", there[1])
+        return f"{place}{there[1]} is there already: write it without the plus"
     wrong = (
         re.search(r"Could not override '([^']+)'", text)
         or re.search(r"Could not delete from config. '([^']+)' does not exist", text)
@@ -117,23 +150,35 @@ def _key(
     )
     if not wrong:
         return ""
-    key, known = wrong[1], list(keys())
-    parent, dot, name = key.rpartition(".")
-    while parent and parent not in known and "." in parent:  # a whole branch is not there
+    key = wrong[1]
+    return f"{_place(text, key, where)}there is no key {key!r}{_nearest_key(key, keys(), choices)}"
+
+
+def _nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
+    known, choices = list(keys), [group for group in choices if group != key]
+    parent, _, name = key.rpartition(".")
+    while "." in parent and parent not in known:  # a whole branch is not there
         parent, _, name = parent.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
-    if not siblings or (parent and parent not in known):
-        first = key.split(".")[0]
-        tops = [*(k for k in known if "." not in k), *choices]
-        siblings = [f"{k}{key[len(first) :]}" for k in tops] if dot else tops
-        near = nearest(first, tops)
-        if near.startswith("; did"):
-            return f"{_place(text, key, where)}there is no key {key!r}{near}"
+    if siblings and not parent:
+        siblings += choices
     elsewhere = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = nearest(name, siblings)
-    if not near.startswith("; did") and elsewhere:
-        near = f"; did you mean {elsewhere[0]}?"
-    return f"{_place(text, key, where)}there is no key {key!r}{near}"
+    if parent in known and not siblings:
+        near = f": {parent} is a single value"
+    elif siblings:
+        near = nearest(name, siblings)
+    else:
+        first = key.partition(".")[0]
+        near = nearest(first, [*(k for k in known if "." not in k), *choices])
+        if near.startswith("; did"):
+            return near
+    if elsewhere and key.count(".") < 2 and near.startswith("; there"):
+        return f"; did you mean {elsewhere[0]}?"
+    # Arguments of a target may be added; the settings are what they are.
+    closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint")
+    if parent and siblings and near.startswith("; there") and not closed:
+        near += f"; +{key}=... adds it"
+    return near
 
 
 def _value(text: str, where: Callable[[str, str], str]) -> str:
@@ -145,6 +190,9 @@ def _value(text: str, where: Callable[[str, str], str]) -> str:
     key = full[1].rstrip(",")
     wrong = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
     boolean = re.search(r"Value '(.*)' is not a valid bool", text)
+    unset = re.search(r"Environment variable '(\w+)' not found", text)
+    resolver = re.search(r"Unsupported interpolation type (\S+)", text)
+    grammar = re.search(r"(?:at input|alternative at|expecting|mismatched).*'(.*)'", text)
     merged = re.search(r"Merge error: (\w+) is not a subclass of (\w+)Settings. value: (.*)", text)
     if merged:
         key = merged[2].lower()
@@ -153,6 +201,15 @@ def _value(text: str, where: Callable[[str, str], str]) -> str:
         said = f"must be {_KINDS.get(wrong[2], wrong[2])}, got {wrong[1]!r}"
     elif boolean:
         said = f"must be true or false, got {boolean[1]!r}"
+    elif unset:
+        said = f"needs the environment variable {unset[1]!r}, which is not set"
+    elif resolver:
+        near = nearest(resolver[1], sorted(BaseContainer._resolvers))
+        said = f"asks for a resolver {resolver[1]!r} that is not there{near}"
+    elif "Recursive interpolation" in text:
+        said = "refers to itself"
+    elif grammar:
+        said = f"has a ${{...}} that cannot be read: {grammar[1]!r}"
     elif "is not Optional" in text:
         said = "cannot be null"
     elif "is not a ListConfig" in text:
@@ -174,6 +231,11 @@ def _place(text: str, key: str, where: Callable[[str, str], str]) -> str:
 
 def _is_override(text: str) -> bool:
     return "Could not override" in text or "Error merging override" in text
+
+
+def _list(text: str, where: Callable[[str, str], str]) -> str:
+    wrong = re.search(r"Invalid defaults list in '([^']+)', (.*)", text)
+    return f"{where(wrong[1], 'defaults')}{wrong[2]}" if wrong else ""
 
 
 def _missing(text: str) -> str:

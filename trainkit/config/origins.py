@@ -8,7 +8,7 @@ import yaml
 
 from trainkit.config.sources import Source
 
-__all__ = ["Origins", "line_of"]
+__all__ = ["COMMAND_LINE", "Origins", "defaults_of", "line_of"]
 
 COMMAND_LINE = "on the command line"
 
@@ -67,7 +67,7 @@ class Origins:
         for override in self._overrides:
             if "/" in override or override.partition("@")[0] in self._groups:
                 continue
-            if key == override or key.startswith(f"{override}."):
+            if f"{key}.".startswith(f"{override}.") or override.startswith(f"{key}."):
                 return _Origin(2, COMMAND_LINE)
         for source in self._files("experiment", self._experiments):
             line = line_of(source.path, path)
@@ -82,8 +82,6 @@ class Origins:
                 line = line_of(source.path, path[len(inside) :])
                 if line:
                     return _Origin(0, f"{source.shown}:{line}")
-        if any(override.startswith(f"{key}.") for override in self._overrides):
-            return _Origin(2, COMMAND_LINE)
         return None
 
     def _files(self, choice: str, sources: Sequence[Source]) -> Iterator[Source]:
@@ -100,12 +98,13 @@ class Origins:
             # A name that begins with `_` is no option, but a part of one beside it.
             waiting += [
                 by_name.get(name, replace(source, path=source.path.with_name(f"{name}.yaml")))
-                for name in _defaults(source.path)
+                for name in defaults_of(source.path)
                 if isinstance(name, str)
             ]
 
 
-def _defaults(file: Path) -> list[object]:
+def defaults_of(file: Path) -> list[object]:
+    """The items of a YAML file's defaults list; none where it cannot be read."""
     try:
         value = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):

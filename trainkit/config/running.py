@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from textwrap import shorten
 from typing import Any
 
 from hydra.errors import HydraException
@@ -11,11 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainkit.config.blame import blamed
 from trainkit.config.composing import Composed
-from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.errors import ConfigError, nearest, noted
 from trainkit.config.explaining import dotted, explained
 from trainkit.config.origins import Origins
 from trainkit.config.schema import TOP_KEYS
-from trainkit.config.sources import never_used
 from trainkit.config.targets import check_targets
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 
@@ -40,13 +40,20 @@ def run_config(composed: Composed) -> Any:
     Raises:
         ConfigError: The user can mend it; nothing was trained.
     """
+    try:
+        return _run(composed)
+    except ConfigError as error:
+        raise ConfigError(noted(str(error), composed.never_used)) from error
+
+
+def _run(composed: Composed) -> Any:
     origins = composed.origins
     plain = _resolved(composed)
     settings = {name: _settings(name, plain[name], origins) for name in _SETTINGS}
     parts = {k: v for k, v in plain.items() if k not in _SETTINGS and v is not None}
     _check_parts(parts, origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
-    notes = [*never_used(), *check_targets(parts, origins)]
+    notes = [*composed.never_used.values(), *check_targets(parts, origins)]
     from trainkit.run import run
     from trainkit.runs import seed_everything
 
@@ -87,7 +94,8 @@ def _resolved(composed: Composed) -> dict[str, Any]:
         key = str(error.full_key or "")
         keys = list(dotted(OmegaConf.to_container(config)))
         said = explained(error, {}, lambda: keys, lambda file, key: "")
-        raise ConfigError(f"{origins.where(key)}{key}: {said}") from error
+        said = said if said.startswith(f"{key} ") else f"{key}: {said}"
+        raise ConfigError(f"{origins.where(key)}{said}") from error
     assert isinstance(plain, dict)  # noqa: S101
     if plain["trainer"]["amp"] == "False":  # `off` without quotes is a switch in YAML
         plain["trainer"]["amp"] = "off"
@@ -114,15 +122,21 @@ def _check_parts(parts: Mapping[str, Any], origins: Origins) -> None:
         if parts.get(key) is None:
             raise ConfigError(f"{origins.where(key)}{key} is not chosen; choose one: {key}=...")
     for key, value in parts.items():
-        for inner, node in _expected_nodes(key, value):
+        nodes = list(_expected_nodes(key, value))
+        if not nodes and key in ("model", "optimizer"):  # a file that holds nothing
+            nodes = [(key, value)]
+        for inner, node in nodes:
             if not isinstance(node, dict) or "_target_" not in node:
                 raise ConfigError(
-                    f"{origins.where(inner)}{inner} must be a mapping with a _target_, got {node!r}"
+                    f"{origins.where(inner)}{inner} must be a mapping with a _target_, "
+                    f"got {shorten(repr(node), 100)}"
                 )
 
 
 def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     several = isinstance(value, dict) and "_target_" not in value
+    if key == "optimizer" and isinstance(value, dict) and isinstance(value.get("params"), dict):
+        yield "optimizer.params", value["params"]  # parameter groups
     if several and key in ("model", "optimizer", "scheduler", "metrics", "samples"):
         yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
     else:
@@ -132,6 +146,9 @@ def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origins) -> Any:
     try:
         return instantiate(value, _convert_="all")
+    except SystemExit as error:
+        where = origins.where(f"{key}._target_")
+        raise ConfigError(f"{where}{key}: what it names called sys.exit({error.code})") from error
     except HydraException as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

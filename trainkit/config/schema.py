@@ -16,6 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainkit.config.errors import ConfigError
+from trainkit.config.explaining import not_utf8
 from trainkit.config.sources import Source, experiments, project_configs
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 
@@ -105,7 +106,10 @@ def register(chosen: Sequence[str] = ()) -> None:
 def _loaded(experiment: Source) -> Any:
     try:
         node = OmegaConf.load(experiment.path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{experiment.shown}:{line}: {not_utf8(error)}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
         reason = " ".join(str(getattr(error, "problem", "") or error).split())
         mark = getattr(error, "problem_mark", None)
         at = f"{experiment.shown}:{mark.line + 1}" if mark else experiment.shown

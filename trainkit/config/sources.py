@@ -97,20 +97,24 @@ def _sources(packaged: Path, *others: Path | None) -> Iterator[Source]:
             yield Source(name, path, root, own=root != packaged)
 
 
-def never_used() -> list[str]:
-    """A line about own files that cannot be chosen, because trainkit has one of that name."""
-    found: list[str] = []
-    for kind in ("configs", "experiments"):
-        own, packaged = _own(kind), _packaged(f"trainkit.{kind}")
-        found += [
-            relative(path)
-            for path in (sorted(own.rglob("*.yaml")) if own else ())
-            if own and (packaged / path.relative_to(own)).exists()
-        ]
-    if not found:
-        return []
-    some = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    return [f"never used, because trainkit has one of the same name: {some}; rename yours"]
+def never_used(config_dir: Path | None = None) -> dict[str, str]:
+    """`group/option` or `experiment/name` → a line on the file that lost the name to another.
+
+    Args:
+        config_dir: A further folder, between trainkit's and the project's own.
+    """
+    configs = _sources(_packaged("trainkit.configs"), config_dir, project_configs())
+    named = [(source.name, source) for source in configs]
+    results = _sources(_packaged("trainkit.experiments"), _own("experiments"))
+    named += [(f"experiment/{source.name}", source) for source in results]
+    winners: dict[str, Source] = {}
+    lines: dict[str, str] = {}
+    for name, source in named:
+        winner = winners.setdefault(name, source)
+        if winner.path != source.path:
+            taken = f"{winner.shown} has the same name and is used; rename yours"
+            lines.setdefault(name, f"{source.shown} is never used: {taken}")
+    return lines
 
 
 def first_line(path: Path) -> str:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 from trainkit.config.annotations import accepts, described
+from trainkit.config.blame import raised_in
 from trainkit.config.errors import ConfigError, nearest
 from trainkit.config.origins import Origins
 
@@ -52,7 +53,8 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
                 )
         foreign = _check_arguments(key, target, function, node, origins)
         if foreign:
-            told.append(f"{key}: {target} takes no {', '.join(foreign)}; left out")
+            beside = "".join(_beside(key, name) for name in foreign)
+            told.append(f"{key}: {target} takes no {', '.join(foreign)}; left out{beside}")
     return told
 
 
@@ -94,8 +96,9 @@ def _imported(name: str, target: str) -> Any:
         if error.name == name:
             raise ConfigError(f"there is no module {name!r} (needed by {target})") from error
         raise ConfigError(f"importing {name} failed: {error}") from error
-    except Exception as error:
-        raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        kind = type(error).__name__
+        raise ConfigError(f"importing {name} failed: {kind}: {error}{raised_in(error)}") from error
 
 
 def _nodes(key: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -129,7 +132,7 @@ def _check_arguments(
             if not origins.older(f"{key}.{name}", f"{key}._target_"):
                 raise ConfigError(
                     f"{origins.where(f'{key}.{name}')}{key}.{name}: {target} takes no "
-                    f"{name!r}{nearest(name, names)}"
+                    f"{name!r}{_beside(key, name) or nearest(name, names)}"
                 )
             del node[name]
             foreign.append(name)
@@ -140,10 +143,18 @@ def _check_arguments(
         ]
         if lacking:
             where = origins.where(f"{key}._target_")
-            raise ConfigError(
-                f"{where}{key}: {target} needs {', '.join(lacking)}; set {key}.{lacking[0]}"
-            )
+            mend = f"set {key}.{lacking[0]}"
+            if inspect.isfunction(function):
+                mend += f", or {key}._partial_=true if it is to be called later"
+            raise ConfigError(f"{where}{key}: {target} needs {', '.join(lacking)}; {mend}")
     return foreign
+
+
+def _beside(key: str, name: str) -> str:
+    """One loss in the place of all components may be meant as one of them."""
+    if (key, name) != ("loss", "components"):
+        return ""
+    return "; beside other components it is loss.components.<name>.loss._target_"
 
 
 _EMPTY = inspect.Parameter.empty
