@@ -473,7 +473,7 @@ def test_a_step_that_raises_leaves_nothing_behind() -> None:
     with monitor.attach(engine):
         engine.run(batches(1))
         assert monitor.guard.failure is None
-        assert monitor._copied == {}  # the copy of the weights is given back
+        assert monitor._moving == {}  # the copy of the weights is given back
     assert leftovers(model, optimizer, engine) == []
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from trainkit.stats import (
     COLUMNS,
-    distances,
     global_norm,
     histograms,
     norms,
@@ -254,45 +253,3 @@ def test_the_version_for_other_devices_agrees(plain: list[NDArray[Any]]) -> None
     extremes, largest = table[:, :2] - table_too[:, :2], table[:, :2].abs().amax(1, keepdim=True)
     assert (extremes.abs() <= 1e-7 * largest).all()
     assert torch.equal(table[:, 5], table_too[:, 5])
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(
-    st.lists(arrays.arrays(np.float64, (2, 5), elements=PLAIN), min_size=1, max_size=4),
-    st.integers(-200, 200),
-    st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.complex64]),
-)
-def test_distances_by_definition(
-    pairs: list[NDArray[Any]], exponent: int, dtype: torch.dtype
-) -> None:
-    if dtype is not torch.float64:
-        exponent //= 10
-    both = [torch.from_numpy(x * 10.0**exponent).to(dtype) for x in pairs]
-    before, after = [x[0] for x in both], [x[1] for x in both]
-    found = distances(before, after)
-    for i, (b, a) in enumerate(zip(before, after, strict=True)):
-        wide = torch.complex128 if dtype.is_complex else torch.float64
-        b, a = b.to(wide).numpy(), a.to(wide).numpy()
-        largest = max(np.abs(a).max(), np.abs(b).max())
-        for norm, x in zip(found[:, i].tolist(), (a - b, b), strict=True):
-            expected = float(np.sqrt(np.sum(np.abs(x).astype(np.longdouble) ** 2)))
-            assert norm == pytest.approx(expected, rel=2e-5, abs=1e-6 * largest)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_distance_shows_what_is_not_finite(bad: float) -> None:
-    one, other = torch.ones(3), torch.tensor([1.0, bad, 2.0])
-    found = distances([one, other, torch.empty(0)], [other, one, torch.empty(0)])
-    assert not found[0, :2].isfinite().any()
-    assert found[1].isfinite().tolist() == [True, False, True]
-    assert found[:, 2].tolist() == [0, 0]
-
-
-def test_distances_of_transposed_weights_and_of_other_shapes() -> None:
-    weight = torch.arange(6.0).reshape(2, 3).T
-    assert distances([weight], [weight.contiguous() + 1]).tolist() == [
-        pytest.approx([math.sqrt(6)]),
-        pytest.approx([math.sqrt(55)]),
-    ]
-    with pytest.raises(ValueError, match="same shapes"):
-        distances([torch.ones(2)], [torch.ones(3)])

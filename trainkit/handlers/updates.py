@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
@@ -15,8 +15,7 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import WORST, Series, global_norm, ratio
-from trainkit.stats import distances
-from trainkit.stats.elements import partitions
+from trainkit.stats import Snapshot
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["UpdateMonitor"]
@@ -24,12 +23,12 @@ __all__ = ["UpdateMonitor"]
 Numbers = NDArray[Any]
 
 
-class _Copied(NamedTuple):
+class _Moving(NamedTuple):
     """Weights that a step may move, and what they were before it."""
 
     names: tuple[str, ...]
-    weights: list[Tensor]
-    copies: list[Tensor]
+    weights: Sequence[Tensor]
+    before: Snapshot
 
 
 class UpdateMonitor(StepMonitor):
@@ -63,10 +62,11 @@ class UpdateMonitor(StepMonitor):
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
 
     Cost:
-        In a sampled iteration a copy of the parameters, given back after the step, and those of
-        `stats.distances`.
+        In a sampled iteration those of `stats.Snapshot`: a copy of the parameters, given back after
+        the step, and the passes over both.
 
     Example:
+        >>> import torch
         >>> from ignite.engine import Engine
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = torch.nn.Linear(1, 1, bias=False), MemoryWriter()
@@ -97,36 +97,37 @@ class UpdateMonitor(StepMonitor):
             model, optimizers, writer, every,
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
-        self._copied: dict[str, _Copied] = {}
+        self._moving: dict[str, _Moving] = {}
         self._known_tags: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
         found = self.parameters.of(key)
         # A closure makes the gradients within the step: until then, any of them may move.
-        moving = [
-            (name, p)
-            for name, p in zip(found.names, found.tensors, strict=True)
-            if (p.grad is not None or (closure and p.requires_grad)) and p.numel()
+        moves = [
+            (p.grad is not None or (closure and p.requires_grad)) and p.numel() > 0
+            for p in found.tensors
         ]
-        names = tuple(name for name, _ in moving)
-        weights = [p for _, p in moving]
-        if len(names) == len(found.names):
-            names = found.names
-        self._copied[key] = _Copied(names, weights, _copies(weights))
+        names, weights = found.names, found.tensors
+        if not all(moves):
+            names, weights = tuple(compress(names, moves)), tuple(compress(weights, moves))
+        if weights:
+            self._moving[key] = _Moving(names, weights, Snapshot(weights))
 
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Subtract, and write."""
-        names, weights, copies = self._copied.pop(key)
+        if key not in self._moving:
+            return
+        names, weights, before = self._moving.pop(key)
+        found = before.distances()
         if closure and any(p.grad is None for p in weights):
             kept = [i for i, p in enumerate(weights) if p.grad is not None]
-            names = tuple(names[i] for i in kept)
-            weights, copies = [weights[i] for i in kept], [copies[i] for i in kept]
-        if not weights:
-            return
+            if not kept:
+                return
+            names, found = tuple(names[i] for i in kept), found[:, kept]
         scaled = self.loss_scale.of(optimizer) is not None
         _, found_inf = self.loss_scale.inside_step(optimizer)
-        parts = [distances(copies, weights)]
+        parts = [found]
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
         finish = _Ratios(self.series, names, scaled)
@@ -153,7 +154,7 @@ class UpdateMonitor(StepMonitor):
 
     def discard(self, key: str) -> None:
         """Give the copy back."""
-        self._copied.pop(key, None)
+        self._moving.pop(key, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +183,3 @@ class _Ratios:
 
 def _skipped(found_inf: Sequence[Numbers]) -> bool:
     return any(count > 0 for count in found_inf)
-
-
-def _copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Copies; those of one kind in one piece of memory, which is had faster than many."""
-    found = list(tensors)
-    for positions, members in partitions(tensors):
-        flat = torch.cat([member.reshape(-1) for member in members])
-        pieces = torch._utils._unflatten_dense_tensors(flat, members)  # type: ignore[no-untyped-call]
-        for position, piece in zip(positions, pieces, strict=True):
-            found[position] = piece
-    return found

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainkit.handlers.alarm import loss_in_sight
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.attached import AttachedMonitors
 from trainkit.handlers.budget import Budget, Metered
@@ -136,7 +137,13 @@ class Monitoring:
                 self._keep_in(tag, partial(self._show, train, step, tag, make))
 
     def newest_loss(self) -> float | None:
-        """The newest training loss that is on the host."""
+        """The newest training loss that can be had without asking a device.
+
+        In main memory that is the last iteration's; elsewhere the last that was sampled.
+        """
+        loss = loss_in_sight(self._built.engines.trainer.state.output)
+        if loss is not None:
+            return loss
         newest = self._newest.get("train")
         return None if newest is None else newest.values.get("loss/total")
 

@@ -14,8 +14,7 @@ __all__ = ["Progress", "evaluation_line", "number", "numbers_text", "values_text
 class Progress:
     """A progress bar on standard error and a line per evaluation on standard output.
 
-    Nothing here reads the device: the loss beside the bar is the newest that a monitor sampled
-    and the writer's thread brought to the host anyway.
+    Nothing here reads the device: the loss beside the bar is the newest that is on the host.
 
     Args:
         iterations: Of the whole run.
@@ -65,7 +64,7 @@ class Progress:
 
     def _advance(self) -> None:
         loss = self._newest_loss()
-        if loss is not self._shown:
+        if loss != self._shown:
             self._shown = loss
             self._bar.set_postfix_str(f"loss {number(loss)}", refresh=False)
         self._bar.update()

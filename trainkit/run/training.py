@@ -172,9 +172,9 @@ class Training:
             self._status.update(**self.facts())
         self._monitoring.show(iteration, self._built.samples)
         shown = values
-        sampled = self._monitoring.newest_loss()
-        if "train" not in values and sampled is not None:
-            shown = {"train (last sample)": {"loss": sampled}, **values}
+        newest = self._monitoring.newest_loss()
+        if "train" not in values and newest is not None:
+            shown = {"train (one batch)": {"loss": newest}, **values}
         line = evaluation_line(trainer.state.epoch, self.epochs, iteration, shown)
         self._progress.say(line)
         _log.info("%s", line)

@@ -29,7 +29,8 @@ class Loops(NamedTuple):
 
     summary_rows: Callable[[Sequence[Tensor]], Tensor]
     norm_rows: Callable[[Sequence[Tensor]], Tensor]
-    distance_rows: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+    copy_rows: Callable[[Sequence[Tensor]], Tensor]
+    distance_rows: Callable[[Tensor, Sequence[Tensor]], Tensor]
     histogram_rows: Callable[[Sequence[Tensor], int], tuple[Tensor, Tensor]]
     class_rows: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None
 
@@ -46,7 +47,13 @@ _chosen: list[Loops] = []
 
 def _fastest() -> Loops:
     try:
-        from trainkit.stats import numba_histograms, numba_norms, numba_predictions, numba_summary
+        from trainkit.stats import (
+            numba_distances,
+            numba_histograms,
+            numba_norms,
+            numba_predictions,
+            numba_summary,
+        )
     except (ImportError, RuntimeError) as error:  # numba cannot live with every NumPy
         if not isinstance(error, ModuleNotFoundError):
             _log.warning("numba is installed, but not used: %s", error)
@@ -54,7 +61,8 @@ def _fastest() -> Loops:
     return Loops(
         numba_summary.summary_rows,
         numba_norms.norm_rows,
-        numba_norms.distance_rows,
+        numba_distances.copy_rows,
+        numba_distances.distance_rows,
         numba_histograms.histogram_rows,
         numba_predictions.class_rows,
     )
@@ -62,12 +70,13 @@ def _fastest() -> Loops:
 
 def numpy_loops() -> Loops:
     """Those of NumPy."""
-    from trainkit.stats import numpy_histograms, numpy_norms, numpy_summary
+    from trainkit.stats import numpy_distances, numpy_histograms, numpy_norms, numpy_summary
 
     return Loops(
         numpy_summary.summary_rows,
         numpy_norms.norm_rows,
-        numpy_norms.distance_rows,
+        numpy_distances.copy_rows,
+        numpy_distances.distance_rows,
         numpy_histograms.histogram_rows,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainkit.stats.numpy_arrays import Array, blocks, joined, large, scale_of
 
-__all__ = ["distance_rows", "norm_rows"]
+__all__ = ["norm_rows"]
 
 # Between these, a sum of squares has lost nothing to underflow or overflow of its terms.
 _SAFE = (1e-26, 1e35)
@@ -33,14 +33,6 @@ def norm_rows(tensors: Sequence[Tensor]) -> Tensor:
                     found[some.positions[k]] = _scaled_norm(part)
         double = tensors[0].dtype is torch.float64
         return torch.from_numpy(found if double else found.astype(np.float32))
-
-
-def distance_rows(before: Sequence[Tensor], after: Sequence[Tensor]) -> Tensor:
-    """Norms of the differences, and of `before`; tensors of one dtype with elements, `[2, n]`."""
-    with torch.no_grad():
-        return torch.stack(
-            (norm_rows(torch._foreach_sub(list(after), list(before))), norm_rows(before))
-        )
 
 
 def _norm(array: Array) -> float:

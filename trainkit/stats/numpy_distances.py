@@ -1,0 +1,24 @@
+"""Copies of tensors in main memory, and how far the tensors are from them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainkit.stats.numpy_norms import norm_rows
+
+__all__ = ["copy_rows", "distance_rows"]
+
+
+def copy_rows(tensors: Sequence[Tensor]) -> Tensor:
+    """The elements of tensors of one dtype, end to end."""
+    with torch.no_grad():
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def distance_rows(before: Tensor, after: Sequence[Tensor]) -> Tensor:
+    """Norms of the differences, and of what `copy_rows` made before, `[2, n]`."""
+    with torch.no_grad():
+        flat = [tensor.reshape(-1) for tensor in after]
+        pieces = torch.split(before, [tensor.numel() for tensor in flat])
+        return torch.stack((norm_rows(torch._foreach_sub(flat, pieces)), norm_rows(pieces)))
