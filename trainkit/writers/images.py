@@ -67,8 +67,10 @@ def png(image: Pixels) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    bands = image[..., 0] if image.shape[2] == 1 else image
-    Image.fromarray(np.ascontiguousarray(bands)).save(buffer, "PNG")
+    # pillow puts bands together ten times as fast as NumPy transposes them.
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(image, 2, 0)]
+    picture = bands[0] if len(bands) == 1 else Image.merge(_MODES[len(bands)], bands)
+    picture.save(buffer, "PNG")
     return buffer.getvalue()
 
 
