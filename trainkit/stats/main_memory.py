@@ -8,6 +8,7 @@ On every other device the torch versions are used. The tests hold all three agai
 
 import logging
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,8 @@ __all__ = ["Loops", "is_plain", "loops"]
 
 _log = logging.getLogger("trainkit")
 
-_PLAIN = [{(True, torch.strided, False, dtype)} for dtype in (torch.float32, torch.float64)]
+_KIND = attrgetter("is_cpu", "layout", "dtype")
+_PLAIN = [{(True, torch.strided, dtype)} for dtype in (torch.float32, torch.float64)]
 
 
 class Loops(NamedTuple):
@@ -82,8 +84,12 @@ def numpy_loops() -> Loops:
 
 
 def is_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are dense, in main memory and of one dtype, float32 or float64.
+    """Whether all are dense, in main memory, of one dtype, float32 or float64, and have elements.
 
     So it is nearly always, and then nothing need be done to each of thousands of tensors.
     """
-    return {(t.is_cpu, t.layout, t.is_neg(), t.dtype) for t in tensors} in _PLAIN
+    return (
+        set(map(_KIND, tensors)) in _PLAIN
+        and all(map(Tensor.numel, tensors))
+        and not any(map(Tensor.is_neg, tensors))
+    )

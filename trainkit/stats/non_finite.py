@@ -27,7 +27,7 @@ def non_finite(tensors: Sequence[Tensor]) -> Tensor:
         >>> non_finite([torch.tensor([1.0, torch.inf]), torch.tensor(0.0)])
         tensor([1, 0])
     """
-    if is_plain(tensors) and all(map(Tensor.numel, tensors)):
+    if is_plain(tensors):
         return loops().summary_rows(tensors)[5].to(torch.int64)
     values = [elements(tensor) for tensor in tensors]
     device = values[0].device if values else torch.device("cpu")

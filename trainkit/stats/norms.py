@@ -35,7 +35,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
-    if is_plain(tensors) and all(map(Tensor.numel, tensors)):
+    if is_plain(tensors):
         return loops().norm_rows(tensors)
     values = [elements(tensor) for tensor in tensors]
     groups = list(partitions(values))

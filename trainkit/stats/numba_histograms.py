@@ -7,7 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.numba_loops import BITS, array_at, compiled, kind, places
+from trainkit.stats.numba_loops import (
+    AHEAD,
+    BITS,
+    array_at,
+    compiled,
+    contiguous,
+    fetch,
+    kind,
+    places,
+)
 from trainkit.stats.numpy_arrays import SAFE
 from trainkit.stats.numpy_histograms import RESOLUTION
 from trainkit.stats.numpy_histograms import histogram_rows as unusual_rows
@@ -27,7 +36,7 @@ def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Ten
         tensors: Of one dtype, all with elements.
         buckets: B, less than 65535.
     """
-    tensors = [tensor.contiguous() for tensor in tensors]
+    tensors = contiguous(tensors)
     counts = np.zeros((len(tensors), buckets), np.int64)
     table = np.zeros((len(tensors), 6), np.float64)
     usual = np.zeros(len(tensors), np.bool_)
@@ -47,6 +56,8 @@ def _histograms(
     # One more, for the largest element and what is rounded up to its edge.
     tally = np.empty((_TABLES, buckets + 1), np.int64)
     index = np.empty(_BLOCK, np.int32)
+    # Without a sign nothing need be done for numbers that count from the end.
+    bucket = index.view(np.uint32)
     for k in range(addresses.size):
         n = sizes[k]
         values = array_at(addresses[k], n, like.dtype)
@@ -73,9 +84,9 @@ def _histograms(
             whole = size - size % _TABLES
             for i in range(0, whole, _TABLES):
                 for t in range(_TABLES):
-                    tally[t, index[i + t]] += 1
+                    tally[t, bucket[i + t]] += 1
             for i in range(whole, size):
-                tally[0, index[i]] += 1
+                tally[0, bucket[i]] += 1
         for t in range(_TABLES):
             counts[k] += tally[t, :buckets]
             counts[k, buckets - 1] += tally[t, buckets]
@@ -91,9 +102,12 @@ def _extremes(words: Any, like: Any, bits: Any) -> Any:
     ends = np.empty(2, words.dtype)
     ends[:] = words[0] ^ ((words[0] >> shift) & mask)
     low, high = ends
-    for i in range(words.size):
-        key = words[i] ^ ((words[i] >> shift) & mask)
-        low, high = min(low, key), max(high, key)
+    for start in range(0, words.size, AHEAD):
+        fetch(words, start + AHEAD)
+        here = words[start : start + AHEAD]
+        for i in range(here.size):
+            key = here[i] ^ ((here[i] >> shift) & mask)
+            low, high = min(low, key), max(high, key)
     ends[0] = low ^ ((low >> shift) & mask)
     ends[1] = high ^ ((high >> shift) & mask)
     return ends.view(like.dtype)

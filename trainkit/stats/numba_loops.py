@@ -1,18 +1,23 @@
 """What numba needs to know to make machine code of loops over many tensors in main memory."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 import torch
+from llvmlite import ir
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["BITS", "Places", "array_at", "compiled", "kind", "places"]
+__all__ = [
+    "AHEAD", "BITS", "Places", "array_at", "compiled", "contiguous", "copy_at", "fetch", "kind",
+    "places",
+]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -24,6 +29,9 @@ BITS: dict[torch.dtype, NDArray[Any]] = {
 }
 # Where elements stand, and how many of them.
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+# Elements that are worked on while those behind them are fetched.
+AHEAD = 512
+_LINE = 64
 
 
 def compiled(function: Function) -> Function:
@@ -51,16 +59,65 @@ def array_at(address: int, size: int, dtype: Any) -> Any:
     return carray(_pointer(address), (size,), dtype)  # type: ignore[call-arg]
 
 
+@intrinsic
+def copy_at(typing_context: Any, to: Any, source: Any, size: Any) -> Any:
+    """Copy bytes from one address to another, as the C library does it: faster than a loop."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, source = (builder.inttoptr(a, cgutils.voidptr_t) for a in arguments[:2])
+        cgutils.raw_memcpy(builder, to, source, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return numba.types.void(to, source, size), generate
+
+
+@intrinsic
+def _fetch_line(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at = builder.inttoptr(arguments[0], cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [at.type, number, number, number])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [at.type], kind)
+        # To be read; soon; data.
+        builder.call(ask, [at, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return numba.types.void(address), generate
+
+
+@numba.njit(inline="always")
+def fetch(x: Any, start: int) -> None:
+    """Ask for the `AHEAD` elements from `start` on, if there are so many, to be there soon.
+
+    By itself the processor asks for what comes next within a page, and then waits for the next
+    page: that was a quarter of a pass over more than its cache holds.
+    """
+    if start + AHEAD <= x.size:
+        address = np.int64(x.ctypes.data) + start * x.itemsize
+        for offset in range(0, AHEAD * x.itemsize, _LINE):
+            _fetch_line(address + offset)
+
+
+def contiguous(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The tensors, copied where their elements are not in order and side by side."""
+    if all(map(Tensor.is_contiguous, tensors)):
+        return tensors
+    return [tensor.contiguous() for tensor in tensors]
+
+
 def places(tensors: Sequence[Tensor]) -> Places:
     """The addresses of the tensors' elements, and their numbers; the tensors must live on.
 
     Args:
         tensors: In main memory and contiguous.
     """
-    return (
-        np.array([tensor.data_ptr() for tensor in tensors], np.int64),
-        np.array([tensor.numel() for tensor in tensors], np.int64),
-    )
+    return _arrays(tuple(map(Tensor.data_ptr, tensors)), tuple(map(Tensor.numel, tensors)))
+
+
+# Weights stay where they are, and gradients mostly come to the same places again.
+@lru_cache(maxsize=8)
+def _arrays(addresses: tuple[int, ...], sizes: tuple[int, ...]) -> Places:
+    return np.array(addresses, np.int64), np.array(sizes, np.int64)
 
 
 def kind(tensors: Sequence[Tensor]) -> NDArray[Any]:

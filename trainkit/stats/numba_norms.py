@@ -7,9 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.numba_loops import array_at, compiled, kind, places
+from trainkit.stats.numba_loops import (
+    AHEAD,
+    array_at,
+    compiled,
+    contiguous,
+    fetch,
+    kind,
+    places,
+)
 
-__all__ = ["HIGH", "LOW", "norm_rows", "returned", "scaled_norm"]
+__all__ = ["HIGH", "LOW", "norm_rows", "scaled_norm"]
 
 # Between these a sum of squares of float64 numbers has lost nothing to underflow or overflow of
 # its terms; of float32 numbers none is ever lost.
@@ -18,29 +26,25 @@ LOW, HIGH = 1e-280, 1e300
 
 def norm_rows(tensors: Sequence[Tensor]) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
-    tensors = [tensor.contiguous() for tensor in tensors]
-    found = np.empty(len(tensors), np.float64)
-    _norms(*places(tensors), kind(tensors), found)
-    return returned(tensors[0].dtype, found)
-
-
-def returned(dtype: torch.dtype, found: Any) -> Tensor:
-    """Numbers in the dtype of the tensors that they are of."""
-    # float64 numbers may be more than float32 holds, and that is no fault.
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(found if dtype is torch.float64 else found.astype(np.float32))
+    tensors = contiguous(tensors)
+    found = np.empty(len(tensors), kind(tensors).dtype)
+    _norms(*places(tensors), found)
+    return torch.from_numpy(found)
 
 
 @compiled
-def _norms(addresses: Any, sizes: Any, like: Any, found: Any) -> None:
+def _norms(addresses: Any, sizes: Any, found: Any) -> None:
     for k in range(addresses.size):
-        x = array_at(addresses[k], sizes[k], like.dtype)
+        x = array_at(addresses[k], sizes[k], found.dtype)
         squares = 0.0
-        for i in range(x.size):
-            v = np.float64(x[i])
-            squares += v * v
+        for start in range(0, x.size, AHEAD):
+            fetch(x, start + AHEAD)
+            here = x[start : start + AHEAD]
+            for i in range(here.size):
+                v = np.float64(here[i])
+                squares += v * v
         found[k] = np.sqrt(squares)
-        if not LOW < squares < HIGH and like.itemsize == 8:
+        if not LOW < squares < HIGH and found.itemsize == 8:
             found[k] = scaled_norm(x, x, False)
 
 

@@ -7,12 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.numba_loops import BITS, array_at, compiled, kind, places
+from trainkit.stats.numba_loops import (
+    AHEAD,
+    BITS,
+    array_at,
+    compiled,
+    contiguous,
+    fetch,
+    kind,
+    places,
+)
 
 __all__ = ["summary_rows"]
 
-# Elements that are looked at twice while they are in the fastest cache.
-_BLOCK = 4096
 # Where the variance is a smaller share of the mean square, it is taken around the mean.
 _SHARE = 1e-6
 # A sum of squares between these has lost nothing to underflow or overflow of its terms.
@@ -21,31 +28,27 @@ _LOW, _HIGH = 1e-280, 1e300
 
 def summary_rows(tensors: Sequence[Tensor]) -> Tensor:
     """The columns of `summarize` for tensors of one dtype that all have elements, `[6, n]`."""
-    tensors = [tensor.contiguous() for tensor in tensors]
-    dtype = tensors[0].dtype
-    bits, like = BITS[dtype], kind(tensors)
-    table = np.empty((6, len(tensors)), np.float64)
-    tops = np.empty(len(tensors), bits.dtype)
-    _summaries(*places(tensors), like, bits, tops, table)
-    table[3] = tops.view(like.dtype)
-    # float64 numbers may be more than float32 holds, and that is no fault.
-    with np.errstate(over="ignore"):
-        return torch.from_numpy(table if dtype is torch.float64 else table.astype(np.float32))
+    tensors = contiguous(tensors)
+    bits = BITS[tensors[0].dtype]
+    table = np.empty((6, len(tensors)), kind(tensors).dtype)
+    _summaries(*places(tensors), bits, table, table.view(bits.dtype))
+    return torch.from_numpy(table)
 
 
 @compiled
-def _summaries(addresses: Any, sizes: Any, like: Any, bits: Any, tops: Any, table: Any) -> None:
+def _summaries(addresses: Any, sizes: Any, bits: Any, table: Any, words_of_table: Any) -> None:
     mask, infinite = bits[0], bits[1]
     for k in range(addresses.size):
         n = sizes[k]
-        values = array_at(addresses[k], n, like.dtype)
+        values = array_at(addresses[k], n, table.dtype)
         words = array_at(addresses[k], n, bits.dtype)
         total = squares = 0.0
         zeros = 0
         top = mask & 0  # as integers, magnitudes have the order that they have as numbers
-        for start in range(0, n, _BLOCK):
-            size = min(n - start, _BLOCK)
+        for start in range(0, n, AHEAD):
+            size = min(n - start, AHEAD)
             x, word = values[start : start + size], words[start : start + size]
+            fetch(values, start + AHEAD)
             for i in range(size):
                 v = np.float64(x[i])
                 total += v
@@ -54,15 +57,15 @@ def _summaries(addresses: Any, sizes: Any, like: Any, bits: Any, tops: Any, tabl
                 magnitude = word[i] & mask
                 top = max(top, magnitude)
                 zeros += magnitude == 0
-        tops[k] = top
         mean, square, scale = total / n, squares / n, 1.0
         variance = square - mean * mean
-        lost = like.itemsize == 8 and not _LOW < squares < _HIGH
+        lost = table.itemsize == 8 and not _LOW < squares < _HIGH
         if top > 0 and (lost or not variance > _SHARE * square):
             mean, square, variance, scale = _careful(values, top < infinite)
         table[0, k] = np.sqrt(square * n) * scale
         table[1, k] = mean * scale
         table[2, k] = np.sqrt(variance) * scale
+        words_of_table[3, k] = top
         table[4, k] = zeros / n
         bad = 0
         if top >= infinite:

@@ -37,7 +37,7 @@ class Snapshot:
         self._sizes = list(map(Tensor.numel, tensors))
         self._flat: Tensor | None = None
         self._copies: list[Tensor] = []
-        if all(self._sizes) and is_plain(tensors):
+        if is_plain(tensors):
             self._flat = loops().copy_rows(tensors)
         else:
             self._copies = _copies(self._tensors)

@@ -51,7 +51,7 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def summary_table(tensors: Sequence[Tensor]) -> Tensor:
     """The statistics of `summarize` in one tensor, a row for each of `COLUMNS`, `[6, N]`."""
-    if is_plain(tensors) and all(map(Tensor.numel, tensors)):
+    if is_plain(tensors):
         return loops().summary_rows(tensors)
     values = [elements(tensor) for tensor in tensors]
     dtype = torch.float64 if any(v.dtype is torch.float64 for v in values) else torch.float32
