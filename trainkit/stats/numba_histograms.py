@@ -43,7 +43,7 @@ def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Ten
     _histograms(*places(tensors), kind(tensors), BITS[tensors[0].dtype], counts, table, usual)
     if not usual.all():  # NaN, infinity, numbers whose squares are no numbers
         others = np.flatnonzero(~usual)
-        found = unusual_rows([tensors[i] for i in others], buckets)
+        found = unusual_rows([tensors[i] for i in others.tolist()], buckets)
         counts[others], table[others] = (part.numpy() for part in found)
     return torch.from_numpy(counts), torch.from_numpy(table)
 

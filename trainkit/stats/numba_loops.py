@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import carray  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -60,15 +60,19 @@ def array_at(address: int, size: int, dtype: Any) -> Any:
 
 
 @intrinsic
-def copy_at(typing_context: Any, to: Any, source: Any, size: Any) -> Any:
-    """Copy bytes from one address to another, as the C library does it: faster than a loop."""
-
+def _copy(typing_context: Any, to: Any, source: Any, size: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         to, source = (builder.inttoptr(a, cgutils.voidptr_t) for a in arguments[:2])
-        cgutils.raw_memcpy(builder, to, source, arguments[2], 1)
+        cgutils.raw_memcpy(builder, to, source, arguments[2], 1)  # type: ignore[no-untyped-call]
         return context.get_dummy_value()
 
     return numba.types.void(to, source, size), generate
+
+
+@numba.njit(inline="always")
+def copy_at(to: Any, source: Any, size: Any) -> None:
+    """Copy bytes from one address to another, as the C library does it: faster than a loop."""
+    _copy(to, source, size)  # type: ignore[call-arg]
 
 
 @intrinsic
@@ -95,7 +99,7 @@ def fetch(x: Any, start: int) -> None:
     if start + AHEAD <= x.size:
         address = np.int64(x.ctypes.data) + start * x.itemsize
         for offset in range(0, AHEAD * x.itemsize, _LINE):
-            _fetch_line(address + offset)
+            _fetch_line(address + offset)  # type: ignore[call-arg]
 
 
 def contiguous(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
