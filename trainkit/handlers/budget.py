@@ -191,9 +191,6 @@ class CostMonitor(Monitor):
             )
         self._metered = sampler.cadence
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing to prepare."""
-
     def end(self, engine: Engine) -> None:
         """Write the cost so far."""
         scalars = {"monitor/overhead_fraction": self._metered.overhead_fraction}

@@ -153,12 +153,9 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
     def write(self, step: int, totals: Totals) -> None:
         """Write the statistics of these totals."""
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing to prepare: the output is there when the step is over."""
-
     def end(self, engine: Engine) -> None:
         """Measure the output of this iteration and write."""
-        totals = self._read(engine)
+        totals = self._read(engine, self.sampler.outputs)
         if totals is not None:
             self.write(engine.state.iteration, totals)
 
@@ -168,7 +165,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
 
     def observe(self, engine: Engine) -> None:
         """Add this batch to the totals."""
-        totals = self._read(engine)
+        totals = self._read(engine, {})
         if totals is not None:
             so_far: Any = self._totals
             self._totals = totals if so_far is None else so_far + totals
@@ -191,9 +188,14 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             self._told.add(what)
             _log.warning("%s %s left out: %s", what, "are" if what.endswith("s") else "is", why)
 
-    def _read(self, engine: Engine) -> Totals | None:
+    def _read(self, engine: Engine, known: dict[int, StepOutput]) -> Totals | None:
+        transform = id(self.output_transform)
         try:
-            return self.totals(as_step_output(self._transformed(engine.state.output)))
+            output = known.get(transform)
+            if output is None:
+                output = as_step_output(self._transformed(engine.state.output))
+                known[transform] = output
+            return self.totals(output)
         except UnclearOutputError as error:
             self.leave_out(type(self).__name__, str(error))
             return None

@@ -49,9 +49,6 @@ class MemoryMonitor(Monitor):
         super().__init__(writer, every)
         self._devices = None if devices is None else [torch.device(device) for device in devices]
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing to prepare."""
-
     def end(self, engine: Engine) -> None:
         """Write how much memory is in use now."""
         self.writer.write_scalars(engine.state.iteration, _process() | self._cuda())

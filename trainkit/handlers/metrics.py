@@ -105,9 +105,6 @@ class MetricMonitor(PassMonitor):
     def observe(self, engine: Engine) -> None:
         """Nothing to do in an iteration: metrics take in their batches themselves."""
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing to prepare."""
-
     def end(self, engine: Engine) -> None:
         """Nothing to measure in an iteration."""
 

@@ -47,12 +47,13 @@ class Monitor(ABC):
         Raises:
             ValueError: The monitor is attached already.
         """
-        self.guard = self.sampler.subscribe(engine, self)
+        begins = type(self).begin is not Monitor.begin
+        self.guard = self.sampler.subscribe(engine, self, begins)
         return MonitorHandle(engine, self)
 
-    @abstractmethod
     def begin(self, engine: Engine) -> None:
         """Prepare, just before the process function of a sampled iteration."""
+        return
 
     @abstractmethod
     def end(self, engine: Engine) -> None:

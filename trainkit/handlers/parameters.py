@@ -78,9 +78,10 @@ class Parameters:
 
     def _refresh(self) -> None:
         # The tensors are kept, so no other one can have the same id.
-        held = [
-            id(p) for o in self.optimizers.values() for g in o.param_groups for p in g["params"]
-        ]
+        held: list[int] = []
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                held += map(id, group["params"])
         if held == self._held:
             return
         names: dict[int, tuple[str, str, Tensor]] = {}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
@@ -11,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from trainkit.handlers.alarm import SECTIONS, has_non_finite_loss
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
+from trainkit.handlers.output import StepOutput
 from trainkit.writers.protocol import Reporting
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ class Sampler:
         self._engine: Engine | None = None
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
+        self._begins: list[tuple[Monitor, Guard]] = []
+        # What the monitors of one iteration have read of the step's output, by the transform's id.
+        self.outputs: dict[int, StepOutput] = {}
         self._sampled: list[tuple[Monitor, Guard]] = []
         self._resting: list[tuple[Monitor, Guard]] = []
         self._within = False
@@ -62,8 +67,13 @@ class Sampler:
         self._spent: list[RemovableHandle] = []
         self.failures: dict[str, BaseException] = {}
 
-    def subscribe(self, engine: Engine, monitor: "Monitor") -> Guard:
+    def subscribe(self, engine: Engine, monitor: "Monitor", begins: bool = True) -> Guard:
         """Call `monitor` in the sampled iterations of `engine` from now on.
+
+        Args:
+            engine: Whose iterations they are.
+            monitor: Its `begin` and `end` are called.
+            begins: Whether its `begin` does anything.
 
         Raises:
             ValueError: The monitor is attached already, or the sampler serves another engine.
@@ -80,6 +90,8 @@ class Sampler:
             ]
         guard = Guard(type(monitor).__name__, monitor.cancel, self.cadence.spend)
         self._monitors[monitor] = guard
+        if begins:
+            self._begins.append((monitor, guard))
         writer = monitor.writer
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
@@ -91,8 +103,10 @@ class Sampler:
         """Forget `monitor`; with the last one the event handlers go too."""
         if self._monitors.pop(monitor, None) is None:
             return
-        self._sampled = [pair for pair in self._sampled if pair[0] is not monitor]
-        self._resting = [pair for pair in self._resting if pair[0] is not monitor]
+        self._begins, self._sampled, self._resting = (
+            [pair for pair in pairs if pair[0] is not monitor]
+            for pairs in (self._begins, self._sampled, self._resting)
+        )
         self._remove_spent()
         if not self._monitors:
             for handle in self._handles:
@@ -125,12 +139,16 @@ class Sampler:
             for monitor, guard in self._sampled:
                 guard(monitor.cancel)
             self._sampled = []
+        if self.outputs:
+            self.outputs.clear()
         self._is_due = self._due(engine.state.iteration)
         if self._is_due:
             self._sampled = list(self._monitors.items())
             self._resting = []
-            for monitor, guard in self._sampled:
-                guard(monitor.begin, engine)
+            start = perf_counter()
+            for monitor, guard in self._begins:
+                guard.untimed(monitor.begin, engine)
+            self.cadence.spend(perf_counter() - start)
         elif self._resting:
             resting, self._resting = self._resting, []
             for monitor, guard in resting:
@@ -145,11 +163,13 @@ class Sampler:
             for monitor, guard in self._monitors.items():
                 if monitor.late:
                     guard(monitor.end, engine)
+            self.outputs.clear()
         if not self._sampled:
             return
         self._within = False
+        start = perf_counter()
         for monitor, guard in self._sampled:
-            guard(monitor.end, engine)
+            guard.untimed(monitor.end, engine)
             if guard.failure is not None:
                 self.failures.setdefault(guard.name, guard.failure)
                 # Again: within one of torch's hooks not every hook could be taken away.
@@ -157,6 +177,8 @@ class Sampler:
         self._resting = self._sampled
         # What these wait for may come in an iteration that is not sampled.
         self._sampled = [(m, g) for m, g in self._sampled if m.pending and g.failure is None]
+        self.outputs.clear()
+        self.cadence.spend(perf_counter() - start)
         if self._spend_beside is not None:
             for writer, before in self._threads.items():
                 self._threads[writer] = writer.thread_seconds

@@ -81,9 +81,6 @@ class ThroughputMonitor(Monitor):
         ]
         return _ThroughputHandle(engine, self)
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing to prepare: the clock runs all the time."""
-
     def end(self, engine: Engine) -> None:
         """Write the speed since the last time and start over."""
         now = perf_counter()

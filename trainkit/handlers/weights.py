@@ -87,9 +87,6 @@ class WeightMonitor(Monitor):
         self._histograms = TensorHistograms("weights", histograms_every)
         self._known_tags: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
-    def begin(self, engine: Engine) -> None:
-        """Nothing: the weights are looked at when the iteration is over."""
-
     def end(self, engine: Engine) -> None:
         """Measure and write."""
         step = engine.state.iteration
