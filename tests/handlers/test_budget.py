@@ -185,7 +185,7 @@ def test_an_output_that_cannot_be_looked_at_does_no_harm(caplog: pytest.LogCaptu
 
 
 def test_the_threads_time_reaches_the_budget() -> None:
-    writer = BackgroundWriter(MemoryWriter())
+    writer = BackgroundWriter(MemoryWriter(), queue_size=4)
     sampler = Sampler(Metered(Every(1)))
     trainer = Engine(lambda engine, batch: time.sleep(0.002))
     CostMonitor(writer, sampler).attach(trainer)

@@ -125,17 +125,18 @@ def test_a_learning_rate_that_is_a_tensor_is_written_as_it_was() -> None:
 
 def test_under_accumulation_it_waits_for_the_step() -> None:
     optimizer, writer = sgd(), MemoryWriter()
+    waiting: list[bool] = []
 
     def step(engine: Engine, batch: int) -> None:
+        waiting.append(bool(optimizer._optimizer_step_pre_hooks))
         if batch % 3 == 0:
             optimizer.step()
 
     trainer = Engine(step)
     HyperparameterMonitor(optimizer, writer, every=100).attach(trainer)
-    trainer.run([1, 2])
-    assert optimizer._optimizer_step_pre_hooks
-    trainer.run([3])
-    assert len(writer.scalars[LR]) == 1
+    trainer.run([1, 2, 3, 4])
+    assert writer.scalars[LR] == [(3, 1.0)]
+    assert waiting == [True, True, True, False]
     assert not optimizer._optimizer_step_pre_hooks
 
 
@@ -174,10 +175,12 @@ def test_hooks_of_others_behind_ours_are_called(fault: bool) -> None:
 
     trainer = Engine(step)
     monitor = HyperparameterMonitor(optimizer, MemoryWriter(), scheduled={"x": read})
-    monitor.attach(trainer)
-    trainer.run([1, 2, 3])
-    assert called == [1, 2, 3]
-    assert (monitor.guard.failure is not None) is fault
+    with monitor.attach(trainer):
+        trainer.run([1, 2, 3])
+        assert called == [1, 2, 3]
+        assert (monitor.guard.failure is not None) is fault
+        if fault:
+            assert not optimizer._optimizer_step_pre_hooks
     assert not optimizer._optimizer_step_pre_hooks
 
 

@@ -18,6 +18,7 @@ from trainkit.writers import (
     transfer,
 )
 from trainkit.writers.gathering import Gathering
+from trainkit.writers.reading import read_step
 from trainkit.writers.transfer import read, read_packed, wire
 
 
@@ -172,7 +173,7 @@ def test_bulk_tensors_are_handed_over_not_copied() -> None:
     gathering = Gathering(1)
     gathering.add_scalars(Scalars(("a", "b"), values))
     values.fill_(3.0)
-    assert gathering.read().numbers() == {"a": 3.0, "b": 3.0}
+    assert read_step(gathering).numbers() == {"a": 3.0, "b": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class BackwardEnd:
         self.tensors = tensors
         self._function = function
         self._pass = -1
+        self._behind = _BEHIND if _in_several_processes() else 0
         # A lazy parameter allows itself few methods; this one does it no harm.
         with torch._C.DisableTorchFunctionSubclass():
             self._handles: list[Any] = [
@@ -60,7 +61,7 @@ class BackwardEnd:
         number = torch._C._current_graph_task_id()
         if number != self._pass:
             self._pass = number
-            self._ask(_BEHIND)
+            self._ask(self._behind)
 
     def _ask(self, behind: int) -> None:
         # As torch's own FSDP does it; there is no public name for it.
@@ -71,3 +72,7 @@ class BackwardEnd:
             self._ask(behind - 1)
         elif self._handles:
             self._function()
+
+
+def _in_several_processes() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

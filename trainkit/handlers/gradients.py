@@ -13,9 +13,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.naming import Subset
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import WORST, Series, global_norm
+from trainkit.handlers.series import WORST, Layout, Layouts, Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
 from trainkit.writers.protocol import Scalars, Writer
@@ -96,6 +97,8 @@ class GradientMonitor(StepMonitor):
         ([(1, 3.0)], [(1, 1.0)])
     """
 
+    watches_backward = True
+
     def __init__(
         self,
         model: nn.Module | Mapping[str, nn.Module],
@@ -116,7 +119,8 @@ class GradientMonitor(StepMonitor):
         self._histograms = TensorHistograms("gradients", histograms_every)
         self._drawn_next: set[str] = set()
         self._raw: dict[str, _Raw] = {}
-        self._known_tags: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._layouts = Layouts()
+        self._subsets: dict[str, Subset] = {}
 
     def begin(self, engine: Engine) -> None:
         """Arm for the next step of each optimizer."""
@@ -124,15 +128,9 @@ class GradientMonitor(StepMonitor):
             self._drawn_next = set(self.parameters.optimizers)
         super().begin(engine)
 
-    @property
-    def watches_backward(self) -> bool:
-        """Always: the raw gradient is measured then."""
-        return True
-
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
         names, gradients = self._gradients(key)
-        self.loss_scale.note(optimizer)
         # A step that is skipped may leave nothing to count when that is known.
         bad = non_finite(gradients) if self.loss_scale.known else None
         self._raw[key] = _Raw(names, norms(gradients), bad)
@@ -147,7 +145,7 @@ class GradientMonitor(StepMonitor):
         if closure:
             self._write(key, optimizer)
 
-    def write_skipped(self, key: str) -> None:
+    def skipped(self, key: str) -> None:
         """Write what is known of a step that the scaler skipped."""
         raw = self._raw.get(key)
         if raw is None:
@@ -170,8 +168,8 @@ class GradientMonitor(StepMonitor):
         present = [g for g in gradients if g is not None and g.numel()]
         if len(present) == len(gradients):
             return found.names, present
-        pairs = zip(found.names, gradients, strict=True)
-        return tuple(name for name, g in pairs if g is not None and g.numel()), present
+        subset = self._subsets.setdefault(key, Subset())
+        return subset.of(found.names, [g is not None and g.numel() > 0 for g in gradients]), present
 
     def _write(self, key: str, optimizer: Optimizer) -> None:
         names, gradients = self._gradients(key)
@@ -185,20 +183,21 @@ class GradientMonitor(StepMonitor):
             scales.append(self.loss_scale.scale(optimizer))
         # The scaler will write into its own.
         parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
-        finish = _Statistics(
-            self.series,
-            columns,
-            names,
-            [g.numel() for g in gradients],
-            None if raw is None else raw.names,
-            [scale is not None for scale in scales],
+        scaled = tuple([scale is not None for scale in scales])
+        raw_names = None if raw is None else raw.names
+        elements = self.series.elements(names, gradients)
+        layout = self._layouts.of(
+            (key, scaled, elements),
+            (names, raw_names),
+            lambda: self._layout(
+                key, _Statistics(self.series, columns, names, elements, raw_names, scaled)
+            ),
         )
-        tags = self._tags(key, columns, names, raw is not None)
-        self.writer.write_scalars(self.step, Scalars(tags, parts, finish=finish))
+        self.writer.write_scalars(self.step, layout.scalars(parts))
         prefix = self.parameters.section(key)
         worst = self.series.worst_tags("gradients", "norm", names, prefix)
         if worst:
-            largest = Scalars(worst, parts, finish=finish.norms, largest=WORST)
+            largest = Scalars(worst, parts, finish=layout.finish.norms, largest=WORST)
             self.writer.write_scalars(self.step, largest)
         if key in self._drawn_next:
             self._drawn_next.discard(key)
@@ -206,16 +205,12 @@ class GradientMonitor(StepMonitor):
                 gradients = [g / scales[0].to(g.device) for g in gradients]
             self._histograms.write(self.writer, self.step, self.series, names, gradients, prefix)
 
-    def _tags(
-        self, key: str, columns: Sequence[str], names: tuple[str, ...], raw: bool
-    ) -> tuple[str, ...]:
-        found = self._known_tags.get((key, raw))
-        if found is None or found[0] is not names:
-            own = [*_GLOBAL, *(_COMPARED if raw else ())]
-            series = self.series.tags("gradients", columns, names, self.parameters.section(key))
-            found = names, (*(self.tag(tag, key) for tag in own), *series)
-            self._known_tags[key, raw] = found
-        return found[1]
+    def _layout(self, key: str, finish: "_Statistics") -> Layout:
+        own = [*_GLOBAL, *(() if finish.raw is None else _COMPARED)]
+        prefix = self.parameters.section(key)
+        series = self.series.tags("gradients", finish.columns, finish.names, prefix)
+        tags = (*(self.tag(tag, key) for tag in own), *series)
+        return Layout(tags, finish, together=self.series.per_parameter(finish.names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,33 +237,35 @@ class _Statistics:
     def __call__(self, table: Numbers, *rest: Numbers) -> Numbers:
         """The values of `_GLOBAL`, those of `_COMPARED` where there are raw norms, the series."""
         table = self._unscaled(table, rest)
-        own = [global_norm(table[0]), table[-1].sum()]
+        own = [global_norm(table[..., 0, :]), table[..., -1, :].sum(-1)]
         if self.raw is not None:
-            own += self._compared(table[0], *rest)
-        shown = table[: len(self.columns)]
+            own += self._compared(table[..., 0, :], *rest)
+        shown = table[..., : len(self.columns), :]
         series = self.series.values(self.columns, shown, self.names, self.elements)
-        return np.concatenate((own, series))
+        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
 
     def norms(self, table: Numbers, *rest: Numbers) -> Numbers:
         """Of the gradients that are chosen, one by one."""
-        return self.series.rows(self._unscaled(table, rest)[0], self.names)
+        return self.series.rows(self._unscaled(table, rest)[..., 0, :], self.names)
 
     def _unscaled(self, table: Numbers, rest: Sequence[Numbers]) -> Numbers:
         if not self.scaled[0]:
             return table
         # The share of zeros and the non-finite count do not depend on the scale.
         dependent = 4 if self.columns else 1
-        scale = rest[0 if self.raw is None else 1]
-        return np.concatenate((table[:dependent] / scale, table[dependent:]))
+        scale = rest[0 if self.raw is None else 1][..., None, None]
+        return np.concatenate(
+            (table[..., :dependent, :] / scale, table[..., dependent:, :]), axis=-2
+        )
 
     def _compared(self, seen: Numbers, raw: Numbers, *scales: Numbers) -> list[Any]:
         """The raw norm, and whether it was clipped since."""
         if self.scaled[1]:
-            raw = raw / scales[-1]
+            raw = raw / scales[-1][..., None]
         total = global_norm(raw)
         if self.raw != self.names:  # some gradients were taken away in between
-            raw, seen = np.asarray(total), np.asarray(global_norm(seen))
-        return [total, (seen < raw * (1 - _ROUNDING)).any()]
+            raw, seen = total[..., None], global_norm(seen)[..., None]
+        return [total, (seen < raw * (1 - _ROUNDING)).any(-1)]
 
 
 def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:

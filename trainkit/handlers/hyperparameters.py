@@ -1,26 +1,29 @@
 """Learning rate and every other number that moves."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.optimizer_step import StepObserver
 from trainkit.handlers.output import Number, is_number
-from trainkit.handlers.parameters import check_hooks
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
 __all__ = ["HyperparameterMonitor"]
 
+_NOT_SHOWN = ("params", "param_names", "name")
+_CONSTANT = {float, int, bool, str, type(None)}
+_values = dict.values
+
 Scheduled = Callable[[], Any] | tuple[Any, str]
 
 
-class HyperparameterMonitor(Monitor):
+class HyperparameterMonitor(StepObserver):
     """Writes every number in every parameter group, and every other scheduled value.
 
     They are read just before an optimizer's step, so they are what that step used, wherever the
@@ -60,6 +63,8 @@ class HyperparameterMonitor(Monitor):
         [(1, 0.5)]
     """
 
+    outlasts_skipping = True
+
     def __init__(
         self,
         optimizers: Optimizer | Mapping[str, Optimizer],
@@ -68,70 +73,39 @@ class HyperparameterMonitor(Monitor):
         *,
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
-        super().__init__(writer, every)
-        self._optimizers = _by_prefix(optimizers)
+        super().__init__(_by_prefix(optimizers), writer, every)
         self._scheduled = {
             f"hyperparameters/{name}": _reader(name, value)
             for name, value in (scheduled or {}).items()
         }
-        self._alone: dict[str, bool] = {}
+        self._seen: dict[str, _Seen] = {}
         self._written: dict[str, float] = {}
-        self._hooks: dict[str, RemovableHandle] = {}
         self._scheduled_at: int | None = None
-        self._in_hook = False
-
-    def begin(self, engine: Engine) -> None:
-        """Wait for the next step of each optimizer."""
-        for prefix, optimizer in self._optimizers.items():
-            if prefix not in self._hooks:
-                self._hooks[prefix] = optimizer.register_step_pre_hook(
-                    lambda *_, prefix=prefix: self._step(engine, prefix)
-                )
 
     def end(self, engine: Engine) -> None:
-        """Read what is scheduled, where no optimizer's step came first."""
-        if not self._optimizers:
-            self._write(engine, self._scheduled_now(engine))
+        """Read what is scheduled, where there is no optimizer whose step comes first."""
+        if not self.optimizers:
+            self._write(self._scheduled_now())
 
-    def cancel(self) -> None:
-        """Take every hook away; harmless at any time."""
-        hooks, self._hooks = self._hooks, {}
-        if self._in_hook:
-            self.sampler.remove_later(hooks.values())
-            return
-        for hook in hooks.values():
-            hook.remove()
+    def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Read what this step will use, and write what changed."""
+        seen = self._seen.setdefault(key, _Seen(key, alone=len(optimizer.param_groups) == 1))
+        found = seen.news(optimizer.param_groups)
+        if self._scheduled:
+            found |= self._scheduled_now()
+        if found:
+            self._write(found)
 
-    def _step(self, engine: Engine, prefix: str) -> None:
-        hook = self._hooks.pop(prefix, None)
-        if hook is None:
-            return
-        self.sampler.remove_later([hook])
-        self._in_hook = True
-        self.guard(self._read_optimizer, engine, prefix)
-        self._in_hook = False
-
-    def _read_optimizer(self, engine: Engine, prefix: str) -> None:
-        groups = self._optimizers[prefix].param_groups
-        alone = self._alone.setdefault(prefix, len(groups) == 1)
+    def _scheduled_now(self) -> dict[str, Number]:
         found: dict[str, Number] = {}
-        for group, name in zip(groups, _group_names(groups), strict=True):
-            between = "" if alone and group is groups[0] else f"{name}/"
-            for key, value in group.items():
-                if key not in ("params", "param_names", "name"):
-                    found |= _numbers(f"{prefix}{between}{key}", value)
-        self._write(engine, found | self._scheduled_now(engine))
-
-    def _scheduled_now(self, engine: Engine) -> dict[str, Number]:
-        found: dict[str, Number] = {}
-        if self._scheduled_at == engine.state.iteration:
+        if self._scheduled_at == self.step:
             return found  # another optimizer stepped first in this iteration
-        self._scheduled_at = engine.state.iteration
+        self._scheduled_at = self.step
         for tag, read in self._scheduled.items():
             found |= _numbers(tag, read())
         return found
 
-    def _write(self, engine: Engine, found: Mapping[str, Number]) -> None:
+    def _write(self, found: Mapping[str, Number]) -> None:
         changed: dict[str, Number] = {}
         for tag, value in found.items():
             if isinstance(value, Tensor):
@@ -139,7 +113,54 @@ class HyperparameterMonitor(Monitor):
             elif tag not in self._written or self._written[tag] != value:
                 changed[tag] = self._written[tag] = value
         if changed:
-            self.writer.write_scalars(engine.state.iteration, changed)
+            self.writer.write_scalars(self.step, changed)
+
+
+class _Seen:
+    """The parameter groups of one optimizer as they were last seen.
+
+    Most entries are the very objects that they were at the step before: of those nothing need be
+    read. Nothing is compared but identities, because a comparison with a tensor reads its device.
+
+    Args:
+        prefix: Of the tags.
+        alone: Whether the first group keeps its tags when others join it.
+    """
+
+    def __init__(self, prefix: str, alone: bool) -> None:
+        self._prefix = prefix
+        self._alone = alone
+        self._keys: list[str] = []
+        self._names: list[str] = []
+        self._tags: list[str] = []
+        self._values: list[Any] = []
+
+    def news(self, groups: list[dict[str, Any]]) -> dict[str, Number]:
+        """Tag → number, of all entries that may have changed."""
+        keys, values = [*chain.from_iterable(groups)], [*chain.from_iterable(map(_values, groups))]
+        names = [group["name"] for group in groups if "name" in group]
+        if keys != self._keys or names != self._names:
+            self._keys, self._names = keys, names
+            self._tags = list(self._named(groups))
+            self._values = [_Seen] * len(values)  # which is none of them
+        found: dict[str, Number] = {}
+        for tag, value, before in zip(self._tags, values, self._values, strict=True):
+            if tag and (value is not before or not _is_constant(value)):
+                found |= _numbers(tag, value)
+        self._values = values
+        return found
+
+    def _named(self, groups: list[dict[str, Any]]) -> Iterator[str]:
+        for group, name in zip(groups, _group_names(groups), strict=True):
+            between = "" if self._alone and group is groups[0] else f"{name}/"
+            for key in group:
+                yield "" if key in _NOT_SHOWN else f"{self._prefix}{between}{key}"
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether it cannot become another number while it stays the same object."""
+    kind = type(value)
+    return kind in _CONSTANT or (kind is tuple and all(map(_is_constant, value)))
 
 
 def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Optimizer]:
@@ -150,7 +171,6 @@ def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Opt
                 "optimizers must be a torch.optim.Optimizer or a mapping of names to them, got "
                 f"{optimizer!r} for {name!r}"
             )
-    check_hooks(named.values())
     if len(named) == 1:
         return {"hyperparameters/": next(iter(named.values()))}
     return {f"hyperparameters/{name}/": optimizer for name, optimizer in named.items()}

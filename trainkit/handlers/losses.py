@@ -12,7 +12,7 @@ from trainkit.stats.predictions import wide
 __all__ = ["LossMonitor", "LossTotals"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class LossTotals:
     """Sums of values weighted by their batch's size; those of several batches add up.
 
@@ -88,8 +88,8 @@ class LossMonitor(OutputMonitor[LossTotals]):
             )
         if not values:
             return None
-        if self.trainer is None:
-            return LossTotals(values, dict.fromkeys(values, 1))
+        if self.trainer is None:  # one batch, whose values are written as they are
+            return LossTotals(values, {})
         n = output.batch_size
         weighted = {
             tag: value.to(wide(value.device)) * n if isinstance(value, Tensor) else value * n

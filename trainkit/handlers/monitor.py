@@ -21,8 +21,7 @@ class Monitor(ABC):
     this monitor and never reaches the training loop. Hooks that torch calls must be wrapped with
     `self.guard.wrap`.
 
-    A monitor whose hooks are costly to make may keep them until `rest`, which is called when an
-    iteration that is not sampled follows one that was.
+    Monitors of the optimizer's step are `StepObserver`s: their hooks are shared.
 
     Args:
         writer: Where the statistics go.
@@ -47,25 +46,18 @@ class Monitor(ABC):
         Raises:
             ValueError: The monitor is attached already.
         """
-        begins = type(self).begin is not Monitor.begin
-        self.guard = self.sampler.subscribe(engine, self, begins)
+        own = type(self)
+        self.guard = self.sampler.subscribe(
+            engine, self, own.begin is not Monitor.begin, own.end is not Monitor.end
+        )
         return MonitorHandle(engine, self)
 
     def begin(self, engine: Engine) -> None:
         """Prepare, just before the process function of a sampled iteration."""
         return
 
-    @abstractmethod
     def end(self, engine: Engine) -> None:
         """Measure what is left to measure and write, just after the process function."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether what was begun goes on in the next iteration: if so, `end` comes there too."""
-        return False
-
-    def rest(self) -> None:
-        """Take away what was kept for the next iteration: it is not sampled."""
         return
 
     @abstractmethod

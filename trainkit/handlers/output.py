@@ -20,14 +20,14 @@ __all__ = [
 
 Number = Tensor | float
 
-_KNOWN = ("loss", "losses", "scalars", "y_pred", "y")
+_KNOWN = {"loss", "losses", "scalars", "y_pred", "y"}
 
 
 class UnclearOutputError(TypeError):
     """What the step returned can be read in more than one way, or in none."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class StepOutput:
     """What one step returned, as far as monitors look at it; None or empty where it is missing.
 
@@ -167,7 +167,13 @@ def describe(value: Any) -> str:
 
 
 def _scalar(value: Number) -> Number:
-    return value.detach().reshape(()) if isinstance(value, Tensor) else value
+    # Most are detached and 0-d already, and a launch is felt.
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            value = value.detach()
+        if value.ndim:
+            value = value.reshape(())
+    return value
 
 
 def _numbers(values: Any, prefix: str = "") -> dict[str, Number]:
@@ -177,25 +183,23 @@ def _numbers(values: Any, prefix: str = "") -> dict[str, Number]:
 
 
 def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
-    losses = _numbers(output.get("losses"))
-    loss = output.get("loss")
+    loss, losses = output.get("loss"), _numbers(output.get("losses"))
     if isinstance(loss, Mapping):  # components under the name of the total
         losses, loss = losses | _numbers(loss), None
     total: Number | None = _scalar(loss) if is_number(loss) else None
     if total is None and losses:
         total = sum(losses.values())
-    others = {key: value for key, value in output.items() if key not in _KNOWN}
+    scalars = _numbers(output.get("scalars"))
+    if not output.keys() <= _KNOWN:
+        others = {key: value for key, value in output.items() if key not in _KNOWN}
+        scalars |= _numbers(others, "output/")
     return StepOutput(
-        loss=total,
-        losses=losses,
-        scalars=_numbers(output.get("scalars")) | _numbers(others, "output/"),
-        y_pred=_detached(output.get("y_pred")),
-        y=_detached(output.get("y")),
+        total, losses, scalars, _detached(output.get("y_pred")), _detached(output.get("y"))
     )
 
 
 def _detached(value: Any) -> Any:
-    return value.detach() if isinstance(value, Tensor) else value
+    return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
 def _has_a_batch(part: Number) -> bool:

@@ -52,7 +52,7 @@ class Parameters:
         )
         self._held: list[int] | None = None
         self._found: dict[str, Named] = {}
-        self._unheld = Named("", (), ())
+        self._sections: list[Named] = []
 
     def section(self, key: str) -> str:
         """What stands before the names of this optimizer's parameters in a tag."""
@@ -69,12 +69,7 @@ class Parameters:
         With one optimizer (or none) that is one section, whether it holds them or not.
         """
         self._refresh()
-        found = list(self._found.values())
-        rest = self._unheld
-        if len(found) == 1:
-            only = found[0]
-            return [Named("", only.names + rest.names, only.tensors + rest.tensors)]
-        return [*found, rest] if rest.names else found
+        return self._sections
 
     def _refresh(self) -> None:
         # The tensors are kept, so no other one can have the same id.
@@ -99,8 +94,15 @@ class Parameters:
             for number, (model, name, parameter) in names.items()
             if number not in taken
         }
-        self._unheld = Named("", tuple(rest), tuple(rest.values()))
+        self._sections = self._by_section(Named("", tuple(rest), tuple(rest.values())))
         self._held = held
+
+    def _by_section(self, rest: Named) -> list[Named]:
+        found = list(self._found.values())
+        if len(found) == 1:
+            only = found[0]
+            return [Named("", only.names + rest.names, only.tensors + rest.tensors)]
+        return [*found, rest] if rest.names else found
 
     def _named(
         self, key: str, optimizer: Optimizer, names: Mapping[int, tuple[str, str, Tensor]]

@@ -23,7 +23,7 @@ __all__ = ["PredictionMonitor", "PredictionTotals", "check_kind"]
 _STATISTICS = ("entropy", "entropy_normalized", "confidence", "margin")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class PredictionTotals:
     """Totals of predictions, with or without their histogram; those of several batches add up."""
 
@@ -105,6 +105,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self._histogram_number: int | None = None
         self._with_histogram = False
         self._tags: tuple[str, ...] = ()
+        self._finish = _Finish(0)
 
     def begin(self, engine: Engine) -> None:
         """Decide whether this iteration gets a histogram."""
@@ -158,33 +159,33 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
 
     def _write_classes(self, step: int, totals: ClassTotals) -> None:
         shares = totals.chosen.numel()
-        if len(self._tags) != len(_STATISTICS) + shares:
+        if len(self._tags) != len(_STATISTICS) + shares or self._finish.classes != totals.classes:
             own = [f"predictions/{name}" for name in _STATISTICS]
             self._tags = (*own, *(f"predictions.share/{i}" for i in range(shares)))
+            self._finish = _Finish(totals.classes)
         parts = [totals.sums, totals.chosen]
-        parts += [n for n in (totals.count, totals.offered) if isinstance(n, Tensor)]
-        self.writer.write_scalars(step, Scalars(self._tags, parts, finish=_Finish(totals)))
+        if totals.offered is not None:
+            parts.append(totals.offered)
+        self.writer.write_scalars(
+            step, Scalars(self._tags, parts, finish=self._finish, together=True)
+        )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Finish:
     """What is left to compute when the totals are on the host."""
 
-    totals: ClassTotals
+    classes: int
 
     def __call__(
-        self, sums: NDArray[Any], chosen: NDArray[Any], *counts: NDArray[Any]
+        self, sums: NDArray[Any], chosen: NDArray[Any], *offered: NDArray[Any]
     ) -> NDArray[Any]:
         """The statistics, and the share of each class."""
-        rest = iter(counts)
-        on_host: Any = [
-            next(rest) if isinstance(n, Tensor) else n
-            for n in (self.totals.count, self.totals.offered)
-        ]
         of: Any = ClassTotals  # it takes arrays as well
-        totals = of(on_host[0], sums, chosen, on_host[1], self.totals.classes)
+        totals = of(sums, chosen, self.classes, *offered)
         means = totals.statistics()
-        return np.concatenate(([means[name] for name in _STATISTICS], totals.shares()))
+        own = np.stack([means[name] for name in _STATISTICS], axis=-1)
+        return np.concatenate((own, totals.shares()), axis=-1)
 
 
 def check_kind(kind: str) -> str:

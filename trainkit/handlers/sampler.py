@@ -13,6 +13,7 @@ from trainkit.handlers.alarm import SECTIONS, has_non_finite_loss
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
+from trainkit.handlers.steps import Steps
 from trainkit.writers.protocol import Reporting
 
 if TYPE_CHECKING:
@@ -57,23 +58,29 @@ class Sampler:
         self._engine: Engine | None = None
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
+        # Those of them that do anything when an iteration begins, and when it ends.
         self._begins: list[tuple[Monitor, Guard]] = []
+        self._ends: list[tuple[Monitor, Guard]] = []
         # What the monitors of one iteration have read of the step's output, by the transform's id.
         self.outputs: dict[int, StepOutput] = {}
-        self._sampled: list[tuple[Monitor, Guard]] = []
-        self._resting: list[tuple[Monitor, Guard]] = []
-        self._within = False
+        self.steps = Steps(self.remove_later, self.cadence.spend)
         self._is_due = False
+        # The step of some optimizer is still to come, perhaps in an iteration that is not sampled.
+        self._waiting = False
+        self._within = False
         self._spent: list[RemovableHandle] = []
         self.failures: dict[str, BaseException] = {}
 
-    def subscribe(self, engine: Engine, monitor: "Monitor", begins: bool = True) -> Guard:
+    def subscribe(
+        self, engine: Engine, monitor: "Monitor", begins: bool = True, ends: bool = True
+    ) -> Guard:
         """Call `monitor` in the sampled iterations of `engine` from now on.
 
         Args:
             engine: Whose iterations they are.
             monitor: Its `begin` and `end` are called.
             begins: Whether its `begin` does anything.
+            ends: Whether its `end` does anything.
 
         Raises:
             ValueError: The monitor is attached already, or the sampler serves another engine.
@@ -92,6 +99,8 @@ class Sampler:
         self._monitors[monitor] = guard
         if begins:
             self._begins.append((monitor, guard))
+        if ends:
+            self._ends.append((monitor, guard))
         writer = monitor.writer
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
@@ -103,9 +112,9 @@ class Sampler:
         """Forget `monitor`; with the last one the event handlers go too."""
         if self._monitors.pop(monitor, None) is None:
             return
-        self._begins, self._sampled, self._resting = (
+        self._begins, self._ends = (
             [pair for pair in pairs if pair[0] is not monitor]
-            for pairs in (self._begins, self._sampled, self._resting)
+            for pairs in (self._begins, self._ends)
         )
         self._remove_spent()
         if not self._monitors:
@@ -135,54 +144,56 @@ class Sampler:
         if self._spent:
             self._remove_spent()
         if self._within:  # the iteration before was left by an exception
-            self._within = False
-            for monitor, guard in self._sampled:
-                guard(monitor.cancel)
-            self._sampled = []
-        if self.outputs:
+            self._within = self._waiting = False
             self.outputs.clear()
-        self._is_due = self._due(engine.state.iteration)
+            for monitor, guard in self._monitors.items():
+                guard(monitor.cancel)
+        was_due, self._is_due = self._is_due, self._due(engine.state.iteration)
         if self._is_due:
-            self._sampled = list(self._monitors.items())
-            self._resting = []
+            self._within = True
             start = perf_counter()
+            self.steps.begin(engine)
             for monitor, guard in self._begins:
                 guard.untimed(monitor.begin, engine)
             self.cadence.spend(perf_counter() - start)
-        elif self._resting:
-            resting, self._resting = self._resting, []
-            for monitor, guard in resting:
-                guard(monitor.rest)
-        if self._sampled:
+        elif self._waiting:
             self._within = True
+        elif was_due:
+            self.steps.rest()
 
     def _complete(self, engine: Engine) -> None:
         if self._spent:
             self._remove_spent()
         if self._looking and self._is_bad(engine) and not self._is_due:
-            for monitor, guard in self._monitors.items():
+            for monitor, guard in self._ends:
                 if monitor.late:
                     guard(monitor.end, engine)
             self.outputs.clear()
-        if not self._sampled:
+        if not self._within:
             return
         self._within = False
         start = perf_counter()
-        for monitor, guard in self._sampled:
-            guard.untimed(monitor.end, engine)
-            if guard.failure is not None:
-                self.failures.setdefault(guard.name, guard.failure)
-                # Again: within one of torch's hooks not every hook could be taken away.
-                monitor.cancel()
-        self._resting = self._sampled
-        # What these wait for may come in an iteration that is not sampled.
-        self._sampled = [(m, g) for m, g in self._sampled if m.pending and g.failure is None]
-        self.outputs.clear()
+        self.steps.end(engine)
+        if self._is_due:
+            for monitor, guard in self._ends:
+                guard.untimed(monitor.end, engine)
+            self.outputs.clear()
+        self._waiting = self.steps.pending
+        if not (self._is_due or self._waiting):
+            self.steps.rest()
         self.cadence.spend(perf_counter() - start)
+        self._note_failures()
         if self._spend_beside is not None:
             for writer, before in self._threads.items():
                 self._threads[writer] = writer.thread_seconds
                 self._spend_beside(self._threads[writer] - before)
+
+    def _note_failures(self) -> None:
+        for monitor, guard in self._monitors.items():
+            if guard.failure is not None:
+                self.failures.setdefault(guard.name, guard.failure)
+                # Again: within one of torch's hooks not every hook could be taken away.
+                monitor.cancel()
 
     def _is_bad(self, engine: Engine) -> bool:
         try:

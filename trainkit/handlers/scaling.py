@@ -33,12 +33,20 @@ class LossScale:
     """
 
     def __init__(self, scaler: GradScaler | None = None) -> None:
-        if scaler is not None and not isinstance(scaler, GradScaler):
-            raise TypeError(f"scaler must be a torch.amp.GradScaler, got {scaler!r}")
         self._scalers: list[GradScaler] = []
         self._engine: Engine | None = None
         # What each scaler has noted since its last update, when an optimizer's gradients were made.
         self._noted: dict[int, list[dict[int, dict[str, Any]]]] = {}
+        self.add(scaler)
+
+    def add(self, scaler: GradScaler | None) -> None:
+        """There is this scaler too.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        if scaler is not None and not isinstance(scaler, GradScaler):
+            raise TypeError(f"scaler must be a torch.amp.GradScaler, got {scaler!r}")
         self._add(scaler)
 
     @property

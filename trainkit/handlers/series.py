@@ -6,19 +6,50 @@ left their device, by the thread that reads them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import is_
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainkit.handlers.naming import CAP, check_detail, module_groups, selected
+from trainkit.writers.protocol import Scalars
 
-__all__ = ["WORST", "Series", "global_norm", "ratio"]
+__all__ = ["WORST", "Layout", "Layouts", "Series", "global_norm", "ratio"]
 
 Numbers = NDArray[Any]
 
 # Beside the modules, so many parameters are shown by name.
 WORST = 5
+
+
+class Layout(NamedTuple):
+    """Under which tags numbers are written, and what is left to compute of them on the host."""
+
+    tags: tuple[str, ...]
+    finish: Any
+    together: bool
+
+    def scalars(self, parts: Tensor | Sequence[Tensor]) -> Scalars:
+        """These tensors, to be written so."""
+        return Scalars(self.tags, parts, finish=self.finish, together=self.together)
+
+
+class Layouts:
+    """Layouts that depend on names and little else: each is worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[tuple[Any, ...], Layout]] = {}
+
+    def of(self, key: Any, names: tuple[Any, ...], make: Callable[[], Layout]) -> Layout:
+        """What was made before for this key and these very tuples of names, or what is made now."""
+        known = self._known.get(key)
+        if known is None or not all(map(is_, known[0], names)):
+            if len(self._known) >= 64:  # of sizes and names that change for ever
+                self._known.clear()
+            self._known[key] = known = names, make()
+        return known[1]
 
 
 @dataclass(frozen=True)
@@ -70,6 +101,10 @@ class Series:
         """Whether the chosen ones among these have a series each."""
         return not self._choice(names).groups
 
+    def elements(self, names: tuple[str, ...], tensors: Sequence[Tensor]) -> tuple[int, ...]:
+        """The tensors' numbers of elements where statistics are pooled by them; else empty."""
+        return tuple(map(Tensor.numel, tensors)) if self._choice(names).groups else ()
+
     def tags(
         self, section: str, columns: Sequence[str], names: tuple[str, ...], prefix: str = ""
     ) -> tuple[str, ...]:
@@ -93,9 +128,10 @@ class Series:
 
         Args:
             columns: The statistics.
-            table: Their values, `[len(columns), len(names)]`.
+            table: Their values, `[len(columns), len(names)]`; where every tensor has a series of
+                its own (`per_parameter`), with any dimensions in front.
             names: Of all the tensors.
-            elements: Number of elements of each.
+            elements: Number of elements of each; looked at where they are pooled.
         """
         choice = self._choice(names)
         table = choice.rows(table)
@@ -103,13 +139,14 @@ class Series:
             n = choice.rows(np.asarray(elements))
             members = dict(zip(columns, table, strict=True))
             table = _pooled(members, np.asarray(choice.groups), n, len(choice.labels))
-        return table.reshape(-1)
+        return table.reshape(*table.shape[:-2], -1)
 
     def ratios(self, moved: Numbers, before: Numbers, names: tuple[str, ...]) -> Numbers:
         """The update ratios; of modules, the norms are pooled and then divided."""
         one = (1,) * len(names)
-        found = (self.values(("norm",), norms[None], names, one) for norms in (moved, before))
-        return ratio(*found)
+        return ratio(
+            *(self.values(("norm",), x[..., None, :], names, one) for x in (moved, before))
+        )
 
     def worst_tags(
         self, section: str, column: str, names: tuple[str, ...], prefix: str
@@ -161,9 +198,8 @@ class Series:
 
 
 def global_norm(norms: Numbers) -> Any:
-    """The L2 norm over all tensors, sqrt(Σ norm²), from the norms of each."""
-    precise = norms.astype(np.float64)
-    return np.sqrt(np.dot(precise, precise))
+    """The L2 norm over all tensors, sqrt(Σ norm²), from the norms of each, `[..., N]`."""
+    return np.sqrt(np.square(norms, dtype=np.float64).sum(-1))
 
 
 def ratio(moved: Numbers, before: Numbers) -> Numbers:

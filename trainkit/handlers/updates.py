@@ -12,9 +12,10 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.naming import Subset
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import WORST, Series, global_norm, ratio
+from trainkit.handlers.series import WORST, Layout, Layouts, Series, global_norm, ratio
 from trainkit.stats import Snapshot
 from trainkit.writers.protocol import Scalars, Writer
 
@@ -98,7 +99,8 @@ class UpdateMonitor(StepMonitor):
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._moving: dict[str, _Moving] = {}
-        self._known_tags: dict[tuple[str, bool], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._layouts = Layouts()
+        self._subsets: dict[str, Subset] = {}
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
@@ -110,7 +112,8 @@ class UpdateMonitor(StepMonitor):
         ]
         names, weights = found.names, found.tensors
         if not all(moves):
-            names, weights = tuple(compress(names, moves)), tuple(compress(weights, moves))
+            subset = self._subsets.setdefault(key, Subset())
+            names, weights = subset.of(names, moves), tuple(compress(weights, moves))
         if weights:
             self._moving[key] = _Moving(names, weights, Snapshot(weights))
 
@@ -130,25 +133,21 @@ class UpdateMonitor(StepMonitor):
         parts = [found]
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
-        finish = _Ratios(self.series, names, scaled)
-        self.writer.write_scalars(
-            self.step, Scalars(self._tags(key, names, scaled), parts, finish=finish)
-        )
+        layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
+        self.writer.write_scalars(self.step, layout.scalars(parts))
         worst = self.series.worst_tags("updates", "ratio", names, self.parameters.section(key))
         if worst:
-            largest = Scalars(worst, parts, finish=finish.each, largest=WORST)
+            largest = Scalars(worst, parts, finish=layout.finish.each, largest=WORST)
             self.writer.write_scalars(self.step, largest)
 
-    def _tags(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[str, ...]:
-        known = self._known_tags.get((key, scaled))
-        if known is None or known[0] is not names:
-            own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
-            series = self.series.tags("updates", ("ratio",), names, self.parameters.section(key))
-            known = names, (*(self.tag(tag, key) for tag in own), *series)
-            self._known_tags[key, scaled] = known
-        return known[1]
+    def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
+        own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
+        series = self.series.tags("updates", ("ratio",), names, self.parameters.section(key))
+        tags = (*(self.tag(tag, key) for tag in own), *series)
+        finish = _Ratios(self.series, names, scaled)
+        return Layout(tags, finish, together=self.series.per_parameter(names))
 
-    def write_skipped(self, key: str) -> None:
+    def skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
         self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): 1.0})
 
@@ -168,18 +167,24 @@ class _Ratios:
     def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
         """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
         moved, before = self._moved(found, found_inf)
-        own: list[Any] = [_skipped(found_inf)] if self.scaled else []
-        total = ratio(global_norm(moved), global_norm(before))
-        return np.concatenate(([*own, total], self.series.ratios(moved, before, self.names)))
+        own = [ratio(global_norm(moved), global_norm(before))]
+        if self.scaled:
+            own.insert(0, _skipped(own[0], found_inf))
+        series = self.series.ratios(moved, before, self.names)
+        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
 
     def each(self, found: Numbers, *found_inf: Numbers) -> Numbers:
         """The ratios of those that are chosen, one by one."""
         return self.series.rows(ratio(*self._moved(found, found_inf)), self.names)
 
     def _moved(self, found: Numbers, found_inf: Sequence[Numbers]) -> Sequence[Numbers]:
-        moved, before = found
-        return (moved * np.nan if _skipped(found_inf) else moved), before
+        moved, before = found[..., 0, :], found[..., 1, :]
+        if found_inf:
+            skipped = _skipped(moved[..., 0], found_inf)[..., None]
+            moved = np.where(skipped, np.nan, moved)
+        return moved, before
 
 
-def _skipped(found_inf: Sequence[Numbers]) -> bool:
-    return any(count > 0 for count in found_inf)
+def _skipped(like: Numbers, found_inf: Sequence[Numbers]) -> Numbers:
+    """For each of the steps, whether the optimizer was told to skip it."""
+    return found_inf[0] > 0 if found_inf else np.zeros(np.shape(like), np.bool_)

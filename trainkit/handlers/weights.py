@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.naming import Subset
 from trainkit.handlers.parameters import Named, Parameters
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import Series, global_norm
+from trainkit.handlers.series import Layout, Layouts, Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
 from trainkit.stats import COLUMNS, norms, summary_table
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Writer
 
 __all__ = ["WeightMonitor"]
 
@@ -85,7 +87,8 @@ class WeightMonitor(Monitor):
         self.parameters = Parameters(model, optimizers)
         self.series = Series(detail, include, exclude)
         self._histograms = TensorHistograms("weights", histograms_every)
-        self._known_tags: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._layouts = Layouts()
+        self._subsets: dict[str, Subset] = {}
 
     def end(self, engine: Engine) -> None:
         """Measure and write."""
@@ -100,32 +103,39 @@ class WeightMonitor(Monitor):
         """Nothing was put in place."""
 
     def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
-        pairs = zip(found.names, found.tensors, strict=True)
-        present = [(n, p) for n, p in pairs if not is_lazy(p) and p.numel()]
-        if not present:
+        names, tensors = found.names, found.tensors
+        if any(map(is_lazy, tensors)) or not all(map(Tensor.numel, tensors)):
+            present = [not is_lazy(p) and p.numel() > 0 for p in tensors]
+            subset = self._subsets.setdefault(found.section, Subset())
+            names, tensors = subset.of(names, present), tuple(compress(tensors, present))
+        if not tensors:
             return
-        names = found.names
-        if len(present) != len(names):
-            names = tuple(name for name, _ in present)
-        tensors = [tensor for _, tensor in present]
         columns = _COLUMNS if self.series.chosen(names) else ()
-        tags = self.series.tags("weights", columns, names, found.section)
-        if total:
-            tags = self._with_total(found.section, tags)
-        if tags:
-            elements = [tensor.numel() for tensor in tensors]
-            finish = _Statistics(self.series, columns, names, elements, total)
+        elements = self.series.elements(names, tensors)
+        layout = self._layouts.of(
+            (found.section, total, elements),
+            (names,),
+            lambda: self._layout(found.section, names, columns, elements, total),
+        )
+        if layout.tags:
             table = summary_table(tensors) if columns else norms(tensors)[None]
-            self.writer.write_scalars(step, Scalars(tags, table, finish=finish))
+            self.writer.write_scalars(step, layout.scalars(table))
         if draw:
             self._histograms.write(self.writer, step, self.series, names, tensors, found.section)
 
-    def _with_total(self, section: str, tags: tuple[str, ...]) -> tuple[str, ...]:
-        known = self._known_tags.get(section)
-        if known is None or known[0] is not tags:
-            known = tags, (f"weights/{section}global_norm", *tags)
-            self._known_tags[section] = known
-        return known[1]
+    def _layout(
+        self,
+        section: str,
+        names: tuple[str, ...],
+        columns: Sequence[str],
+        elements: Sequence[int],
+        total: bool,
+    ) -> Layout:
+        tags = self.series.tags("weights", columns, names, section)
+        if total:
+            tags = (f"weights/{section}global_norm", *tags)
+        finish = _Statistics(self.series, columns, names, elements, total)
+        return Layout(tags, finish, together=self.series.per_parameter(names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +150,8 @@ class _Statistics:
 
     def __call__(self, table: NDArray[Any]) -> NDArray[Any]:
         """The global norm, where it is written, and the series."""
-        own = [global_norm(table[0])] if self.total else []
-        shown = table[: len(self.columns)]
-        return np.concatenate(
-            (own, self.series.values(self.columns, shown, self.names, self.elements))
-        )
+        shown = table[..., : len(self.columns), :]
+        series = self.series.values(self.columns, shown, self.names, self.elements)
+        if not self.total:
+            return series
+        return np.concatenate((global_norm(table[..., 0, :])[..., None], series), axis=-1)

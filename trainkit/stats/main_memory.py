@@ -14,12 +14,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Loops", "is_plain", "loops"]
+__all__ = ["ClassRows", "Loops", "is_plain", "loops"]
 
 _log = logging.getLogger("trainkit")
 
 _KIND = attrgetter("is_cpu", "layout", "dtype")
 _PLAIN = [{(True, torch.strided, dtype)} for dtype in (torch.float32, torch.float64)]
+
+
+ClassRows = Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]]
 
 
 class Loops(NamedTuple):
@@ -34,7 +37,7 @@ class Loops(NamedTuple):
     copy_rows: Callable[[Sequence[Tensor]], Tensor]
     distance_rows: Callable[[Tensor, Sequence[Tensor]], Tensor]
     histogram_rows: Callable[[Sequence[Tensor], int], tuple[Tensor, Tensor]]
-    class_rows: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None
+    class_rows: Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]] | None = None
 
 
 def loops() -> Loops:

@@ -6,7 +6,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from trainkit.stats.main_memory import is_plain, loops
+from trainkit.stats.main_memory import ClassRows, loops
 
 __all__ = ["KINDS", "ClassTotals", "classification", "kept", "probabilities", "wide"]
 
@@ -18,9 +18,6 @@ KINDS = (
     "binary_probabilities",
     "values",
 )
-
-# Probabilities; more than these are better shared among the processor's cores.
-_AT_ONCE = 2**20
 
 
 def wide(device: torch.device) -> torch.dtype:
@@ -43,16 +40,27 @@ def probabilities(y_pred: Tensor, kind: str, y: Tensor | None = None) -> Tensor:
     Raises:
         ValueError: `kind` is not a kind of class prediction, or there is no class dimension.
     """
+    scores, form = _scores(y_pred, kind, y)
+    if form == "logits":
+        return scores.softmax(1)
+    return scores.exp() if form == "log_probabilities" else scores
+
+
+def _scores(y_pred: Tensor, kind: str, y: Tensor | None) -> tuple[Tensor, str]:
+    """Scores with the classes in dimension 1, and the kind of them: not a binary one any more."""
     if kind not in KINDS[:-1]:
         raise ValueError(f"kind must be one of {', '.join(KINDS[:-1])}, got {kind!r}")
-    y_pred = y_pred.detach().reshape(y_pred.shape or (1,))
+    if y_pred.requires_grad:
+        y_pred = y_pred.detach()
+    if y_pred.ndim == 0:
+        y_pred = y_pred.reshape(1)
     if not y_pred.dtype.is_floating_point or y_pred.dtype.itemsize < 4:
         y_pred = y_pred.float()
     single = y_pred.ndim < 2 or y_pred.shape[1] == 1
     if kind == "binary_logits" or (kind == "logits" and single):
-        return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1)
+        return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1), "probabilities"
     if kind == "binary_probabilities" or (kind == "probabilities" and single):
-        return torch.stack((1 - y_pred, y_pred), dim=1)
+        return torch.stack((1 - y_pred, y_pred), dim=1), "probabilities"
     if single:
         raise ValueError(
             f"{kind} need two or more classes in dimension 1 (shape [N, C, ...]), got shape "
@@ -60,9 +68,7 @@ def probabilities(y_pred: Tensor, kind: str, y: Tensor | None = None) -> Tensor:
         )
     if y is not None and _classes_are_last(y_pred, y):
         y_pred = y_pred.movedim(-1, 1)
-    if kind == "logits":
-        return y_pred.softmax(1)
-    return y_pred.exp() if kind == "log_probabilities" else y_pred
+    return y_pred, kind
 
 
 def _classes_are_last(y_pred: Tensor, y: Tensor) -> bool:
@@ -76,6 +82,14 @@ def kept(shape: torch.Size, y: Tensor | None, ignore_index: int | None) -> Tenso
     Raises:
         ValueError: There is an index to ignore, but `y` has not one class index per decision.
     """
+    targets = _targets(shape, y, ignore_index)
+    return (
+        None if targets is None or ignore_index is None else targets.reshape(shape).ne(ignore_index)
+    )
+
+
+def _targets(shape: torch.Size, y: Tensor | None, ignore_index: int | None) -> Tensor | None:
+    """A class index per decision, `[decisions]`, where some may have to be ignored."""
     if ignore_index is None or y is None or y.is_floating_point():
         return None
     if y.numel() != shape.numel():
@@ -83,27 +97,28 @@ def kept(shape: torch.Size, y: Tensor | None, ignore_index: int | None) -> Tenso
             f"y must have one class index per prediction, shape {list(shape)}, to ignore those "
             f"that are {ignore_index}; got shape {list(y.shape)}"
         )
-    return y.reshape(shape) != ignore_index
+    return y.reshape(-1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class ClassTotals:
     """Sums over decisions; those of several batches add up to those of all of them.
 
+    NumPy arrays do as well as tensors, and may have more dimensions in front.
+
     Args:
-        count: Decisions, 0-d.
-        sums: Of entropy, the highest and the second highest probability, shape `[3]`.
+        sums: Of entropy, the highest and the second highest probability, and the number of
+            decisions, `[4]`.
         chosen: How often each class was the most probable, or each label was predicted, `[K]`;
             empty where there are too many; NaN where a NaN fell.
-        offered: How often it could have been, 0-d or `[K]`.
         classes: C, in ln C.
+        offered: How often each label could have been predicted, `[K]`; None: in every decision.
     """
 
-    count: Tensor | int
     sums: Tensor
     chosen: Tensor
-    offered: Tensor | float
     classes: int
+    offered: Tensor | None = None
 
     @classmethod
     def of(
@@ -116,53 +131,69 @@ class ClassTotals:
         shares: int = 32,
     ) -> "ClassTotals":
         """The totals of one batch; arguments as in `classification`."""
-        p = probabilities(y_pred, kind, y)
-        if p.ndim == 2 and p.numel() <= _AT_ONCE and is_plain([p]):
-            count_classes = loops().class_rows
-            if count_classes is not None:
-                keep = kept(p.shape[:1], y, ignore_index)
-                sums, chosen = count_classes(p, keep)
-                if p.shape[1] > shares:
-                    chosen = chosen[:0]
-                n = p.shape[0] if keep is None else keep.sum()
-                return cls(n, sums, chosen, n, p.shape[1])
-        labels = p.ndim > 2 and kind.startswith("binary") and p.shape[2] > 1
+        scores, form = _scores(y_pred, kind, y)
+        labels = scores.ndim > 2 and kind.startswith("binary") and scores.shape[2] > 1
+        if scores.is_cpu and not labels and scores.numel() and not scores.is_neg():
+            class_rows = loops().class_rows
+            if class_rows is not None:
+                return cls._of_rows(class_rows, scores, form, y, ignore_index, shares)
+        p = probabilities(scores, form)
         top, index = p.topk(2, dim=1)
         confidence, second = top.unbind(1)
         choice = index.select(1, 0)
         keep = kept(choice.shape, y, ignore_index)
         dtype = wide(p.device)
-        each = torch.stack((torch.special.entr(p).sum(1), confidence, second))
         weight = confidence / confidence  # 1, or NaN where there is no most probable class
-        count: Tensor | int = choice.numel()
+        ones = torch.ones_like(confidence)
+        each = torch.stack((torch.special.entr(p).sum(1), confidence, second, ones))
         if keep is not None:
-            each, weight, count = each.where(keep, 0), weight.where(keep, 0), keep.sum()
+            each, weight = each.where(keep, 0), weight.where(keep, 0)
         sums = each.flatten(1).sum(1, dtype=dtype)
-        offered: Tensor | float = count
+        offered: Tensor | None = None
         names = p.shape[2] if labels else p.shape[1]
         if names > shares:
             chosen = sums.new_zeros(0)
         elif labels:
             others = [d for d in range(choice.ndim) if d != 1]
             chosen = (choice * weight).sum(others, dtype=dtype)
-            offered = count / names if keep is None else keep.sum(others)
+            offered = (ones if keep is None else ones.where(keep, 0)).sum(others, dtype=dtype)
         else:
             chosen = sums.new_zeros(names)
             chosen = chosen.index_add_(0, choice.flatten(), weight.flatten().to(dtype))
-        return cls(count, sums, chosen, offered, p.shape[1])
+        return cls(sums, chosen, p.shape[1], offered)
+
+    @classmethod
+    def _of_rows(
+        cls,
+        class_rows: ClassRows,
+        scores: Tensor,
+        form: str,
+        y: Tensor | None,
+        ignore_index: int | None,
+        shares: int,
+    ) -> "ClassTotals":
+        if ignore_index is not None:
+            y = _targets(scores.shape[:1] + scores.shape[2:], y, ignore_index)
+        else:
+            y = None
+        if scores.ndim > 2:
+            scores = scores.movedim(1, -1).reshape(-1, scores.shape[1])
+        sums, chosen = class_rows(scores, form, y, ignore_index or 0)
+        classes = scores.shape[1]
+        return cls(sums, chosen if classes <= shares else chosen[:0], classes)
 
     def __add__(self, other: "ClassTotals") -> "ClassTotals":
+        offered = self.offered
+        if offered is not None and other.offered is not None:
+            offered = offered + other.offered
         return ClassTotals(
-            self.count + other.count,
-            self.sums + other.sums,
-            self.chosen + other.chosen,
-            self.offered + other.offered,
-            self.classes,
+            self.sums + other.sums, self.chosen + other.chosen, self.classes, offered
         )
 
     def statistics(self) -> dict[str, Tensor]:
         """Means over all decisions, 0-d each; NaN where there was no decision."""
-        entropy, confidence, second = self.sums / self.count
+        sums = self.sums
+        entropy, confidence, second = (sums[..., i] / sums[..., 3] for i in range(3))
         return {
             "entropy": entropy,
             "entropy_normalized": entropy / log(self.classes),
@@ -172,7 +203,7 @@ class ClassTotals:
 
     def shares(self) -> Tensor:
         """Per class, in which share of the decisions it was the most probable, shape `[K]`."""
-        return self.chosen / self.offered
+        return self.chosen / (self.sums[..., 3:] if self.offered is None else self.offered)
 
 
 def classification(

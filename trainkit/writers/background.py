@@ -43,7 +43,7 @@ class BackgroundWriter(GatheringWriter):
     a plain mapping (`Scalars` and `Histograms` cost nothing more).
     """
 
-    def __init__(self, writer: Writer, *, queue_size: int = 16, flush_seconds: float = 2.0) -> None:
+    def __init__(self, writer: Writer, *, queue_size: int = 64, flush_seconds: float = 2.0) -> None:
         if queue_size < 1:
             raise ValueError(f"queue_size must be 1 step or more, got {queue_size}")
         if not flush_seconds > 0:

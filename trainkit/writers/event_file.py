@@ -11,6 +11,7 @@ from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
+from trainkit.writers.reading import read_step
 from trainkit.writers.records import new_event_file
 from trainkit.writers.scalar_bytes import ScalarTemplates
 from trainkit.writers.serialized import event, message
@@ -126,7 +127,7 @@ class _EventFile:
         return os.getpid() == self._pid
 
     def write_gathering(self, gathering: Gathering) -> None:
-        self.write(gathering.read())
+        self.write(read_step(gathering))
 
     def write(self, host_step: HostStep) -> None:
         with self._lock:

@@ -15,6 +15,9 @@ __all__ = ["Grouped", "check_real", "check_tag", "grouped"]
 # Tensors with the tags of their elements; Python numbers.
 Grouped = tuple[list[tuple[tuple[str, ...], Tensor]], dict[str, float]]
 
+# dtypes of which a Python number holds every value.
+_PYTHON = (torch.float32, torch.float64)
+
 
 def grouped(scalars: Mapping[str, Tensor | float]) -> Grouped:
     """Copies of the values, one tensor for each device and dtype.
@@ -29,8 +32,16 @@ def grouped(scalars: Mapping[str, Tensor | float]) -> Grouped:
         if kinds <= {float, int, bool}:
             return [], {tag: float(value) for tag, value in scalars.items()}
         if kinds == {Tensor} and _alike(values):
-            return [(tuple(scalars), _stacked(cast("list[Tensor]", values)))], {}
+            tensors = cast("list[Tensor]", values)
+            if tensors[0].is_cpu and tensors[0].dtype in _PYTHON:
+                return [], dict(zip(scalars, map(_read, tensors), strict=True))
+            return [(tuple(scalars), _stacked(tensors))], {}
     return _one_by_one(scalars)
+
+
+def _read(value: Tensor) -> float:
+    # Main memory, seen as NumPy's: there is no device to wait for, and nothing is launched.
+    return float((value.detach() if value.requires_grad else value).numpy())
 
 
 def _alike(values: list[Any]) -> bool:

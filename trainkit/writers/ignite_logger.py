@@ -8,6 +8,7 @@ from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
 from trainkit.writers.logger_sinks import clearml, mlflow, tensorboard, wandb
+from trainkit.writers.reading import read_step
 
 __all__ = ["IgniteLoggerWriter"]
 
@@ -80,7 +81,7 @@ class IgniteLoggerWriter(GatheringWriter):
         self._closed = True
 
     def _write(self, gathering: Gathering) -> None:
-        self._sink(gathering.read())
+        self._sink(read_step(gathering))
 
     def _check(self) -> None:
         if self._closed:

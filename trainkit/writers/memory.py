@@ -9,6 +9,7 @@ from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.protocol import Histogram
+from trainkit.writers.reading import read_steps
 
 __all__ = ["MemoryWriter"]
 
@@ -89,8 +90,9 @@ class MemoryWriter(GatheringWriter):
     def _read(self) -> _Contents:
         self._gatherer.seal()
         contents = self._contents
-        while self._unread:
-            host = self._unread.pop(0).read()
+        unread = self._unread[:]
+        del self._unread[: len(unread)]
+        for host in read_steps(unread):
             step = host.step
             for tag, number in host.numbers().items():
                 contents.scalars.setdefault(tag, []).append((step, number))

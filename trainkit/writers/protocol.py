@@ -27,6 +27,9 @@ class Scalars(Mapping[str, Tensor]):
             shape. They are handed over: do not write into them afterwards.
         finish: Makes the values, an array of shape `[len(tags)]`, of the parts as NumPy arrays
             (bf16 and fp16 come as float32). It is called once, and not by the training thread.
+        together: Whether `finish` computes the values of several steps in one call: each part then
+            has one more dimension in front, and the array that is returned has it too. Give the
+            same function and the same tags at every step.
         largest: Of the values, only so many are to be written: the largest, NaN first of all.
             None: all.
 
@@ -41,7 +44,7 @@ class Scalars(Mapping[str, Tensor]):
         {'a': tensor(4.), 'b': tensor(9.)}
     """
 
-    __slots__ = ("_values", "finish", "largest", "parts", "tags")
+    __slots__ = ("_values", "finish", "largest", "parts", "tags", "together")
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Scalars(Mapping[str, Tensor]):
         parts: Tensor | Sequence[Tensor],
         *,
         finish: Callable[..., "NDArray[Any]"] | None = None,
+        together: bool = False,
         largest: int | None = None,
     ) -> None:
         self.tags = tuple(tags)
@@ -59,12 +63,15 @@ class Scalars(Mapping[str, Tensor]):
                 f"{' and '.join(str(list(part.shape)) for part in self.parts)}"
             )
         self.finish = finish
+        self.together = together
         self.largest = largest
         self._values: dict[str, Tensor] | None = None
 
     def renamed(self, tags: Sequence[str]) -> "Scalars":
         """The same values under other tags."""
-        return Scalars(tags, self.parts, finish=self.finish, largest=self.largest)
+        return Scalars(
+            tags, self.parts, finish=self.finish, together=self.together, largest=self.largest
+        )
 
     def __getitem__(self, tag: str) -> Tensor:
         if self._values is None:

@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,14 +17,19 @@ from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.host_step import HostStep, write_step
 from trainkit.writers.protocol import Writer
+from trainkit.writers.reading import read_steps
 
 __all__ = ["Lane", "Worker"]
+
+_Result = TypeVar("_Result")
 
 # A step to which nothing was added for so long is taken to be complete.
 _QUIET_SECONDS = 0.5
 # The thread looks for work so often, or when half of the queue is full. Several steps in a row
 # cost much less than as many awakenings, each of which takes Python's lock from the training.
 _NAP_SECONDS = 0.1
+# Steps with histograms or pictures count for so many.
+_LARGE = 8
 
 
 class Lane:
@@ -90,7 +98,8 @@ class Worker:
                 f"this background writer belongs to process {self._pid}, this is {os.getpid()}, "
                 "a fork without its thread; open one writer per process, each in its own directory"
             )
-        self.check_failure()
+        if self._failure is not None:
+            self.check_failure()
         if self._closed:
             raise RuntimeError(
                 f"the background writer of {self.writer!r} is closed; open a new one"
@@ -113,7 +122,9 @@ class Worker:
         if counted:
             self._room.acquire()
         self._queue.put(_Work(lane, gathering, counted))
-        if self._queue.qsize() >= self._enough:
+        # Histograms and pictures hold more memory than a person would think.
+        is_large = gathering.histograms or gathering.images
+        if self._queue.qsize() >= (self._enough // _LARGE if is_large else self._enough):
             self._alarm_clock.put(None)
 
     def flush(self) -> None:
@@ -149,17 +160,17 @@ class Worker:
     def _work_off(self) -> bool:
         """Write what waits; whether there may be more to come."""
         while not self._queue.empty():
-            item = self._queue.get()
+            works, item = self._take()
+            if works:
+                self._write(works)
+            # Holding on to them would hold their memory until the next step.
+            works.clear()
             if isinstance(item, _Stop):
                 self._attempt("closing the writer", self.writer.close)
                 return False
             if isinstance(item, _Flush):
                 self._flush_now()
                 item.done.set()
-            else:
-                self._write(item)
-            # Holding on to it would hold its memory until the next step.
-            del item
         self.seconds = time.thread_time()
         for lane in list(self.lanes):
             lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
@@ -167,30 +178,50 @@ class Worker:
             self._flush_now()
         return True
 
-    def _write(self, work: _Work) -> None:
-        if self._failure is None:
-            self._unflushed = True
-            what = f"writing step {work.gathering.step} with {work.lane.writer!r}"
+    def _take(self) -> tuple[list[_Work], _Flush | _Stop | None]:
+        """The steps that wait, and what is to be done when they are written."""
+        works: list[_Work] = []
+        while not self._queue.empty():
+            item = self._queue.get()
+            if not isinstance(item, _Work):
+                return works, item
+            works.append(item)
+        return works, None
 
-            def write() -> None:
-                host_step = work.gathering.read()
-                if work.lane is self.lanes[0]:
-                    self._tell_what_is_not_finite(host_step)
-                write_step(work.lane.writer, host_step)
+    def _write(self, works: list[_Work]) -> None:
+        # In order, and those of one lane that follow each other together.
+        for lane, group in groupby(works, key=attrgetter("lane")):
+            some = list(group)
+            host_steps: list[HostStep] = []
+            if self._failure is None:
+                self._unflushed = True
+                read = partial(read_steps, [work.gathering for work in some])
+                host_steps = self._attempt("reading what is to be written", read) or []
+            for host_step in host_steps:
+                if self._failure is None:
+                    self._attempt(
+                        f"writing step {host_step.step} with {lane.writer!r}",
+                        partial(self._write_step, lane, host_step),
+                    )
+                if some.pop(0).counted:
+                    self._room.release()
+            for work in some:  # which could not be read
+                if work.counted:
+                    self._room.release()
 
-            self._attempt(what, write)
-        if work.counted:
-            self._room.release()
+    def _write_step(self, lane: Lane, host_step: HostStep) -> None:
+        if lane is self.lanes[0]:
+            self._tell_what_is_not_finite(host_step)
+        write_step(lane.writer, host_step)
 
     def _tell_what_is_not_finite(self, host_step: HostStep) -> None:
         if not self.listeners:
             return
         bad = [
-            tag
+            tags[i]
             for tags, values in host_step.scalars
-            if not np.isfinite(values).all()
-            for tag, good in zip(tags, np.isfinite(values), strict=True)
-            if not good
+            if not (finite := np.isfinite(values)).all()
+            for i in np.flatnonzero(~finite).tolist()
         ]
         if bad:
             for listener in list(self.listeners):
@@ -201,9 +232,10 @@ class Worker:
         if self._failure is None:
             self._attempt("flushing the writer", self.writer.flush)
 
-    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+    def _attempt(self, what: str, act: Callable[[], _Result]) -> _Result | None:
         try:
-            act()
+            return act()
         except BaseException as error:
             # Also of an interrupt or exit raised in here: the thread must go on taking.
             self._failure = self._failure or (error, what)
+            return None
