@@ -15,6 +15,7 @@ from trainkit.writers import (
     Scalars,
     SeveralWriter,
     Writer,
+    reading,
     transfer,
 )
 from trainkit.writers.gathering import Gathering
@@ -62,7 +63,9 @@ def test_writing_reads_no_device_and_packs_once_a_step(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the CPU nothing can be read from a device; what would read one must not run at all."""
-    monkeypatch.setattr(transfer, "read", transfer.read_packed)  # as if it were another device
+    # As if it were another device:
+    monkeypatch.setattr(reading, "in_main_memory", lambda gathering: False)
+    monkeypatch.setattr(transfer, "read", transfer.read_packed)
     writer = EventFileWriter(tmp_path)
     write_much(writer, 0, "cpu")
     with Operations() as writing:
@@ -171,7 +174,7 @@ def test_only_what_does_not_travel_is_converted() -> None:
 def test_bulk_tensors_are_handed_over_not_copied() -> None:
     values = torch.ones(2)
     gathering = Gathering(1)
-    gathering.add_scalars(Scalars(("a", "b"), values))
+    gathering.keep_scalars(Scalars(("a", "b"), values))
     values.fill_(3.0)
     assert read_step(gathering).numbers() == {"a": 3.0, "b": 3.0}
 

@@ -29,8 +29,8 @@ def loss_in_sight(output: Any) -> float | None:
     if isinstance(output, Tensor):
         if not output.is_cpu or output.numel() != 1 or not output.is_floating_point():
             return None
-        if output.requires_grad:
-            output = output.detach()
+        if output.requires_grad or output.is_neg():
+            output = output.detach().resolve_neg()
         if output.element_size() < 4:  # NumPy has no bf16
             output = output.float()
         # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
@@ -16,7 +17,7 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.naming import Subset
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import WORST, Layout, Layouts, Series, global_norm
+from trainkit.handlers.series import Layout, Layouts, Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
 from trainkit.writers.protocol import Scalars, Writer
@@ -24,6 +25,8 @@ from trainkit.writers.protocol import Scalars, Writer
 __all__ = ["GradientMonitor"]
 
 Numbers = NDArray[Any]
+
+_GRADIENT = attrgetter("grad")
 
 _GLOBAL = ("gradients/global_norm", "gradients/non_finite")
 _COMPARED = ("gradients/global_norm_raw", "gradients/clipped")
@@ -83,6 +86,7 @@ class GradientMonitor(StepMonitor):
 
     Example:
         >>> import torch
+        >>> from ignite.engine import Engine
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = nn.Linear(1, 1, bias=False), MemoryWriter()
         >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -96,8 +100,6 @@ class GradientMonitor(StepMonitor):
         >>> writer.scalars["gradients/global_norm_raw"], writer.scalars["gradients/clipped"]
         ([(1, 3.0)], [(1, 1.0)])
     """
-
-    watches_backward = True
 
     def __init__(
         self,
@@ -117,16 +119,9 @@ class GradientMonitor(StepMonitor):
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._histograms = TensorHistograms("gradients", histograms_every)
-        self._drawn_next: set[str] = set()
         self._raw: dict[str, _Raw] = {}
         self._layouts = Layouts()
         self._subsets: dict[str, Subset] = {}
-
-    def begin(self, engine: Engine) -> None:
-        """Arm for the next step of each optimizer."""
-        if self._histograms.due(engine.state.iteration):
-            self._drawn_next = set(self.parameters.optimizers)
-        super().begin(engine)
 
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
@@ -164,53 +159,65 @@ class GradientMonitor(StepMonitor):
 
     def _gradients(self, key: str) -> tuple[tuple[str, ...], list[Tensor]]:
         found = self.parameters.of(key)
-        gradients = [p.grad for p in found.tensors]
-        present = [g for g in gradients if g is not None and g.numel()]
-        if len(present) == len(gradients):
-            return found.names, present
+        gradients = [*map(_GRADIENT, found.tensors)]
+        if all(map(is_not, gradients, repeat(None))) and all(map(Tensor.numel, gradients)):
+            return found.names, gradients
+        present = [g is not None and g.numel() > 0 for g in gradients]
         subset = self._subsets.setdefault(key, Subset())
-        return subset.of(found.names, [g is not None and g.numel() > 0 for g in gradients]), present
+        return subset.of(found.names, present), list(compress(gradients, present))
 
     def _write(self, key: str, optimizer: Optimizer) -> None:
         names, gradients = self._gradients(key)
         if not gradients:
             return
-        columns = _COLUMNS if self.series.chosen(names) else ()
-        raw, scales = self._raw.get(key), [self.loss_scale.inside_step(optimizer)[0]]
+        raw = self._raw.get(key)
+        scales = [self.loss_scale.inside_step(optimizer)[0]]
+        if raw is not None:
+            scales.append(self.loss_scale.scale(optimizer))
+        layout = self._layouts.of(
+            (key, scaled := tuple(map(_is_there, scales)), self.series.elements(names, gradients)),
+            (names, raw_names := None if raw is None else raw.names),
+            lambda: self._layout(key, names, gradients, raw_names, scaled),
+        )
+        columns = layout.finish.columns
         parts = [summary_table(gradients) if columns else _norms_only(gradients)]
         if raw is not None:
             parts.append(raw.norms)
-            scales.append(self.loss_scale.scale(optimizer))
         # The scaler will write into its own.
         parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
-        scaled = tuple([scale is not None for scale in scales])
-        raw_names = None if raw is None else raw.names
-        elements = self.series.elements(names, gradients)
-        layout = self._layouts.of(
-            (key, scaled, elements),
-            (names, raw_names),
-            lambda: self._layout(
-                key, _Statistics(self.series, columns, names, elements, raw_names, scaled)
-            ),
-        )
-        self.writer.write_scalars(self.step, layout.scalars(parts))
-        prefix = self.parameters.section(key)
-        worst = self.series.worst_tags("gradients", "norm", names, prefix)
-        if worst:
-            largest = Scalars(worst, parts, finish=layout.finish.norms, largest=WORST)
-            self.writer.write_scalars(self.step, largest)
-        if key in self._drawn_next:
-            self._drawn_next.discard(key)
+        layout.write(self.writer, self.step, parts)
+        if self._histograms.due(self.sampler.steps.sampled, key):
             if scales[0] is not None:
                 gradients = [g / scales[0].to(g.device) for g in gradients]
+            prefix = self.parameters.section(key)
             self._histograms.write(self.writer, self.step, self.series, names, gradients, prefix)
 
-    def _layout(self, key: str, finish: "_Statistics") -> Layout:
-        own = [*_GLOBAL, *(() if finish.raw is None else _COMPARED)]
-        prefix = self.parameters.section(key)
-        series = self.series.tags("gradients", finish.columns, finish.names, prefix)
-        tags = (*(self.tag(tag, key) for tag in own), *series)
-        return Layout(tags, finish, together=self.series.per_parameter(finish.names))
+    def _layout(
+        self,
+        key: str,
+        names: tuple[str, ...],
+        gradients: Sequence[Tensor],
+        raw: tuple[str, ...] | None,
+        scaled: Sequence[bool],
+    ) -> Layout:
+        prefix, series = self.parameters.section(key), self.series
+        columns = _COLUMNS if series.chosen(names) else ()
+        own = [*_GLOBAL, *(() if raw is None else _COMPARED)]
+        finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
+        return Layout(
+            tags=(
+                *(self.tag(tag, key) for tag in own),
+                *series.tags("gradients", columns, names, prefix),
+            ),
+            finish=finish,
+            together=series.per_parameter(names),
+            worst=series.worst_tags("gradients", "norm", names, prefix),
+            each=finish.norms,
+        )
+
+
+def _is_there(scale: Tensor | None) -> bool:
+    return scale is not None
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,18 +32,12 @@ class Guard:
         if self.failure is not None:
             return
         start = perf_counter()
-        self.untimed(function, *args)
-        if self._spend is not None:
-            self._spend(perf_counter() - start)
-
-    def untimed(self, function: Callable[..., Any], *args: Any) -> None:
-        """The same, where somebody else counts the time: the clock is felt in a short call."""
-        if self.failure is not None:
-            return
         try:
             function(*args)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
+        if self._spend is not None:
+            self._spend(perf_counter() - start)
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., None]:
         """`function`, guarded: for hooks that torch calls."""
@@ -53,7 +47,10 @@ class Guard:
 
         return guarded
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Report a fault and disable the monitor; what comes after it is not reported."""
+        if self.failure is not None:
+            return
         self.failure = error
         _log.error(
             "%s failed and is disabled; training goes on: %s: %s",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from operator import is_
 from typing import Any
 
 from ignite.engine import Engine
@@ -134,19 +135,39 @@ class _Seen:
         self._names: list[str] = []
         self._tags: list[str] = []
         self._values: list[Any] = []
+        # Positions of what may change and stay the same object: tensors, and lists.
+        self._variable: list[int] = []
 
     def news(self, groups: list[dict[str, Any]]) -> dict[str, Number]:
         """Tag → number, of all entries that may have changed."""
         keys, values = [*chain.from_iterable(groups)], [*chain.from_iterable(map(_values, groups))]
+        if keys != self._keys or not all(map(is_, values, self._values)):
+            return self._changed(groups, keys, values)
+        found: dict[str, Number] = {}
+        for i in self._variable:
+            found |= _numbers(self._tags[i], values[i])
+        return found
+
+    def _changed(
+        self, groups: list[dict[str, Any]], keys: list[str], values: list[Any]
+    ) -> dict[str, Number]:
         names = [group["name"] for group in groups if "name" in group]
         if keys != self._keys or names != self._names:
             self._keys, self._names = keys, names
             self._tags = list(self._named(groups))
             self._values = [_Seen] * len(values)  # which is none of them
         found: dict[str, Number] = {}
-        for tag, value, before in zip(self._tags, values, self._values, strict=True):
-            if tag and (value is not before or not _is_constant(value)):
-                found |= _numbers(tag, value)
+        self._variable = []
+        for i, (tag, value, before) in enumerate(
+            zip(self._tags, values, self._values, strict=True)
+        ):
+            if not tag:
+                continue
+            if not _is_constant(value):
+                self._variable.append(i)
+            elif value is before:
+                continue
+            found |= _numbers(tag, value)
         self._values = values
         return found
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ignite.engine import Engine
+from ignite.engine import Engine, RemovableEventHandle
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
@@ -32,8 +32,6 @@ class StepObserver(Monitor):
         every: How often, in iterations, or a `Sampler` shared with other monitors.
     """
 
-    #: Whether `after_backward` is to be called.
-    watches_backward = False
     #: Whether it waits for the next step where the loss scaler skipped one.
     outlasts_skipping = False
 
@@ -52,18 +50,30 @@ class StepObserver(Monitor):
         """The iteration in which the step came."""
         return self.sampler.steps.iteration
 
-    def begin(self, engine: Engine) -> None:
-        """Arm for the next step of each optimizer."""
-        for key, optimizer in self.optimizers.items():
-            self.sampler.steps.arm(self, key, optimizer)
+    def attach(self, engine: Engine) -> RemovableEventHandle:
+        """Observe the steps that come in or after sampled iterations of `engine`.
+
+        Returns:
+            Ignite's handle; after its `remove()` no hook is left anywhere.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        handle = super().attach(engine)
+        self.sampler.steps.join(self)
+        return handle
 
     def cancel(self) -> None:
         """Take every hook away and forget what was begun; harmless at any time."""
         self.sampler.steps.leave(self)
 
-    def tensors(self, key: str) -> tuple[Tensor, ...] | None:
-        """What this optimizer moves, the same tuple while it is the same; None: nobody knows."""
-        return None
+    def has_own(self, name: str) -> bool:
+        """Whether there is anything to call under this name: a method that does nothing is not."""
+        return getattr(type(self), name) is not getattr(StepObserver, name)
+
+    def tensors(self, key: str) -> tuple[Tensor, ...]:
+        """What this optimizer moves, the same tuple while it is the same."""
+        return ()
 
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Look at what a backward pass left."""

@@ -1,6 +1,8 @@
 """Which parameters are watched, under which names, and which optimizer moves them."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from operator import is_, itemgetter
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from torch.optim import Optimizer
 __all__ = ["Named", "Parameters", "check_hooks"]
 
 T = TypeVar("T")
+
+_PARAMETERS = itemgetter("params")
 
 
 class Named(NamedTuple):
@@ -50,8 +54,9 @@ class Parameters:
         self.optimizers = (
             {} if optimizers is None else _mapping("optimizers", optimizers, Optimizer)
         )
-        self._held: list[int] | None = None
+        self._held: dict[str, list[Tensor]] = {}
         self._found: dict[str, Named] = {}
+        self._known = False
         self._sections: list[Named] = []
 
     def section(self, key: str) -> str:
@@ -72,12 +77,7 @@ class Parameters:
         return self._sections
 
     def _refresh(self) -> None:
-        # The tensors are kept, so no other one can have the same id.
-        held: list[int] = []
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                held += map(id, group["params"])
-        if held == self._held:
+        if self._known and self._unchanged():
             return
         names: dict[int, tuple[str, str, Tensor]] = {}
         for model, module in self.models.items():
@@ -88,14 +88,29 @@ class Parameters:
         self._found = {
             key: self._named(key, optimizer, names) for key, optimizer in self.optimizers.items()
         }
-        taken = set(held)
+        taken = {id(p) for named in self._found.values() for p in named.tensors}
         rest = {
             f"{model}.{name}" if model else name: parameter
             for number, (model, name, parameter) in names.items()
             if number not in taken
         }
         self._sections = self._by_section(Named("", tuple(rest), tuple(rest.values())))
-        self._held = held
+        self._held = {
+            key: [*chain.from_iterable(map(_PARAMETERS, optimizer.param_groups))]
+            for key, optimizer in self.optimizers.items()
+        }
+        self._known = True
+
+    def _unchanged(self) -> bool:
+        # Asked several times in every sampled iteration: so few operations, and no comparison of
+        # tensors, which would read them.
+        held = self._held
+        for key, optimizer in self.optimizers.items():
+            now = [*chain.from_iterable(map(_PARAMETERS, optimizer.param_groups))]
+            before = held[key]
+            if len(now) != len(before) or not all(map(is_, now, before)):
+                return False
+        return True
 
     def _by_section(self, rest: Named) -> list[Named]:
         found = list(self._found.values())

@@ -107,13 +107,14 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self._tags: tuple[str, ...] = ()
         self._finish = _Finish(0)
 
-    def begin(self, engine: Engine) -> None:
-        """Decide whether this iteration gets a histogram."""
+    def end(self, engine: Engine) -> None:
+        """Measure the output of this iteration and write."""
         if self.histograms_every is not None:
             # The first sampled iteration at or after each multiple: they need not coincide.
             number = engine.state.iteration // self.histograms_every
             self._with_histogram = number != self._histogram_number
             self._histogram_number = number
+        super().end(engine)
 
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
@@ -69,6 +70,7 @@ class Sampler:
         self._waiting = False
         self._within = False
         self._spent: list[RemovableHandle] = []
+        self._faulty: list[Monitor] = []
         self.failures: dict[str, BaseException] = {}
 
     def subscribe(
@@ -95,7 +97,8 @@ class Sampler:
                 engine.add_event_handler(Events.ITERATION_STARTED, self._start),
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
             ]
-        guard = Guard(type(monitor).__name__, monitor.cancel, self.cadence.spend)
+        disable = partial(self._disable, monitor)
+        guard = Guard(type(monitor).__name__, disable, self.cadence.spend)
         self._monitors[monitor] = guard
         if begins:
             self._begins.append((monitor, guard))
@@ -112,10 +115,7 @@ class Sampler:
         """Forget `monitor`; with the last one the event handlers go too."""
         if self._monitors.pop(monitor, None) is None:
             return
-        self._begins, self._ends = (
-            [pair for pair in pairs if pair[0] is not monitor]
-            for pairs in (self._begins, self._ends)
-        )
+        self._call_no_more(monitor)
         self._remove_spent()
         if not self._monitors:
             for handle in self._handles:
@@ -146,15 +146,20 @@ class Sampler:
         if self._within:  # the iteration before was left by an exception
             self._within = self._waiting = False
             self.outputs.clear()
+            self.steps.cancel()
             for monitor, guard in self._monitors.items():
-                guard(monitor.cancel)
+                if monitor not in self.steps:
+                    guard(monitor.cancel)
         was_due, self._is_due = self._is_due, self._due(engine.state.iteration)
         if self._is_due:
             self._within = True
             start = perf_counter()
             self.steps.begin(engine)
             for monitor, guard in self._begins:
-                guard.untimed(monitor.begin, engine)
+                try:
+                    monitor.begin(engine)
+                except Exception as error:
+                    guard.fail(error)
             self.cadence.spend(perf_counter() - start)
         elif self._waiting:
             self._within = True
@@ -176,24 +181,37 @@ class Sampler:
         self.steps.end(engine)
         if self._is_due:
             for monitor, guard in self._ends:
-                guard.untimed(monitor.end, engine)
+                try:
+                    monitor.end(engine)
+                except Exception as error:
+                    guard.fail(error)
             self.outputs.clear()
         self._waiting = self.steps.pending
         if not (self._is_due or self._waiting):
             self.steps.rest()
         self.cadence.spend(perf_counter() - start)
-        self._note_failures()
         if self._spend_beside is not None:
             for writer, before in self._threads.items():
-                self._threads[writer] = writer.thread_seconds
-                self._spend_beside(self._threads[writer] - before)
+                now = writer.thread_seconds
+                if now != before:
+                    self._threads[writer] = now
+                    self._spend_beside(now - before)
+        while self._faulty:  # within one of torch's hooks not every hook could be taken away
+            self._faulty.pop().cancel()
 
-    def _note_failures(self) -> None:
-        for monitor, guard in self._monitors.items():
-            if guard.failure is not None:
-                self.failures.setdefault(guard.name, guard.failure)
-                # Again: within one of torch's hooks not every hook could be taken away.
-                monitor.cancel()
+    def _disable(self, monitor: "Monitor") -> None:
+        """There was a fault in it."""
+        guard = self._monitors[monitor]
+        if guard.failure is not None:
+            self.failures.setdefault(guard.name, guard.failure)
+        self._faulty.append(monitor)
+        self._call_no_more(monitor)
+        monitor.cancel()
+
+    def _call_no_more(self, monitor: "Monitor") -> None:
+        # New lists: somebody may be going through the old ones.
+        self._begins = [pair for pair in self._begins if pair[0] is not monitor]
+        self._ends = [pair for pair in self._ends if pair[0] is not monitor]
 
     def _is_bad(self, engine: Engine) -> bool:
         try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.naming import CAP, check_detail, module_groups, selected
-from trainkit.writers.protocol import Scalars
+from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["WORST", "Layout", "Layouts", "Series", "global_norm", "ratio"]
 
@@ -25,15 +25,28 @@ WORST = 5
 
 
 class Layout(NamedTuple):
-    """Under which tags numbers are written, and what is left to compute of them on the host."""
+    """Under which tags numbers are written, and what is left to compute of them on the host.
+
+    Args:
+        tags: Of all that are always written.
+        finish: Makes their values of the parts.
+        together: Whether it takes several steps at once.
+        worst: Tags of which only those with the largest values are written.
+        each: Makes their values of the same parts.
+    """
 
     tags: tuple[str, ...]
     finish: Any
     together: bool
+    worst: tuple[str, ...] = ()
+    each: Any = None
 
-    def scalars(self, parts: Tensor | Sequence[Tensor]) -> Scalars:
-        """These tensors, to be written so."""
-        return Scalars(self.tags, parts, finish=self.finish, together=self.together)
+    def write(self, writer: Writer, step: int, parts: Tensor | Sequence[Tensor]) -> None:
+        """Write these tensors so."""
+        scalars = Scalars(self.tags, parts, finish=self.finish, together=self.together)
+        writer.write_scalars(step, scalars)
+        if self.worst:
+            writer.write_scalars(step, Scalars(self.worst, parts, finish=self.each, largest=WORST))
 
 
 class Layouts:

@@ -26,14 +26,15 @@ class TensorHistograms:
     def __init__(self, section: str, every: int | None) -> None:
         self.section = section
         self.every = None if every is None else Every(every).every
-        self._number: int | None = None
+        self._numbers: dict[str, int] = {}
 
-    def due(self, iteration: int) -> bool:
-        """Whether this sampled iteration gets them."""
+    def due(self, iteration: int, key: str = "") -> bool:
+        """Whether this sampled iteration gets those of an optimizer."""
         if self.every is None:
             return False
         number = iteration // self.every
-        is_next, self._number = number != self._number, number
+        is_next = number != self._numbers.get(key)
+        self._numbers[key] = number
         return is_next
 
     def write(

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, repeat
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,15 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.naming import Subset
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.series import WORST, Layout, Layouts, Series, global_norm, ratio
+from trainkit.handlers.series import Layout, Layouts, Series, global_norm, ratio
 from trainkit.stats import Snapshot
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Writer
 
 __all__ = ["UpdateMonitor"]
 
 Numbers = NDArray[Any]
+
+_GRADIENT = attrgetter("grad")
 
 
 class _Moving(NamedTuple):
@@ -104,14 +107,13 @@ class UpdateMonitor(StepMonitor):
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
-        found = self.parameters.of(key)
-        # A closure makes the gradients within the step: until then, any of them may move.
-        moves = [
-            (p.grad is not None or (closure and p.requires_grad)) and p.numel() > 0
-            for p in found.tensors
-        ]
-        names, weights = found.names, found.tensors
-        if not all(moves):
+        names, weights = self.parameters.of(key)[1:]
+        if not (_all_have_gradients(weights) and all(map(Tensor.numel, weights))):
+            # A closure makes the gradients within the step: until then, any of them may move.
+            moves = [
+                (p.grad is not None or (closure and p.requires_grad)) and p.numel() > 0
+                for p in weights
+            ]
             subset = self._subsets.setdefault(key, Subset())
             names, weights = subset.of(names, moves), tuple(compress(weights, moves))
         if weights:
@@ -123,7 +125,7 @@ class UpdateMonitor(StepMonitor):
             return
         names, weights, before = self._moving.pop(key)
         found = before.distances()
-        if closure and any(p.grad is None for p in weights):
+        if closure and not _all_have_gradients(weights):
             kept = [i for i, p in enumerate(weights) if p.grad is not None]
             if not kept:
                 return
@@ -134,18 +136,22 @@ class UpdateMonitor(StepMonitor):
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
         layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
-        self.writer.write_scalars(self.step, layout.scalars(parts))
-        worst = self.series.worst_tags("updates", "ratio", names, self.parameters.section(key))
-        if worst:
-            largest = Scalars(worst, parts, finish=layout.finish.each, largest=WORST)
-            self.writer.write_scalars(self.step, largest)
+        layout.write(self.writer, self.step, parts)
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
+        prefix, series = self.parameters.section(key), self.series
         own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
-        series = self.series.tags("updates", ("ratio",), names, self.parameters.section(key))
-        tags = (*(self.tag(tag, key) for tag in own), *series)
-        finish = _Ratios(self.series, names, scaled)
-        return Layout(tags, finish, together=self.series.per_parameter(names))
+        finish = _Ratios(series, names, scaled)
+        return Layout(
+            tags=(
+                *(self.tag(tag, key) for tag in own),
+                *series.tags("updates", ("ratio",), names, prefix),
+            ),
+            finish=finish,
+            together=series.per_parameter(names),
+            worst=series.worst_tags("updates", "ratio", names, prefix),
+            each=finish.each,
+        )
 
     def skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
@@ -154,6 +160,10 @@ class UpdateMonitor(StepMonitor):
     def discard(self, key: str) -> None:
         """Give the copy back."""
         self._moving.pop(key, None)
+
+
+def _all_have_gradients(weights: Sequence[Tensor]) -> bool:
+    return all(map(is_not, map(_GRADIENT, weights), repeat(None)))
 
 
 @dataclass(frozen=True, eq=False)

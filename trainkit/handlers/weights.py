@@ -104,38 +104,36 @@ class WeightMonitor(Monitor):
 
     def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
         names, tensors = found.names, found.tensors
-        if any(map(is_lazy, tensors)) or not all(map(Tensor.numel, tensors)):
+        # Lazy ones cannot be asked for their size; most models have but one kind of parameter.
+        kinds = {type(tensor): tensor for tensor in tensors}.values()
+        if any(map(is_lazy, kinds)) or not all(map(Tensor.numel, tensors)):
             present = [not is_lazy(p) and p.numel() > 0 for p in tensors]
             subset = self._subsets.setdefault(found.section, Subset())
             names, tensors = subset.of(names, present), tuple(compress(tensors, present))
         if not tensors:
             return
-        columns = _COLUMNS if self.series.chosen(names) else ()
-        elements = self.series.elements(names, tensors)
+        section = found.section
         layout = self._layouts.of(
-            (found.section, total, elements),
+            (section, total, self.series.elements(names, tensors)),
             (names,),
-            lambda: self._layout(found.section, names, columns, elements, total),
+            lambda: self._layout(section, names, tensors, total),
         )
         if layout.tags:
-            table = summary_table(tensors) if columns else norms(tensors)[None]
-            self.writer.write_scalars(step, layout.scalars(table))
+            table = summary_table(tensors) if layout.finish.columns else norms(tensors)[None]
+            layout.write(self.writer, step, table)
         if draw:
-            self._histograms.write(self.writer, step, self.series, names, tensors, found.section)
+            self._histograms.write(self.writer, step, self.series, names, tensors, section)
 
     def _layout(
-        self,
-        section: str,
-        names: tuple[str, ...],
-        columns: Sequence[str],
-        elements: Sequence[int],
-        total: bool,
+        self, section: str, names: tuple[str, ...], tensors: Sequence[Tensor], total: bool
     ) -> Layout:
-        tags = self.series.tags("weights", columns, names, section)
+        series = self.series
+        columns = _COLUMNS if series.chosen(names) else ()
+        tags = series.tags("weights", columns, names, section)
         if total:
             tags = (f"weights/{section}global_norm", *tags)
-        finish = _Statistics(self.series, columns, names, elements, total)
-        return Layout(tags, finish, together=self.series.per_parameter(names))
+        finish = _Statistics(series, columns, names, series.elements(names, tensors), total)
+        return Layout(tags, finish, together=series.per_parameter(names))
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,8 +91,4 @@ def is_plain(tensors: Sequence[Tensor]) -> bool:
 
     So it is nearly always, and then nothing need be done to each of thousands of tensors.
     """
-    return (
-        set(map(_KIND, tensors)) in _PLAIN
-        and all(map(Tensor.numel, tensors))
-        and not any(map(Tensor.is_neg, tensors))
-    )
+    return set(map(_KIND, tensors)) in _PLAIN and all(map(Tensor.numel, tensors))

@@ -12,7 +12,6 @@ from trainkit.stats.numba_loops import (
     BITS,
     array_at,
     compiled,
-    contiguous,
     fetch,
     kind,
     places,
@@ -36,14 +35,14 @@ def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Ten
         tensors: Of one dtype, all with elements.
         buckets: B, less than 65535.
     """
-    tensors = contiguous(tensors)
+    at, held = places(tensors)
     counts = np.zeros((len(tensors), buckets), np.int64)
     table = np.zeros((len(tensors), 6), np.float64)
     usual = np.zeros(len(tensors), np.bool_)
-    _histograms(*places(tensors), kind(tensors), BITS[tensors[0].dtype], counts, table, usual)
+    _histograms(*at, kind(tensors), BITS[tensors[0].dtype], counts, table, usual)
     if not usual.all():  # NaN, infinity, numbers whose squares are no numbers
         others = np.flatnonzero(~usual)
-        found = unusual_rows([tensors[i] for i in others.tolist()], buckets)
+        found = unusual_rows([held[i] for i in others.tolist()], buckets)
         counts[others], table[others] = (part.numpy() for part in found)
     return torch.from_numpy(counts), torch.from_numpy(table)
 

@@ -1,7 +1,6 @@
 """What numba needs to know to make machine code of loops over many tensors in main memory."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import numba
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
-    "AHEAD", "BITS", "Places", "array_at", "compiled", "contiguous", "copy_at", "fetch", "kind",
+    "AHEAD", "BITS", "Places", "array_at", "compiled", "copy_at", "fetch", "kind",
     "places",
 ]  # fmt: skip
 
@@ -102,26 +101,29 @@ def fetch(x: Any, start: int) -> None:
             _fetch_line(address + offset)  # type: ignore[call-arg]
 
 
-def contiguous(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors, copied where their elements are not in order and side by side."""
-    if all(map(Tensor.is_contiguous, tensors)):
-        return tensors
-    return [tensor.contiguous() for tensor in tensors]
+def places(tensors: Sequence[Tensor]) -> tuple[Places, Sequence[Tensor]]:
+    """Where the elements of tensors are, and what must live on while they are read.
 
-
-def places(tensors: Sequence[Tensor]) -> Places:
-    """The addresses of the tensors' elements, and their numbers; the tensors must live on.
-
-    Args:
-        tensors: In main memory and contiguous.
+    That is the tensors themselves, or copies of those whose elements are not in order and side by
+    side, or have their signs still to come (the imaginary part of a conjugate).
     """
-    return _arrays(tuple(map(Tensor.data_ptr, tensors)), tuple(map(Tensor.numel, tensors)))
+    if not all(map(Tensor.is_contiguous, tensors)):
+        tensors = [tensor.contiguous() for tensor in tensors]
+    key = tuple(map(Tensor.data_ptr, tensors)), tuple(map(Tensor.numel, tensors))
+    # Weights stay where they are, and gradients mostly come to the same places again.
+    found = _known.get(key)
+    if found is None:
+        # torch is asked for signs only where something new is: the question is felt.
+        if any(map(Tensor.is_neg, tensors)):
+            return places([tensor.resolve_neg() for tensor in tensors])
+        if len(_known) >= _KEPT:
+            _known.clear()
+        found = _known[key] = tuple(np.array(numbers, np.int64) for numbers in key)
+    return found, tensors
 
 
-# Weights stay where they are, and gradients mostly come to the same places again.
-@lru_cache(maxsize=8)
-def _arrays(addresses: tuple[int, ...], sizes: tuple[int, ...]) -> Places:
-    return np.array(addresses, np.int64), np.array(sizes, np.int64)
+_KEPT = 16
+_known: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
 
 
 def kind(tensors: Sequence[Tensor]) -> NDArray[Any]:

@@ -12,7 +12,6 @@ from trainkit.stats.numba_loops import (
     BITS,
     array_at,
     compiled,
-    contiguous,
     fetch,
     kind,
     places,
@@ -28,10 +27,10 @@ _LOW, _HIGH = 1e-280, 1e300
 
 def summary_rows(tensors: Sequence[Tensor]) -> Tensor:
     """The columns of `summarize` for tensors of one dtype that all have elements, `[6, n]`."""
-    tensors = contiguous(tensors)
+    at, _held = places(tensors)
     bits = BITS[tensors[0].dtype]
     table = np.empty((6, len(tensors)), kind(tensors).dtype)
-    _summaries(*places(tensors), bits, table, table.view(bits.dtype))
+    _summaries(*at, bits, table, table.view(bits.dtype))
     return torch.from_numpy(table)
 
 

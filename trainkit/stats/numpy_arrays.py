@@ -47,7 +47,7 @@ def large(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[tuple[int
     """
     for position, size in enumerate(sizes):
         if size >= _SMALL:
-            yield position, tensors[position].detach().numpy().ravel(order="K")
+            yield position, tensors[position].detach().resolve_neg().numpy().ravel(order="K")
 
 
 def joined(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[Joined]:

@@ -19,6 +19,8 @@ KINDS = (
     "values",
 )
 
+_WIDE = (torch.float32, torch.float64)
+
 
 def wide(device: torch.device) -> torch.dtype:
     """The dtype in which sums over a data set are kept: float64 wherever the device has it."""
@@ -54,7 +56,7 @@ def _scores(y_pred: Tensor, kind: str, y: Tensor | None) -> tuple[Tensor, str]:
         y_pred = y_pred.detach()
     if y_pred.ndim == 0:
         y_pred = y_pred.reshape(1)
-    if not y_pred.dtype.is_floating_point or y_pred.dtype.itemsize < 4:
+    if y_pred.dtype not in _WIDE:
         y_pred = y_pred.float()
     single = y_pred.ndim < 2 or y_pred.shape[1] == 1
     if kind == "binary_logits" or (kind == "logits" and single):
@@ -172,14 +174,16 @@ class ClassTotals:
         ignore_index: int | None,
         shares: int,
     ) -> "ClassTotals":
-        if ignore_index is not None:
+        if ignore_index is None or y is None:
+            y = None
+        elif scores.ndim > 2 or y.ndim != 1 or y.shape[0] != scores.shape[0]:
             y = _targets(scores.shape[:1] + scores.shape[2:], y, ignore_index)
-        else:
+        elif y.is_floating_point():
             y = None
         if scores.ndim > 2:
             scores = scores.movedim(1, -1).reshape(-1, scores.shape[1])
         sums, chosen = class_rows(scores, form, y, ignore_index or 0)
-        classes = scores.shape[1]
+        classes = chosen.numel()
         return cls(sums, chosen if classes <= shares else chosen[:0], classes)
 
     def __add__(self, other: "ClassTotals") -> "ClassTotals":

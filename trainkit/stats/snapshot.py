@@ -33,8 +33,8 @@ class Snapshot:
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._tensors = list(tensors)
-        self._sizes = list(map(Tensor.numel, tensors))
+        self._tensors = tensors
+        self._sizes = tuple(map(Tensor.numel, tensors))
         self._flat: Tensor | None = None
         self._copies: list[Tensor] = []
         if is_plain(tensors):
@@ -58,7 +58,7 @@ class Snapshot:
             Three passes, and a copy of up to 32 MiB at a time; in main memory one pass.
         """
         now = self._tensors
-        if list(map(Tensor.numel, now)) != self._sizes:
+        if tuple(map(Tensor.numel, now)) != self._sizes:
             raise ValueError("a tensor has got another number of elements since the snapshot")
         flat = self._flat
         if flat is not None and is_plain(now) and now[0].dtype is flat.dtype:
@@ -69,7 +69,7 @@ class Snapshot:
         return torch.stack((torch.cat([part.to(kept) for part in moved]), kept))
 
 
-def _copies(tensors: list[Tensor]) -> list[Tensor]:
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Copies; those of one kind in one piece of memory, which is had faster than many."""
     found = list(tensors)
     for positions, members in partitions(tensors):

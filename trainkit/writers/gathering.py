@@ -45,13 +45,10 @@ class Gathering:
         self.streams: list[Any] = []
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
-        """Keep numbers; `Scalars` as they are, the tensors of any other mapping in a copy."""
-        if isinstance(scalars, Scalars):
-            self._keep_scalars(scalars)
-            return
+        """Keep the numbers of a mapping, in a copy."""
         stacks, numbers = grouped(scalars)
         for tags, stack in stacks:
-            self._keep_scalars(Scalars(tags, stack))
+            self.keep_scalars(Scalars(tags, stack))
         if numbers:
             self.scalars.append((tuple(numbers), list(numbers.values())))
 
@@ -101,17 +98,18 @@ class Gathering:
                 self.streams.append(stream)
         return len(tensors) - 1
 
-    def _keep_scalars(self, scalars: Scalars) -> None:
-        first = len(self.tensors)
-        # Converted before anything is kept: what cannot be written leaves no trace.
+    def keep_scalars(self, scalars: Scalars) -> None:
+        """Keep these tensors as they are."""
         parts = scalars.parts
         for part in parts:
             if part.dtype not in transfer.TRAVELS:
+                # All are converted before one is kept: what cannot be written leaves no trace.
                 parts = tuple(transfer.wire(check_real("scalars", part)) for part in parts)
                 break
+        first = len(self.tensors)
         for part in parts:
             self._keep(part)
-        self.scalars.append((scalars, range(first, len(self.tensors))))
+        self.scalars.append((scalars, range(first, first + len(parts))))
 
     def _keep_histograms(self, tags: _Tags, *parts: Tensor) -> None:
         counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.protocol import Histogram
+from trainkit.writers.protocol import Histogram, Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,10 @@ class GatheringWriter(ABC):
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers: 0-d (or one-element) tensors of any real dtype, or Python numbers."""
-        self._gatherer.add(step, Gathering.add_scalars, scalars)
+        if isinstance(scalars, Scalars):
+            self._gatherer.add(step, Gathering.keep_scalars, scalars)
+        else:
+            self._gatherer.add(step, Gathering.add_scalars, scalars)
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions: raw values of any shape and real dtype, or finished histograms."""

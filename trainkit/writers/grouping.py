@@ -26,22 +26,29 @@ def grouped(scalars: Mapping[str, Tensor | float]) -> Grouped:
         TypeError: A tag that is no str, a value that is no number or not real.
         ValueError: A tensor of more than one element.
     """
+    numbers: dict[str, float] = {}
+    for tag, value in scalars.items():  # mostly a few that are there to be seen
+        if type(tag) is not str:
+            break
+        if type(value) is Tensor and value.is_cpu and value.dtype in _PYTHON and value.ndim == 0:
+            numbers[tag] = _read(value)
+        elif type(value) is float:
+            numbers[tag] = value
+        else:
+            break
+    else:
+        return [], numbers
     values = list(scalars.values())
-    if set(map(type, scalars)) <= {str}:
-        kinds = set(map(type, values))
-        if kinds <= {float, int, bool}:
-            return [], {tag: float(value) for tag, value in scalars.items()}
-        if kinds == {Tensor} and _alike(values):
-            tensors = cast("list[Tensor]", values)
-            if tensors[0].is_cpu and tensors[0].dtype in _PYTHON:
-                return [], dict(zip(scalars, map(_read, tensors), strict=True))
-            return [(tuple(scalars), _stacked(tensors))], {}
+    if set(map(type, scalars)) <= {str} and set(map(type, values)) == {Tensor} and _alike(values):
+        return [(tuple(scalars), _stacked(cast("list[Tensor]", values)))], {}
     return _one_by_one(scalars)
 
 
 def _read(value: Tensor) -> float:
     # Main memory, seen as NumPy's: there is no device to wait for, and nothing is launched.
-    return float((value.detach() if value.requires_grad else value).numpy())
+    if value.requires_grad or value.is_neg():
+        value = value.detach().resolve_neg()
+    return float(value.numpy())
 
 
 def _alike(values: list[Any]) -> bool:

@@ -4,22 +4,28 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainkit.writers import transfer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
 from trainkit.writers.protocol import Scalars
 
-__all__ = ["read_step", "read_steps"]
+__all__ = ["in_main_memory", "read_step", "read_steps"]
+
+_IS_CPU = attrgetter("is_cpu")
 
 _log = logging.getLogger("trainkit")
 
 Array = NDArray[Any]
+# The tensors of a gathering, or what was read of them.
+Source = Sequence[Tensor] | Sequence[Array]
 
 
 def read_step(gathering: Gathering) -> HostStep:
@@ -33,22 +39,27 @@ def read_steps(gatherings: Sequence[Gathering]) -> list[HostStep]:
     Most steps of a run are alike: the same tags, and the same functions that finish them. Those
     that follow each other are finished together, which costs little more than one of them.
     """
-    arrays = [_arrays(gathering) for gathering in gatherings]
+    sources = [_source(gathering) for gathering in gatherings]
     found: list[HostStep] = []
     start = 0
     for stop in range(1, len(gatherings) + 1):
         if stop == len(gatherings) or not _alike(gatherings[start], gatherings[stop]):
-            some = gatherings[start:stop]
-            scalars = _scalars(some, arrays[start:stop])
-            found += map(_host_step, some, arrays[start:stop], scalars)
+            some = slice(start, stop)
+            scalars = _scalars(gatherings[some], sources[some])
+            found += map(_host_step, gatherings[some], sources[some], scalars)
             start = stop
     return found
 
 
-def _arrays(gathering: Gathering) -> transfer.Arrays:
+def in_main_memory(gathering: Gathering) -> bool:
+    """Whether nothing has to be copied from a device."""
+    return all(map(_IS_CPU, gathering.tensors))
+
+
+def _source(gathering: Gathering) -> Source:
     tensors = gathering.tensors
-    if all(tensor.is_cpu for tensor in tensors):
-        return transfer.read(tensors) if tensors else []
+    if in_main_memory(gathering):
+        return tensors
     arrays: transfer.Arrays = [np.empty(0)] * len(tensors)
     by_device: dict[torch.device, list[int]] = defaultdict(list)
     for i, tensor in enumerate(tensors):
@@ -61,25 +72,27 @@ def _arrays(gathering: Gathering) -> transfer.Arrays:
     return arrays
 
 
-def _host_step(
-    gathering: Gathering, arrays: transfer.Arrays, scalars: Sequence[ScalarChunk]
-) -> HostStep:
+def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChunk]) -> HostStep:
     histograms: dict[str, HostHistogram] = {}
-    for tags, (counts, edges, moments, non_finite) in gathering.histograms:
-        limits = np.broadcast_to(arrays[edges], (len(tags), arrays[edges].shape[-1]))
-        bad = arrays[non_finite].tolist()
-        rows = zip(arrays[counts], limits, arrays[moments], bad, strict=True)
+    for tags, positions in gathering.histograms:
+        counts, edges, moments, non_finite = (_array(source[i]) for i in positions)
+        limits = np.broadcast_to(edges, (len(tags), edges.shape[-1]))
+        rows = zip(counts, limits, moments, non_finite.tolist(), strict=True)
         histograms |= {tag: HostHistogram(*row) for tag, row in zip(tags, rows, strict=True)}
-    images = {tag: arrays[at] for tag, at in gathering.images.items()}
-    return HostStep(
-        gathering.step,
-        gathering.wall_time,
-        scalars,
-        histograms,
-        gathering.texts,
-        images,
-        gathering.hparams,
-    )
+    images = {tag: _array(source[i]) for tag, i in gathering.images.items()}
+    step, time = gathering.step, gathering.wall_time
+    return HostStep(step, time, scalars, histograms, gathering.texts, images, gathering.hparams)
+
+
+def _array(values: Tensor | Array) -> Array:
+    return values.numpy() if isinstance(values, Tensor) else values
+
+
+def _stacked(values: Sequence[Tensor | Array]) -> Array:
+    """Of one part at each step, all of them, with the steps in front."""
+    if isinstance(values[0], Tensor):  # many small arrays are slow in NumPy
+        return torch.stack(cast("list[Tensor]", values)).numpy()
+    return np.stack(cast("list[Array]", values))
 
 
 def _alike(a: Gathering, b: Gathering) -> bool:
@@ -100,9 +113,7 @@ def _same_kind(a: Any, b: Any) -> bool:
     )
 
 
-def _scalars(
-    gatherings: Sequence[Gathering], arrays: Sequence[transfer.Arrays]
-) -> list[list[ScalarChunk]]:
+def _scalars(gatherings: Sequence[Gathering], sources: Sequence[Source]) -> list[list[ScalarChunk]]:
     """The chunks of each of these steps, which are alike."""
     chunks: list[list[ScalarChunk]] = [[] for _ in gatherings]
     tags: list[tuple[str, ...]] = []
@@ -119,12 +130,15 @@ def _scalars(
 
     with np.errstate(all="ignore"):  # NaN is an answer
         for calls in zip(*(gathering.scalars for gathering in gatherings), strict=True):
-            what = calls[0][0]
+            what, at = calls[0]
             if not isinstance(what, Scalars):
                 tags.append(what)
                 rows.append(np.array([numbers for _, numbers in calls], np.float64))
                 continue
-            parts = [[mine[i] for i in at] for (_, at), mine in zip(calls, arrays, strict=True)]
+            parts = [
+                [source[mine[i]] for (_, mine), source in zip(calls, sources, strict=True)]
+                for i in range(len(at))
+            ]
             values = _values(what, parts)
             # Where all is well, and nothing is lost in float64, one chunk holds it all.
             if isinstance(values, np.ndarray) and values.dtype.kind == "f" and what.largest is None:
@@ -140,29 +154,31 @@ def _scalars(
     return chunks
 
 
-def _values(what: Scalars, parts: Sequence[Sequence[Array]]) -> Array | list[Array | None]:
-    """What is written under these tags, a row per step; None where it cannot be computed."""
+def _values(what: Scalars, parts: Sequence[Sequence[Tensor | Array]]) -> Array | list[Array | None]:
+    """What is written under these tags, a row per step; None where it cannot be computed.
+
+    Args:
+        what: Says how.
+        parts: Of each part, what it is at each step.
+    """
+    steps = len(parts[0]) if parts else 1
     try:
+        columns = [_stacked(part) for part in parts]
         if what.finish is None:
-            return np.stack([some[0] for some in parts])
-        if what.together and len({tuple(part.shape for part in some) for some in parts}) == 1:
-            columns = (np.stack(column) for column in zip(*parts, strict=True))
-            return _checked(what, what.finish(*columns), (len(parts), len(what.tags)))
-        if not what.together:
-            found = [np.asarray(what.finish(*some)) for some in parts]
-            return _checked(what, np.stack(found), (len(parts), len(what.tags)))
+            found = columns[0]
+        elif what.together:
+            found = what.finish(*columns)
+        else:
+            found = np.stack([what.finish(*(c[i] for c in columns)) for i in range(steps)])
+        if found.shape != (steps, len(what.tags)):
+            raise ValueError(f"expected {len(what.tags)} values, got shape {list(found.shape[1:])}")
+        return found
     except Exception:
-        if len(parts) == 1:  # all else that was written at this step is still good
+        if steps == 1:  # all else that was written at this step is still good
             _log.exception("%s and what came with it is left out", what.tags[:1])
             return [None]
     # Their shapes differ, or one of them is the cause of a fault.
-    return [row for some in parts for row in _values(what, [some])]
-
-
-def _checked(what: Scalars, values: Array, shape: tuple[int, int]) -> Array:
-    if np.shape(values) != shape:
-        raise ValueError(f"expected {shape[1]} values, got shape {list(np.shape(values))[1:]}")
-    return values
+    return [_values(what, [[part[i]] for part in parts])[0] for i in range(steps)]
 
 
 @lru_cache(maxsize=32)

@@ -72,11 +72,13 @@ class Worker:
         self.listeners: list[Callable[[int, Sequence[str]], None]] = []
         self.seconds = 0.0  # processor time of the thread
         self._flush_seconds = flush_seconds
-        # SimpleQueue's put may be called even from a finalizer; the semaphore is its bound.
+        # SimpleQueue's put may be called even from a finalizer; what lies in `_room` is its bound.
         self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
         self._alarm_clock: SimpleQueue[None] = SimpleQueue()
         self._enough = max(1, queue_size // 2)
-        self._room = threading.Semaphore(queue_size)
+        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore is written in Python
+        for _ in range(queue_size):
+            self._room.put(None)
         self._failure: tuple[BaseException, str] | None = None
         self._closed = False
         self._flushed = time.monotonic()
@@ -120,7 +122,7 @@ class Worker:
         # The thread itself must not wait for room that only it can make.
         counted = threading.current_thread() is not self._thread
         if counted:
-            self._room.acquire()
+            self._room.get()
         self._queue.put(_Work(lane, gathering, counted))
         # Histograms and pictures hold more memory than a person would think.
         is_large = gathering.histograms or gathering.images
@@ -204,10 +206,10 @@ class Worker:
                         partial(self._write_step, lane, host_step),
                     )
                 if some.pop(0).counted:
-                    self._room.release()
+                    self._room.put(None)
             for work in some:  # which could not be read
                 if work.counted:
-                    self._room.release()
+                    self._room.put(None)
 
     def _write_step(self, lane: Lane, host_step: HostStep) -> None:
         if lane is self.lanes[0]:
