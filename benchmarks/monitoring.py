@@ -2,23 +2,25 @@
 
 python benchmarks/monitoring.py [--quick]
 
-Every figure is a multiple of the bare PyTorch loop in the same run: the repetitions of all cases
-are interleaved, and the medians compared. The clock starts after a few iterations, in which
-everybody imports and allocates. Lightning and wandb are measured where they are installed
-(`pip install trainkit[bench]`).
+Every figure is a multiple of the bare PyTorch loop in the same run. Machines change their speed
+within seconds, so each run of a case stands between two of the bare loop and is divided by their
+mean; the table has the medians of these ratios over interleaved repetitions. The clock starts after
+a few iterations, in which everybody imports and allocates. Lightning and wandb are measured where
+they are installed (`pip install trainkit[bench]`).
 """
 
 import argparse
+import gc
 import importlib.util
 import logging
 import os
-import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ignite.engine import Engine, Events
@@ -39,6 +41,14 @@ from trainkit.stats.main_memory import loops, numpy_loops
 
 # Trains a program in a folder; returns seconds per iteration, without the warm-up.
 Case = Callable[[Program, str], float]
+
+
+class Found(NamedTuple):
+    """What one case came to."""
+
+    seconds: float
+    ratio: float
+
 
 BARE = "bare PyTorch loop"
 LIGHT = "trainkit: light (budget 0.02)"
@@ -178,7 +188,6 @@ _ASKED = {"activations": False, "memory": False, "throughput": False}
 
 def cases(reports: list[float]) -> dict[str, Case]:
     found: dict[str, Case] = {
-        BARE: bare,
         "Ignite engine, no handlers": ignite_alone,
         "Ignite: loss and lr": ignite_logging(),
         "Ignite: + norms of gradients and weights": ignite_logging(norms=True),
@@ -206,19 +215,33 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def measured(program: Program, repetitions: int, reports: list[float]) -> dict[str, float]:
-    """Median seconds per iteration, by case."""
-    found: dict[str, list[float]] = {}
+def seconds_of(program: Program, case: Case) -> float:
+    """Per iteration, of one run from the same start."""
+    program.reset()
+    gc.collect()  # nobody pays for what the case before has left behind
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return case(program, folder)
+
+
+def measured(program: Program, repetitions: int, reports: list[float]) -> dict[str, Found]:
+    """By case: median seconds per iteration, and the median ratio to the bare loop around it."""
+    times: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     full = program.iterations
     for _ in range(repetitions):
+        before = seconds_of(program, bare)
         for name, case in cases(reports).items():
-            slow = found and found.get(name, [0.0])[0] > _LONG * found[BARE][0]
+            slow = ratios.get(name, [0.0])[0] > _LONG
             program.iterations = max(full // _LONG, 3) if slow else full
-            program.reset()
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-                found.setdefault(name, []).append(case(program, folder))
-    program.iterations = full
-    return {name: statistics.median(times) for name, times in found.items()}
+            found = seconds_of(program, case)
+            program.iterations = full
+            after = seconds_of(program, bare)
+            times.setdefault(BARE, []).append(after)
+            times.setdefault(name, []).append(found)
+            ratios.setdefault(name, []).append(found / (before + after) * 2)
+            before = after
+    ratios[BARE] = [1.0]
+    return {name: Found(median(times[name]), median(ratios[name])) for name in times}
 
 
 def table(programs: list[Program], repetitions: int) -> None:
@@ -226,9 +249,10 @@ def table(programs: list[Program], repetitions: int) -> None:
     reports: list[list[float]] = [[] for _ in programs]
     columns = [measured(p, repetitions, r) for p, r in zip(programs, reports, strict=True)]
     for name in columns[0]:
-        cells = [f"{c[name] * 1e3:9.2f} ms {c[name] / c[BARE]:7.3f} x" for c in columns]
+        found = [column[name] for column in columns]
+        cells = [f"{f.seconds * 1e3:9.2f} ms {f.ratio:7.3f} x" for f in found]
         print(f"{name:47s}" + "".join(f"{cell:>28s}" for cell in cells))
-    said = "".join(f"{1 + statistics.median(r):26.3f} x" for r in reports)
+    said = "".join(f"{1 + median(r):26.3f} x" for r in reports)
     print(f"{'light, as it reports itself':47s}{said}")
 
 
@@ -265,7 +289,7 @@ def unsampled(iterations: int = 20_000) -> None:
                     )  # fmt: skip
                 engine.run(data(), max_epochs=1, epoch_length=iterations + 10)
                 found.append((perf_counter() - marks[0]) / iterations)
-    alone, both = (statistics.median(found) for found in times.values())
+    alone, both = (median(found) for found in times.values())
     print(f"\nan iteration that is not sampled, 1,000 tensors: {1e6 * (both - alone):.1f} µs more")
     print(f"(than the {1e6 * alone:.1f} µs of an Ignite engine that does nothing; goal: 10)")
 
@@ -277,7 +301,7 @@ def main() -> None:
     kind = "NumPy" if loops() == numpy_loops() else "numba"
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}")
     with quiet():
-        programs = [mlp(50), transformer(5)] if quick_run else [mlp(300), transformer(15)]
+        programs = [mlp(50), transformer(5)] if quick_run else [mlp(1000), transformer(15)]
         table(programs, repetitions=2 if quick_run else 7)
         unsampled()
 

@@ -130,15 +130,16 @@ def test_a_guard_lets_interrupts_through() -> None:
     assert guard.failure is None
 
 
-def test_a_guard_counts_seconds_and_survives_a_failing_disable() -> None:
+def test_a_guarded_hook_counts_seconds_and_survives_a_failing_disable() -> None:
     spent: list[float] = []
 
     def fail() -> None:
         raise ValueError("broken")
 
     guard = Guard("a monitor", fail, spent.append)
-    guard(fail)
-    guard(fail)
+    hook = guard.wrap(fail)
+    hook()
+    hook()
     assert isinstance(guard.failure, ValueError)
     assert len(spent) == 1
     assert spent[0] > 0

@@ -15,6 +15,7 @@ __all__ = ["Budget", "CostMonitor", "Metered"]
 _PAUSE = 10.0
 _SMOOTHING = 0.1
 _NEARLY = 1 - 1e-9  # what adds up to a sample may be less than it by a rounding
+_AT_LEAST = 0.25  # of the budget is for samples, even where looking when to sample uses it up
 _FIRST = 3  # iterations that are sampled whatever they cost
 _ALARMED = 10  # iterations that are sampled after one in which something was not finite
 
@@ -96,7 +97,9 @@ class Budget(Metered):
 
     Every iteration earns `share` of its seconds; a sample is due when the account covers what a
     sample usually costs, and is paid from it. Nothing is saved up beyond one sample, so that
-    samples come evenly.
+    samples come evenly. What the monitors take in an iteration that is not sampled (microseconds,
+    but a network may be as fast) comes out of the same share; a quarter of it is left for samples
+    in any case.
 
     Two things are worth more than the budget; what they cost is counted, but not paid back:
 
@@ -125,21 +128,25 @@ class Budget(Metered):
         self._account = 0.0
         self._samples = 0
         self._sampling = False
+        # What the monitors take in an iteration that is not sampled.
+        self._idle_seconds = 0.0
         self._alarmed_until = 0
 
     @property
     def every(self) -> int:
         """Iterations between samples, as the costs are now."""
-        earned = self.share * self.iteration_seconds
+        earned = self._earned(self.iteration_seconds, self._idle_seconds)
         return max(1, round(self.sample_seconds / earned)) if earned > 0 else 1
 
     def due(self, iteration: int) -> bool:
         """Whether to measure in this iteration (the first is 1)."""
         seconds, cost = self.tick()
-        account = self._account + self.share * seconds
-        if cost:
-            if self._sampling:
-                self._learn(cost)
+        if not self._sampling:
+            self._idle_seconds += _SMOOTHING * (cost - self._idle_seconds)
+            account = self._account + self._earned(seconds, cost)
+        else:
+            self._learn(cost)
+            account = self._account + self.share * seconds
             if self._samples > _FIRST and iteration - 1 > self._alarmed_until:
                 account -= cost
         usual = self.sample_seconds
@@ -150,6 +157,11 @@ class Budget(Metered):
         if self._sampling:
             self._samples += 1
         return self._sampling
+
+    def _earned(self, seconds: float, cost: float) -> float:
+        """What an iteration that was not sampled leaves of its share: a quarter of it at least."""
+        share = self.share * seconds
+        return max(share - cost, share * _AT_LEAST)
 
     def spend(self, seconds: float) -> None:
         """Take note of what measuring cost, in seconds of host time."""

@@ -11,12 +11,12 @@ _log = logging.getLogger("trainkit")
 
 
 class Guard:
-    """Calls a monitor's code, counts the time it takes, and keeps its faults in.
+    """Calls a monitor's code, and keeps its faults in.
 
     Args:
         name: What to call the monitor in the report.
         disable: Takes the monitor's hooks away; called once, after the first fault.
-        spend: Receives the seconds of host time that each call took.
+        spend: Receives the seconds of host time that each call of a hook took.
     """
 
     def __init__(
@@ -29,21 +29,21 @@ class Guard:
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)`; nothing is returned and nothing but an interrupt is raised."""
-        if self.failure is not None:
-            return
-        start = perf_counter()
-        try:
-            function(*args)
-        except Exception as error:
-            self.fail(error)
-        if self._spend is not None:
-            self._spend(perf_counter() - start)
+        if self.failure is None:
+            try:
+                function(*args)
+            except Exception as error:
+                self.fail(error)
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., None]:
-        """`function`, guarded: for hooks that torch calls."""
+        """`function`, guarded and timed: for hooks that torch calls while it trains."""
 
         def guarded(*args: Any) -> None:
-            self(function, *args)
+            if self.failure is None:
+                start = perf_counter()
+                self(function, *args)
+                if self._spend is not None:
+                    self._spend(perf_counter() - start)
 
         return guarded
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
@@ -10,7 +11,7 @@ from weakref import WeakMethod
 from ignite.engine import Engine, Events, RemovableEventHandle
 from torch.utils.hooks import RemovableHandle
 
-from trainkit.handlers.alarm import SECTIONS, has_non_finite_loss
+from trainkit.handlers.alarm import SECTIONS, loss_in_sight
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
@@ -44,7 +45,7 @@ class Sampler:
     def __init__(self, every: int | Cadence = 1) -> None:
         decides = callable(getattr(every, "due", None))
         self.cadence: Cadence = every if decides else Every(every)  # type: ignore[assignment, arg-type]
-        self._due = self.cadence.due
+        self._due, self._spend = self.cadence.due, self.cadence.spend
         self._alarm: Callable[[int], None] | None = getattr(self.cadence, "alarm", None)
         # Whether the loss of every iteration is looked at.
         self._looking = self._alarm is not None
@@ -64,7 +65,7 @@ class Sampler:
         self._ends: list[tuple[Monitor, Guard]] = []
         # What the monitors of one iteration have read of the step's output, by the transform's id.
         self.outputs: dict[int, StepOutput] = {}
-        self.steps = Steps(self.remove_later, self.cadence.spend)
+        self.steps = Steps(self.remove_later, self._spend)
         self._is_due = False
         # The step of some optimizer is still to come, perhaps in an iteration that is not sampled.
         self._waiting = False
@@ -98,7 +99,7 @@ class Sampler:
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
             ]
         disable = partial(self._disable, monitor)
-        guard = Guard(type(monitor).__name__, disable, self.cadence.spend)
+        guard = Guard(type(monitor).__name__, disable, self._spend)
         self._monitors[monitor] = guard
         if begins:
             self._begins.append((monitor, guard))
@@ -139,8 +140,10 @@ class Sampler:
             hook.remove()
         self._spent = []
 
-    # These two are called in every iteration: so few operations, and the usual case first.
+    # These two are called in every iteration: so few operations, and the usual case first. What
+    # they take is counted in every iteration too: for a small network it is not nothing.
     def _start(self, engine: Engine) -> None:
+        start = perf_counter()
         if self._spent:
             self._remove_spent()
         if self._within:  # the iteration before was left by an exception
@@ -153,31 +156,37 @@ class Sampler:
         was_due, self._is_due = self._is_due, self._due(engine.state.iteration)
         if self._is_due:
             self._within = True
-            start = perf_counter()
             self.steps.begin(engine)
             for monitor, guard in self._begins:
                 try:
                     monitor.begin(engine)
                 except Exception as error:
                     guard.fail(error)
-            self.cadence.spend(perf_counter() - start)
         elif self._waiting:
             self._within = True
         elif was_due:
             self.steps.rest()
+        self._spend(perf_counter() - start)
 
     def _complete(self, engine: Engine) -> None:
+        start = perf_counter()
         if self._spent:
             self._remove_spent()
-        if self._looking and self._is_bad(engine) and not self._is_due:
-            for monitor, guard in self._ends:
-                if monitor.late:
-                    guard(monitor.end, engine)
-            self.outputs.clear()
-        if not self._within:
-            return
-        self._within = False
-        start = perf_counter()
+        if self._looking:
+            try:
+                loss = loss_in_sight(engine.state.output)
+            except Exception:  # whatever the step returned, it is not worth a training run
+                self._looking, loss = False, None
+                _log.exception("the loss cannot be looked at, and is not any more")
+            if loss is not None and not -inf < loss < inf:
+                self._see_bad_loss(engine)
+        if self._within:
+            self._within = False
+            self._finish(engine)
+        self._spend(perf_counter() - start)
+
+    def _finish(self, engine: Engine) -> None:
+        """A sampled iteration is over, or one in which a step was waited for."""
         self.steps.end(engine)
         if self._is_due:
             for monitor, guard in self._ends:
@@ -189,7 +198,6 @@ class Sampler:
         self._waiting = self.steps.pending
         if not (self._is_due or self._waiting):
             self.steps.rest()
-        self.cadence.spend(perf_counter() - start)
         if self._spend_beside is not None:
             for writer, before in self._threads.items():
                 now = writer.thread_seconds
@@ -213,16 +221,14 @@ class Sampler:
         self._begins = [pair for pair in self._begins if pair[0] is not monitor]
         self._ends = [pair for pair in self._ends if pair[0] is not monitor]
 
-    def _is_bad(self, engine: Engine) -> bool:
-        try:
-            bad = has_non_finite_loss(engine.state.output)
-        except Exception:  # whatever the step returned, it is not worth a training run
-            self._looking = False
-            _log.exception("the loss cannot be looked at, and is not any more")
-            return False
-        if bad and self._alarm is not None:
+    def _see_bad_loss(self, engine: Engine) -> None:
+        if self._alarm is not None:
             self._alarm(engine.state.iteration)
-        return bad
+        if not self._is_due:  # what can still be measured of this iteration
+            for monitor, guard in self._ends:
+                if monitor.late:
+                    guard(monitor.end, engine)
+            self.outputs.clear()
 
     def _hear(self, step: int, tags: Sequence[str]) -> None:
         """In the writer's thread: these values of that step were not finite."""

@@ -137,17 +137,19 @@ class ThroughputMonitor(Monitor):
             self._asked = now
 
     def _receive(self, engine: Engine) -> None:
-        if self._asked is None:
+        asked = self._asked
+        if asked is None:
             return
-        self._waited += perf_counter() - self._asked
+        self._waited += perf_counter() - asked
         self._asked = None
         self._iterations += 1
         if self._samples is not None:
             try:
                 size = self._batch_size(engine.state.batch)
-                self._samples = None if size is None else self._samples + size
             except Exception as error:
-                self.guard(_raise, error)
+                self.guard.fail(error)
+            else:
+                self._samples = None if size is None else self._samples + size
 
     def _pause(self, engine: Engine) -> None:
         if self._paused is None:
@@ -169,10 +171,6 @@ class _ThroughputHandle(MonitorHandle):
         self._throughput.let_go()
 
 
-def _raise(error: Exception) -> None:
-    raise error
-
-
 def samples_in(batch: Any) -> int | None:
     """How many samples a batch holds: the first dimension of the first thing in it.
 
@@ -188,6 +186,11 @@ def samples_in(batch: Any) -> int | None:
         2
     """
     first = batch
+    if type(batch) is tuple or type(batch) is list:  # so it is nearly always
+        first = batch[0] if batch else None
+        if type(first) is Tensor and first.ndim:
+            return len(first)
+        first = batch
     if isinstance(first, Mapping):
         first = next(iter(first.values()), None)
     elif isinstance(first, tuple | list):
