@@ -11,8 +11,6 @@ __all__ = ["SECTIONS", "loss_in_sight"]
 # What is never NaN in a healthy training. Of a metric or a ratio it may be the right answer.
 SECTIONS = ("loss/", "gradients/", "weights/")
 
-_IN_NUMPY = (torch.float32, torch.float64)
-
 
 def loss_in_sight(output: Any) -> float | None:
     """The loss of a step, if it can be seen from here.
@@ -26,17 +24,20 @@ def loss_in_sight(output: Any) -> float | None:
         >>> loss_in_sight({"loss": torch.tensor(0.5)}), loss_in_sight("what is this?")
         (0.5, None)
     """
-    if type(output) is dict or isinstance(output, Mapping):  # the first is much faster
-        output = output.get("loss")
-    if not isinstance(output, Tensor):
-        return output if isinstance(output, float) else None
-    if not output.is_cpu or output.numel() != 1:
+    loss = output.get("loss") if type(output) is dict else output
+    # Asked in every iteration, so the usual case comes first.
+    usual = type(loss) is Tensor and loss.is_cpu and loss.dtype is torch.float32
+    if usual and loss.ndim == 0 and not loss.requires_grad:
+        # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
+        return loss.numpy().item()  # type: ignore[no-any-return]
+    return _seen(output.get("loss") if isinstance(output, Mapping) else output)
+
+
+def _seen(loss: Any) -> float | None:
+    if not isinstance(loss, Tensor):
+        return loss if isinstance(loss, float) else None
+    if not loss.is_cpu or loss.numel() != 1 or not loss.is_floating_point():
         return None
-    if output.dtype not in _IN_NUMPY:
-        if not output.is_floating_point():
-            return None
-        output = output.float()
-    if output.requires_grad:
-        output = output.detach()
-    # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
-    return float(output.numpy().item())
+    if loss.element_size() < 4:  # NumPy has no bf16
+        loss = loss.float()
+    return float(loss.detach().numpy().item())
