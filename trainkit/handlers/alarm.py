@@ -26,10 +26,15 @@ def loss_in_sight(output: Any) -> float | None:
     """
     loss = output.get("loss") if type(output) is dict else output
     # Asked in every iteration, so the usual case comes first.
-    usual = type(loss) is Tensor and loss.is_cpu and loss.dtype is torch.float32
-    if usual and loss.ndim == 0 and not loss.requires_grad:
+    if (
+        type(loss) is Tensor
+        and loss.is_cpu
+        and loss.dtype is torch.float32
+        and loss.ndim == 0
+        and not loss.requires_grad
+    ):
         # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
-        return loss.numpy().item()  # type: ignore[no-any-return]
+        return float(loss.numpy().item())
     return _seen(output.get("loss") if isinstance(output, Mapping) else output)
 
 
