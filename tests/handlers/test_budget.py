@@ -21,6 +21,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         monkeypatch.setattr(budget_module, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(budget_module, "_UNSEEN", 1.0)
+        monkeypatch.setattr(budget_module, "_UNSEEN_IDLE", 1.0)
 
     def train(
         self, cadence: Metered, iterations: int, cost: float, iteration: float = 1.0, start: int = 1
@@ -105,6 +107,35 @@ def test_what_another_thread_took_counts(monkeypatch: pytest.MonkeyPatch) -> Non
         clock.now += 1.0
     assert cadence.every == pytest.approx(10, abs=1)
     assert cadence.overhead_fraction == pytest.approx(0.1, rel=0.05)
+
+
+def test_looking_when_to_sample_is_paid_from_the_same_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def used(idle: float) -> float:
+        cadence, clock = Budget(0.1), Clock(monkeypatch)
+        for i in range(1, 20_001):
+            cost = 1.0 if cadence.due(i) else idle
+            cadence.spend(cost)
+            clock.now += cost + 1.0
+        assert cadence.overhead_fraction == pytest.approx(clock.now / 20_000 - 1, rel=0.01)
+        return cadence.overhead_fraction
+
+    assert used(0.04) == pytest.approx(0.1, rel=0.05)
+    # Where that alone is more than the budget, a quarter of the share is left for samples.
+    assert used(0.2) == pytest.approx(0.2 + 0.025, rel=0.05)
+
+
+def test_what_no_clock_sees_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.undo()
+    monkeypatch.setattr(budget_module, "perf_counter", lambda: clock.now)
+    cadence = Metered(Every(2))
+    for i in range(2, 7):
+        cadence.spend(0.5 if cadence.due(i) else 0.01)
+        clock.now += 1.0 + (0.01 if i % 2 else 0.5)
+    cadence.due(7)
+    assert cadence.spent == pytest.approx(3 * 0.5 * 1.2 + 2 * 0.01 * 3.0)
 
 
 def test_after_an_alarm_every_iteration_is_sampled_for_a_while(

@@ -1,7 +1,8 @@
 """What is written at one step, kept on its devices until it is read in one go."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,18 +32,20 @@ class Gathering:
         step: Of everything that will be added.
     """
 
+    # What most steps have none of: kept where there is some, and never written into.
+    histograms: Sequence[tuple[_Tags, tuple[int, int, int, int]]] = ()
+    images: Mapping[str, int] = MappingProxyType({})
+    texts: Mapping[str, str] = MappingProxyType({})
+    hparams: Mapping[str, bool | float | str] = MappingProxyType({})
+    streams: Sequence[Any] = ()
+
     def __init__(self, step: int) -> None:
         self.step = step
         self.wall_time = time.time()
         self.changed = time.monotonic()
         # In the order of writing; ints stand for the positions of tensors in `tensors`.
         self.scalars: list[tuple[Scalars, range] | tuple[_Tags, list[float]]] = []
-        self.histograms: list[tuple[_Tags, tuple[int, int, int, int]]] = []
-        self.images: dict[str, int] = {}
-        self.texts: dict[str, str] = {}
-        self.hparams: dict[str, bool | float | str] = {}
         self.tensors: list[Tensor] = []
-        self.streams: list[Any] = []
 
     def add_scalars(self, scalars: Mapping[str, Tensor | float]) -> None:
         """Keep the numbers of a mapping, in a copy."""
@@ -66,7 +69,7 @@ class Gathering:
     def add_images(self, images: Mapping[str, Tensor]) -> None:
         """Keep a copy of the images, eight bits a channel."""
         ready = {check_tag(tag): pixels(tag, image) for tag, image in images.items()}
-        self.images |= {tag: self._keep(image) for tag, image in ready.items()}
+        self.images = {**self.images, **{tag: self._keep(x) for tag, x in ready.items()}}
 
     def add_figures(self, figures: "Mapping[str, Figure]") -> None:
         """Draw the figures, now, and keep the pictures."""
@@ -77,7 +80,7 @@ class Gathering:
         for tag, text in texts.items():
             if not isinstance(text, str):
                 raise TypeError(f"text {tag!r} must be a str, got {type(text).__name__}")
-        self.texts |= {check_tag(tag): text for tag, text in texts.items()}
+        self.texts = {**self.texts, **{check_tag(tag): text for tag, text in texts.items()}}
 
     def add_hparams(self, hparams: Mapping[str, bool | float | str]) -> None:
         """Keep hyperparameters."""
@@ -87,16 +90,8 @@ class Gathering:
                     f"hyperparameter {name!r} must be a bool, a number or a str, got "
                     f"{type(value).__name__} {value!r}; write str(value)"
                 )
-        self.hparams |= {check_tag(name): value for name, value in hparams.items()}
-
-    def _keep(self, tensor: Tensor) -> int:
-        tensors = self.tensors
-        tensors.append(tensor.detach() if tensor.requires_grad else tensor)
-        if tensor.is_cuda:
-            stream = torch.cuda.current_stream(tensor.device)
-            if stream not in self.streams:
-                self.streams.append(stream)
-        return len(tensors) - 1
+        checked = {check_tag(name): value for name, value in hparams.items()}
+        self.hparams = {**self.hparams, **checked}
 
     def keep_scalars(self, scalars: Scalars) -> None:
         """Keep these tensors as they are."""
@@ -106,14 +101,26 @@ class Gathering:
                 # All are converted before one is kept: what cannot be written leaves no trace.
                 parts = tuple(transfer.wire(check_real("scalars", part)) for part in parts)
                 break
-        first = len(self.tensors)
+        tensors = self.tensors
+        first = len(tensors)
         for part in parts:
-            self._keep(part)
-        self.scalars.append((scalars, range(first, first + len(parts))))
+            if part.is_cuda or part.requires_grad:
+                self._keep(part)
+            else:
+                tensors.append(part)
+        self.scalars.append((scalars, range(first, len(tensors))))
+
+    def _keep(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor.detach() if tensor.requires_grad else tensor)
+        if tensor.is_cuda:
+            stream = torch.cuda.current_stream(tensor.device)
+            if stream not in self.streams:
+                self.streams = (*self.streams, stream)
+        return len(self.tensors) - 1
 
     def _keep_histograms(self, tags: _Tags, *parts: Tensor) -> None:
         counts, edges, moments, non_finite = (self._keep(transfer.wire(part)) for part in parts)
-        self.histograms.append((tags, (counts, edges, moments, non_finite)))
+        self.histograms = (*self.histograms, (tags, (counts, edges, moments, non_finite)))
 
 
 def _finished(tag: str, value: Tensor | Histogram) -> Histogram:

@@ -1,6 +1,6 @@
 """Everything that was written at one step, on the host."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -60,10 +60,10 @@ class HostStep:
     step: int
     wall_time: float
     scalars: Sequence[ScalarChunk] = ()
-    histograms: dict[str, HostHistogram] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    hparams: dict[str, bool | float | str] = field(default_factory=dict)
+    histograms: Mapping[str, HostHistogram] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    hparams: Mapping[str, bool | float | str] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
         """Every scalar as a Python number, the last one written under a tag."""
