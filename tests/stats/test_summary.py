@@ -20,7 +20,7 @@ from trainkit.stats import (
     summarize,
 )
 from trainkit.stats.histograms import _histograms
-from trainkit.stats.main_memory import loops
+from trainkit.stats.main_memory import loops, sizes_of
 from trainkit.stats.summary import _summarize
 
 pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
@@ -243,11 +243,13 @@ def test_the_version_for_other_devices_agrees(plain: list[NDArray[Any]]) -> None
     tensors = [torch.from_numpy(x).reshape(-1) for x in plain if x.size]
     if not tensors:
         return
-    for mine, other in zip(loops().summary_rows(tensors), _summarize(tensors), strict=True):
+    for mine, other in zip(
+        loops().summary_rows(tensors, sizes_of(tensors)), _summarize(tensors), strict=True
+    ):
         largest = torch.stack([t.nan_to_num(0, 0, 0).abs().amax() for t in tensors])
         close = (mine - other).abs() <= 2e-5 * other.abs() + 1e-6 * largest
         assert (close | (mine == other) | (mine.isnan() & other.isnan())).all(), (mine, other)
-    counts, table = loops().histogram_rows(tensors, 8)
+    counts, table = loops().histogram_rows(tensors, sizes_of(tensors), 8)
     counts_too, table_too = _histograms(tensors, 8)
     assert counts.sum(1).tolist() == counts_too.sum(1).tolist()
     extremes, largest = table[:, :2] - table_too[:, :2], table[:, :2].abs().amax(1, keepdim=True)

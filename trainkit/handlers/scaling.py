@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 __all__ = ["LossScale"]
 
-_STEPPING = (GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__)
+_STEP, _MAYBE_STEP = GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__
 
 
 class LossScale:
@@ -68,7 +68,8 @@ class LossScale:
             return
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if frame.f_code in _STEPPING:
+            code = frame.f_code
+            if code is _STEP or code is _MAYBE_STEP:
                 self._add(frame.f_locals["self"])
                 return
             frame = frame.f_back

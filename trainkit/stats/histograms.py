@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions, power_of_two
-from trainkit.stats.main_memory import loops
+from trainkit.stats.main_memory import loops, sizes_of
 
 __all__ = ["HistogramTable", "histograms"]
 
@@ -64,10 +64,12 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     counts = torch.zeros(n, buckets, dtype=torch.int64, device=device)
     table = torch.zeros(n, 6, dtype=wide, device=device)
     for positions, members in partitions(values):
-        in_memory = members[0].device.type == "cpu"
-        found = loops().histogram_rows if in_memory else _histograms
+        if members[0].device.type == "cpu":
+            found = loops().histogram_rows(members, sizes_of(members), buckets)
+        else:
+            found = _histograms(members, buckets)
         index = torch.tensor(positions, device=device)
-        counts_found, table_found = found(members, buckets)
+        counts_found, table_found = found
         counts[index] = counts_found.to(counts)
         table[index] = table_found.to(table)
     table[:, 2] += (table[:, 2] == 0).to(wide)  # those without elements: edges ascend there too

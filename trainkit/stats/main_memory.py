@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ClassRows", "Loops", "is_plain", "loops"]
+__all__ = ["ClassRows", "Loops", "Sizes", "loops", "plain_sizes", "sizes_of"]
 
 _log = logging.getLogger("trainkit")
 
@@ -22,21 +22,23 @@ _KIND = attrgetter("is_cpu", "layout", "dtype")
 _PLAIN = [{(True, torch.strided, dtype)} for dtype in (torch.float32, torch.float64)]
 
 
+# Numbers of elements.
+Sizes = tuple[int, ...]
 ClassRows = Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]]
 
 
 class Loops(NamedTuple):
-    """Functions over tensors in main memory, of one dtype, all with elements.
+    """Functions over tensors in main memory, of one dtype, all with elements, and their sizes.
 
     What they return is told where they are: in `numpy_summary` and its neighbours, and in
     `numba_predictions`.
     """
 
-    summary_rows: Callable[[Sequence[Tensor]], Tensor]
-    norm_rows: Callable[[Sequence[Tensor]], Tensor]
-    copy_rows: Callable[[Sequence[Tensor]], Tensor]
-    distance_rows: Callable[[Tensor, Sequence[Tensor]], Tensor]
-    histogram_rows: Callable[[Sequence[Tensor], int], tuple[Tensor, Tensor]]
+    summary_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
+    norm_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
+    copy_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
+    distance_rows: Callable[[Tensor, Sequence[Tensor], Sizes], Tensor]
+    histogram_rows: Callable[[Sequence[Tensor], Sizes, int], tuple[Tensor, Tensor]]
     class_rows: Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]] | None = None
 
 
@@ -86,9 +88,18 @@ def numpy_loops() -> Loops:
     )
 
 
-def is_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are dense, in main memory, of one dtype, float32 or float64, and have elements.
+def plain_sizes(tensors: Sequence[Tensor]) -> Sizes | None:
+    """The tensors' numbers of elements, if the loops can take them as they are; else None.
 
-    So it is nearly always, and then nothing need be done to each of thousands of tensors.
+    They can where all are dense, in main memory, of one dtype, float32 or float64, and have
+    elements. So it is nearly always, and then nothing need be done to each of thousands of tensors.
     """
-    return set(map(_KIND, tensors)) in _PLAIN and all(map(Tensor.numel, tensors))
+    if set(map(_KIND, tensors)) not in _PLAIN:
+        return None
+    sizes = sizes_of(tensors)
+    return None if 0 in sizes else sizes
+
+
+def sizes_of(tensors: Sequence[Tensor]) -> Sizes:
+    """The tensors' numbers of elements."""
+    return tuple(map(Tensor.numel, tensors))

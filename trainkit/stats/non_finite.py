@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
-from trainkit.stats.main_memory import is_plain, loops
+from trainkit.stats.main_memory import loops, plain_sizes
 
 __all__ = ["non_finite"]
 
@@ -27,8 +27,9 @@ def non_finite(tensors: Sequence[Tensor]) -> Tensor:
         >>> non_finite([torch.tensor([1.0, torch.inf]), torch.tensor(0.0)])
         tensor([1, 0])
     """
-    if is_plain(tensors):
-        return loops().summary_rows(tensors)[5].to(torch.int64)
+    sizes = plain_sizes(tensors)
+    if sizes is not None:
+        return loops().summary_rows(tensors, sizes)[5].to(torch.int64)
     values = [elements(tensor) for tensor in tensors]
     device = values[0].device if values else torch.device("cpu")
     found = [torch.zeros((), dtype=torch.int64, device=device)] * len(values)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
-from trainkit.stats.main_memory import is_plain, loops
+from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
 
 __all__ = ["global_norm", "norms"]
 
@@ -35,8 +35,9 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
-    if is_plain(tensors):
-        return loops().norm_rows(tensors)
+    sizes = plain_sizes(tensors)
+    if sizes is not None:
+        return loops().norm_rows(tensors, sizes)
     values = [elements(tensor) for tensor in tensors]
     groups = list(partitions(values))
     if len(groups) == 1 and len(groups[0][0]) == len(values):
@@ -51,7 +52,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def _norms(members: list[Tensor]) -> Tensor:
     if members[0].device.type == "cpu":
-        return loops().norm_rows(members)
+        return loops().norm_rows(members, sizes_of(members))
     return torch.stack(torch._foreach_norm(members, 2))
 
 

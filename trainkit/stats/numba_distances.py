@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numba_loops import (
     AHEAD,
     array_at,
@@ -21,18 +22,18 @@ from trainkit.stats.numba_norms import HIGH, LOW, scaled_norm
 __all__ = ["copy_rows", "distance_rows"]
 
 
-def copy_rows(tensors: Sequence[Tensor]) -> Tensor:
+def copy_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The elements of tensors of one dtype, end to end."""
-    (addresses, sizes), _held = places(tensors)
+    at, _held = places(tensors, sizes)
     # NumPy asks for large pages, which are had, and given back, in a fraction of the time.
-    flat = np.empty(sum(map(Tensor.numel, tensors)), kind(tensors).dtype)
-    _copy(addresses, sizes, flat)
+    flat = np.empty(sum(sizes), kind(tensors).dtype)
+    _copy(*at, flat)
     return torch.from_numpy(flat)
 
 
-def distance_rows(before: Tensor, after: Sequence[Tensor]) -> Tensor:
+def distance_rows(before: Tensor, after: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """Norms of the differences, and of what `copy_rows` made before, `[2, n]`."""
-    at, _held = places(after)
+    at, _held = places(after, sizes)
     found = np.empty((2, len(after)), kind(after).dtype)
     _distances(*at, before.numpy(), found)
     return torch.from_numpy(found)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes, sizes_of
 from trainkit.stats.numba_loops import (
     AHEAD,
     BITS,
@@ -28,21 +29,23 @@ _TABLES = 8
 _LEAST, _MOST = SAFE
 
 
-def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
+def histogram_rows(tensors: Sequence[Tensor], sizes: Sizes, buckets: int) -> tuple[Tensor, Tensor]:
     """Counts `[n, B]`, and per tensor (min, max, width, mean, sum of squares, finite elements).
 
     Args:
         tensors: Of one dtype, all with elements.
+        sizes: Their numbers of elements.
         buckets: B, less than 65535.
     """
-    at, held = places(tensors)
+    at, held = places(tensors, sizes)
     counts = np.zeros((len(tensors), buckets), np.int64)
     table = np.zeros((len(tensors), 6), np.float64)
     usual = np.zeros(len(tensors), np.bool_)
     _histograms(*at, kind(tensors), BITS[tensors[0].dtype], counts, table, usual)
     if not usual.all():  # NaN, infinity, numbers whose squares are no numbers
         others = np.flatnonzero(~usual)
-        found = unusual_rows([held[i] for i in others.tolist()], buckets)
+        unusual = [held[i] for i in others.tolist()]
+        found = unusual_rows(unusual, sizes_of(unusual), buckets)
         counts[others], table[others] = (part.numpy() for part in found)
     return torch.from_numpy(counts), torch.from_numpy(table)
 

@@ -13,6 +13,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
+
 __all__ = [
     "AHEAD", "BITS", "Places", "array_at", "compiled", "copy_at", "fetch", "kind",
     "places",
@@ -101,7 +103,7 @@ def fetch(x: Any, start: int) -> None:
             _fetch_line(address + offset)  # type: ignore[call-arg]
 
 
-def places(tensors: Sequence[Tensor]) -> tuple[Places, Sequence[Tensor]]:
+def places(tensors: Sequence[Tensor], sizes: Sizes) -> tuple[Places, Sequence[Tensor]]:
     """Where the elements of tensors are, and what must live on while they are read.
 
     That is the tensors themselves, or copies of those whose elements are not in order and side by
@@ -109,13 +111,13 @@ def places(tensors: Sequence[Tensor]) -> tuple[Places, Sequence[Tensor]]:
     """
     if not all(map(Tensor.is_contiguous, tensors)):
         tensors = [tensor.contiguous() for tensor in tensors]
-    key = tuple(map(Tensor.data_ptr, tensors)), tuple(map(Tensor.numel, tensors))
+    key = tuple(map(Tensor.data_ptr, tensors)), sizes
     # Weights stay where they are, and gradients mostly come to the same places again.
     found = _known.get(key)
     if found is None:
         # torch is asked for signs only where something new is: the question is felt.
         if any(map(Tensor.is_neg, tensors)):
-            return places([tensor.resolve_neg() for tensor in tensors])
+            return places([tensor.resolve_neg() for tensor in tensors], sizes)
         if len(_known) >= _KEPT:
             _known.clear()
         found = _known[key] = tuple(np.array(numbers, np.int64) for numbers in key)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numba_loops import (
     AHEAD,
     array_at,
@@ -23,9 +24,9 @@ __all__ = ["HIGH", "LOW", "norm_rows", "scaled_norm"]
 LOW, HIGH = 1e-280, 1e300
 
 
-def norm_rows(tensors: Sequence[Tensor]) -> Tensor:
+def norm_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
-    at, _held = places(tensors)
+    at, _held = places(tensors, sizes)
     found = np.empty(len(tensors), kind(tensors).dtype)
     _norms(*at, found)
     return torch.from_numpy(found)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numba_loops import (
     AHEAD,
     BITS,
@@ -25,9 +26,9 @@ _SHARE = 1e-6
 _LOW, _HIGH = 1e-280, 1e300
 
 
-def summary_rows(tensors: Sequence[Tensor]) -> Tensor:
+def summary_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The columns of `summarize` for tensors of one dtype that all have elements, `[6, n]`."""
-    at, _held = places(tensors)
+    at, _held = places(tensors, sizes)
     bits = BITS[tensors[0].dtype]
     table = np.empty((6, len(tensors)), kind(tensors).dtype)
     _summaries(*at, bits, table, table.view(bits.dtype))

@@ -5,20 +5,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_norms import norm_rows
 
 __all__ = ["copy_rows", "distance_rows"]
 
 
-def copy_rows(tensors: Sequence[Tensor]) -> Tensor:
+def copy_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The elements of tensors of one dtype, end to end."""
     with torch.no_grad():
         return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def distance_rows(before: Tensor, after: Sequence[Tensor]) -> Tensor:
+def distance_rows(before: Tensor, after: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """Norms of the differences, and of what `copy_rows` made before, `[2, n]`."""
     with torch.no_grad():
         flat = [tensor.reshape(-1) for tensor in after]
-        pieces = torch.split(before, [tensor.numel() for tensor in flat])
-        return torch.stack((norm_rows(torch._foreach_sub(flat, pieces)), norm_rows(pieces)))
+        pieces = torch.split(before, list(sizes))
+        moved = torch._foreach_sub(flat, pieces)
+        return torch.stack((norm_rows(moved, sizes), norm_rows(pieces, sizes)))

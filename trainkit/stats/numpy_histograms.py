@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_arrays import (
     BLOCK,
     SAFE,
@@ -27,14 +28,14 @@ _PAIRED = 2**14
 RESOLUTION = 2.0**-50
 
 
-def histogram_rows(tensors: Sequence[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
+def histogram_rows(tensors: Sequence[Tensor], sizes: Sizes, buckets: int) -> tuple[Tensor, Tensor]:
     """Counts `[n, B]`, and per tensor (min, max, width, mean, sum of squares, finite elements).
 
     Args:
         tensors: Of one dtype, all with elements.
+        sizes: Their numbers of elements.
         buckets: B, less than 65535.
     """
-    sizes = [tensor.numel() for tensor in tensors]
     counts = np.zeros((len(sizes), buckets), np.int64)
     table = np.zeros((len(sizes), 6), np.float64)
     with np.errstate(all="ignore"):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_arrays import Array, blocks, joined, large, scale_of
 
 __all__ = ["norm_rows"]
@@ -16,9 +17,8 @@ __all__ = ["norm_rows"]
 _SAFE = (1e-26, 1e35)
 
 
-def norm_rows(tensors: Sequence[Tensor]) -> Tensor:
+def norm_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
-    sizes = [tensor.numel() for tensor in tensors]
     found = np.empty(len(sizes), np.float64)
     with np.errstate(all="ignore"):
         for position, array in large(tensors, sizes):

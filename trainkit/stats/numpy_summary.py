@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_arrays import (
     BLOCK,
     SAFE,
@@ -25,9 +26,8 @@ __all__ = ["summary_rows"]
 _SHARE_OF_MEAN = 0.1
 
 
-def summary_rows(tensors: Sequence[Tensor]) -> Tensor:
+def summary_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The columns of `summarize` for tensors of one dtype that all have elements, `[6, n]`."""
-    sizes = [tensor.numel() for tensor in tensors]
     table = np.empty((6, len(sizes)), np.float64)
     equal = np.empty(BLOCK, np.bool_)
     with np.errstate(all="ignore"):

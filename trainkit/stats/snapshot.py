@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import chunks, elements, partitions
-from trainkit.stats.main_memory import is_plain, loops
+from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
 from trainkit.stats.norms import norms
 
 __all__ = ["Snapshot"]
@@ -34,11 +34,12 @@ class Snapshot:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._tensors = tensors
-        self._sizes = tuple(map(Tensor.numel, tensors))
         self._flat: Tensor | None = None
         self._copies: list[Tensor] = []
-        if is_plain(tensors):
-            self._flat = loops().copy_rows(tensors)
+        sizes = plain_sizes(tensors)
+        self._sizes = sizes_of(tensors) if sizes is None else sizes
+        if sizes is not None:
+            self._flat = loops().copy_rows(tensors, sizes)
         else:
             self._copies = _copies(self._tensors)
 
@@ -58,11 +59,12 @@ class Snapshot:
             Three passes, and a copy of up to 32 MiB at a time; in main memory one pass.
         """
         now = self._tensors
-        if tuple(map(Tensor.numel, now)) != self._sizes:
+        sizes = plain_sizes(now)
+        if (sizes_of(now) if sizes is None else sizes) != self._sizes:
             raise ValueError("a tensor has got another number of elements since the snapshot")
         flat = self._flat
-        if flat is not None and is_plain(now) and now[0].dtype is flat.dtype:
-            return loops().distance_rows(flat, now)
+        if flat is not None and sizes is not None and now[0].dtype is flat.dtype:
+            return loops().distance_rows(flat, now, sizes)
         then = self._copies if flat is None else _pieces(flat, now)
         moved = [norms(_differences(then[some], now[some])) for some in chunks(then)]
         kept = norms(then)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.elements import chunks, elements, partitions, power_of_two
-from trainkit.stats.main_memory import is_plain, loops
+from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
 
 __all__ = ["COLUMNS", "summarize", "summary_table"]
 
@@ -51,8 +51,9 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def summary_table(tensors: Sequence[Tensor]) -> Tensor:
     """The statistics of `summarize` in one tensor, a row for each of `COLUMNS`, `[6, N]`."""
-    if is_plain(tensors):
-        return loops().summary_rows(tensors)
+    sizes = plain_sizes(tensors)
+    if sizes is not None:
+        return loops().summary_rows(tensors, sizes)
     values = [elements(tensor) for tensor in tensors]
     dtype = torch.float64 if any(v.dtype is torch.float64 for v in values) else torch.float32
     device = values[0].device if values else torch.device("cpu")
@@ -61,7 +62,7 @@ def summary_table(tensors: Sequence[Tensor]) -> Tensor:
     counts = [t.numel() for t in tensors]
     for positions, members in partitions(values):
         if members[0].device.type == "cpu":
-            found = loops().summary_rows(members).to(table)
+            found = loops().summary_rows(members, sizes_of(members)).to(table)
         else:
             found = torch.cat([_summarize(members[some]) for some in chunks(members)], dim=1).to(
                 table

@@ -55,7 +55,7 @@ class Scalars(Mapping[str, Tensor]):
         together: bool = False,
         largest: int | None = None,
     ) -> None:
-        self.tags = tuple(tags)
+        self.tags = tags if type(tags) is tuple else tuple(tags)
         self.parts = (parts,) if isinstance(parts, Tensor) else tuple(parts)
         if finish is None and [part.shape for part in self.parts] != [(len(self.tags),)]:
             raise ValueError(
