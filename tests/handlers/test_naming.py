@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainkit.handlers.naming import module_groups, selected
+from trainkit.handlers.naming import Subset, module_groups, selected
 from trainkit.handlers.parameters import Parameters
-from trainkit.handlers.series import Series
+from trainkit.handlers.series import Layout, Layouts, Series
 from trainkit.stats import COLUMNS, summary_table
 
 
@@ -28,6 +28,34 @@ def test_groups_are_as_deep_as_fits() -> None:
     assert set(module_groups(names, 7)) == {f"layers.{i}" for i in range(4)}
     assert set(module_groups(names, 3)) == {"layers"}
     assert module_groups(["weight"], 1) == ["(model)"]
+
+
+def test_a_subset_is_the_same_tuple_while_it_has_the_same_members() -> None:
+    names, subset = ("a", "b", "c"), Subset()
+    assert subset.of(names, [True, True, True]) is names
+    some = subset.of(names, [True, False, True])
+    assert some == ("a", "c")
+    assert subset.of(names, [True, False, True]) is some
+    assert subset.of(names, [False, False, True]) == ("c",)
+    assert subset.of(("x", "y", "z"), [False, False, True]) == ("z",)
+
+
+def test_a_layout_is_worked_out_once_for_the_same_names() -> None:
+    made: list[int] = []
+
+    def make() -> Layout:
+        made.append(1)
+        return Layout(("tag",), None, together=False)
+
+    layouts, names, others = Layouts(), ("a", "b"), tuple("ab")
+    first = layouts.of("key", (names, None), make)
+    assert layouts.of("key", (names, None), make) is first
+    assert layouts.of("key", (others, None), make) is not first  # equal, but not the same
+    layouts.of("another key", (names, None), make)
+    assert len(made) == 3
+    for size in range(1000):  # of tensors that grow for ever
+        layouts.of(size, (names,), make)
+    assert len(layouts._known) <= 64
 
 
 def test_every_parameter_once_under_its_first_name() -> None:

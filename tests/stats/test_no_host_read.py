@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainkit.stats import main_memory
 from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
 from trainkit.stats.predictions import ClassTotals
 from trainkit.stats.probability import ProbabilityCounts
@@ -59,6 +60,12 @@ def reliability() -> Tensor:
     totals = CalibrationTotals.of(X, Y, ignore_index=1) + CalibrationTotals.of(X, Y, ignore_index=1)
     totals.statistics()
     return reliability_diagram(*totals.reliability())
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In main memory predictions are counted by compiled loops: no operator, and no device."""
+    monkeypatch.setattr(main_memory, "_chosen", [main_memory.numpy_loops()])
 
 
 @pytest.mark.parametrize("measure", [classes, labels, values, probability, reliability])

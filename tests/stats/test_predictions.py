@@ -58,6 +58,28 @@ def test_all_three_forms_of_classes_equal_scipy(seed: int, n: int, c: int, scale
     assert_equal(classification(log_p.exp(), kind="probabilities"), expected)
 
 
+@pytest.mark.parametrize("shape", [(100, 97), (8, 90, 12), (4, 40, 5, 7)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_more_classes_than_are_worth_an_exponential_each(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    x = logits(0, *shape).to(dtype)
+    x[0, :3] = -torch.inf  # masked classes
+    y = torch.randint(0, shape[1], shape[:1] + shape[2:])
+    y[-1] = -1
+    rows = x.movedim(1, -1)[y != -1]
+    expected = by_definition(softmax(rows.double().numpy(), axis=-1))
+    assert_equal(classification(x, y, ignore_index=-1), expected)
+    totals = ClassTotals.of(x, y, ignore_index=-1, shares=shape[1])
+    chosen = np.bincount(rows.argmax(-1).flatten(), minlength=shape[1])
+    np.testing.assert_allclose(totals.shares().numpy(), chosen / chosen.sum())
+    x[1, 5] = torch.nan
+    assert classification(x, y, ignore_index=-1)["entropy"].isnan()
+    assert classification(x, y, ignore_index=-1)["margin"].isnan()
+    x[1, 5] = torch.inf  # a softmax of it is none
+    assert classification(x, y, ignore_index=-1)["confidence"].isnan()
+
+
 @seeds
 @given(st.integers(0, 1000), st.sampled_from([(7,), (7, 1), (7, 4), (3, 1, 5, 6), (2, 3, 4, 5)]),
        st.sampled_from([1.0, 1e4]))  # fmt: skip
