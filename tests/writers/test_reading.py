@@ -47,7 +47,7 @@ def gathered(step: int, what: Sequence[tuple[str, int, float]]) -> tuple[Gatheri
     """What these calls gather, and what must come of it."""
     gathering, expected = Gathering(step), {}
     for place, (way, rows, factor) in enumerate(what):
-        tags = tuple(f"{place}/{way}/{row}" for row in range(rows))
+        tags = tuple(f"{place}/{row}" for row in range(rows))  # whatever the way
         table = torch.arange(float(4 * rows)).reshape(rows, 4) + step
         values = [float(sum(row)) * factor for row in table.tolist()]
         if way in WAYS:
