@@ -74,4 +74,4 @@ def test_nothing_grows_with_the_number_of_iterations() -> None:
         trainer.run(range(1600), max_epochs=1)
         assert not attached.failures
     writer.close()
-    assert abs(objects[1500] - objects[300]) < 100  # of two or three million that were made
+    assert objects[1500] - objects[300] < 300  # one an iteration would be 1,200

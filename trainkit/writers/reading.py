@@ -90,6 +90,8 @@ def _array(values: Tensor | Array) -> Array:
 
 def _stacked(values: Sequence[Tensor | Array]) -> Array:
     """Of one part at each step, all of them, with the steps in front."""
+    if len({value.dtype for value in values}) > 1:
+        raise TypeError("integers would become floats")
     if isinstance(values[0], Tensor):  # many small arrays are slow in NumPy
         return torch.stack(cast("list[Tensor]", values)).numpy()
     return np.stack(cast("list[Array]", values))
