@@ -138,6 +138,18 @@ def test_a_fault_of_one_step_loses_the_values_of_that_step(
     assert caplog.text.count("is left out") == 1
 
 
+def test_who_finishes_differs_from_step_to_step() -> None:
+    def gathering(step: int) -> Gathering:
+        made = Gathering(step)
+        ways = (lambda x: x.sum(-1), lambda x: x.max(-1))
+        scalars = Scalars(("a",), torch.tensor([[1.0, 2.0]]), finish=ways[step], together=True)
+        made.keep_scalars(scalars)
+        return made
+
+    found = read_steps([gathering(0), gathering(1)])
+    assert [host.numbers() for host in found] == [{"a": 3.0}, {"a": 2.0}]
+
+
 def test_shapes_that_change_from_step_to_step() -> None:
     def gathering(step: int) -> Gathering:
         made = Gathering(step)
