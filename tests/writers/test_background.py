@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,17 @@ class Slow(MemoryWriter):
         self.go = threading.Event()
         self.closed = False
 
-    def write_step(self, host_step: HostStep) -> None:
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         assert self.go.wait(30)
-        super().write_scalars(host_step.step, host_step.numbers())
+        for host_step in host_steps:
+            super().write_scalars(host_step.step, host_step.numbers())
 
     def close(self) -> None:
         self.closed = True
 
 
 class Broken(MemoryWriter):
-    def write_step(self, host_step: HostStep) -> None:
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         raise OSError(28, "No space left on device")
 
     def subrun(self, name: str) -> "Broken":
@@ -149,6 +151,30 @@ def test_a_fault_is_raised_where_the_user_sees_it() -> None:
         writer.close()
     writer.close()
     assert not threads()
+
+
+def test_a_fault_in_steps_that_are_written_together_names_them() -> None:
+    class Full(Slow):
+        entered = False
+
+        def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+            self.entered = True
+            super().write_steps(host_steps)
+            if len(host_steps) > 1:
+                raise OSError(28, "No space left on device")
+
+    full = Full()
+    writer = BackgroundWriter(full)
+    writer.write_scalars(4, {"a": 1.0})
+    writer.write_scalars(5, {"a": 1.0})
+    until(lambda: full.entered)  # so these all wait for the one before them
+    writer.write_scalars(6, {"a": 1.0})
+    writer.write_scalars(7, {"a": 1.0})
+    full.go.set()
+    with pytest.raises(RuntimeError, match="writing steps 5 to 7 with "):
+        writer.flush()
+    with pytest.raises(RuntimeError):
+        writer.close()
 
 
 def test_after_a_fault_nobody_waits_for_room() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tests.writers.reading import (
     raw_scalars,
 )
 from trainkit.writers import EventFileWriter, Scalars, open_writer
+from trainkit.writers.host_step import HostStep, ScalarChunk
 
 TAGS = st.text(max_size=300)
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -56,6 +58,51 @@ def test_scalars_arrive_bit_for_bit(steps: dict[int, dict[str, float]], in_bulk:
         for tag, value in steps[step].items():
             expected.setdefault(tag, []).append((step, bits(value)))
     assert {t: [(s, bits(v)) for s, v in points] for t, points in found.items()} == expected
+
+
+CHUNKS = st.lists(
+    st.sampled_from([("loss/total", "loss/l2"), ("loss/total",), ("weights.norm/w", "a", "b")]),
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.lists(CHUNKS, max_size=8), st.randoms(use_true_random=False))
+def test_steps_that_come_together_are_written_as_if_each_came_alone(
+    kinds: list[list[tuple[str, ...]]], random: Random
+) -> None:
+    """Alike or not, with other things or without; of a tag that comes twice the last value."""
+    numbers = [0.1, -0.0, 3e38, float("nan"), float("inf"), 1e300, 2.0**-149]
+    steps = [
+        HostStep(
+            step * random.choice([1, 1000]),  # of the event's bytes, more or fewer
+            100.5 + step,
+            [ScalarChunk(tags, np.array(random.choices(numbers, k=len(tags)))) for tags in kind],
+            texts={"note": str(step)} if random.random() < 0.3 else {},
+        )
+        for step, kind in enumerate(kinds)
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, batches in (("together", [steps]), ("alone", [[step] for step in steps])):
+            writer = EventFileWriter(Path(directory, name))
+            for batch in batches:
+                writer.write_steps(batch)
+            writer.close()
+        found, expected = (
+            [event.SerializeToString() for event in raw_events(path)][1:]
+            for name in ("together", "alone")
+            for path in event_files(Path(directory, name))
+        )
+        values = raw_scalars(Path(directory, "together"))
+    assert found == expected
+    assert len(found) == len(steps)
+    last = {(step.step, tag): x for step in steps for tag, x in step.numbers().items()}
+    read = {(step, tag): x for tag, points in values.items() for step, x in points}
+    assert read.keys() == last.keys()
+    with np.errstate(over="ignore"):
+        assert {k: bits(x) for k, x in read.items()} == {
+            k: bits(float(np.float32(x))) for k, x in last.items()
+        }
 
 
 def test_the_web_page_and_the_accumulator_read_the_same(tmp_path: Path) -> None:

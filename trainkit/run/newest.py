@@ -1,6 +1,6 @@
 """What passes through the writer's thread on its way to the event file, remembered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,10 +34,11 @@ class Newest:
         self.values: dict[str, float] = {}
         self.non_finite: dict[str, int] = {}
 
-    def write_step(self, host_step: HostStep) -> None:
-        """Look at everything of one step."""
-        for chunk in host_step.scalars:
-            self._look(host_step.step, chunk)
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        """Look at everything of some steps."""
+        for host_step in host_steps:
+            for chunk in host_step.scalars:
+                self._look(host_step.step, chunk)
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Look at the values."""

@@ -17,8 +17,8 @@ class BackgroundWriter(GatheringWriter):
     be written, so a slow disk slows training down but never eats its memory. A step is complete
     when another one comes, at `flush` and `close`, or when nothing was added for half a second.
 
-    If writing fails, the next call (or `flush`, or `close`) raises. A writer that is forgotten is
-    written out and closed when Python forgets it, or ends.
+    If writing fails, the next step that is begun (or `flush`, or `close`) raises. A writer that is
+    forgotten is written out and closed when Python forgets it, or ends.
 
     Args:
         writer: Anything with the writer's verbs; it gets host numbers. From now on only this one

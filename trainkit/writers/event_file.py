@@ -4,7 +4,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from trainkit.writers.gatherer import Gatherer
@@ -70,11 +71,11 @@ class EventFileWriter(GatheringWriter):
     def __repr__(self) -> str:
         return f"EventFileWriter({str(self.directory)!r})"
 
-    def write_step(self, host_step: HostStep) -> None:
-        """Write everything of one step that is on the host already."""
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        """Write everything of some steps that is on the host already."""
         self._file.check()
         self._gatherer.seal()
-        self._file.write(host_step)
+        self._file.write(host_steps)
 
     def subrun(self, name: str) -> "EventFileWriter":
         """The writer of `<directory>/<name>`; the same one each time, closed with this one."""
@@ -127,16 +128,17 @@ class _EventFile:
         return os.getpid() == self._pid
 
     def write_gathering(self, gathering: Gathering) -> None:
-        self.write(read_step(gathering))
+        self.write([read_step(gathering)])
 
-    def write(self, host_step: HostStep) -> None:
+    def write(self, host_steps: Sequence[HostStep]) -> None:
         with self._lock:
-            parts = []
-            if host_step.scalars:
-                parts.append(self._templates.serialize(host_step.scalars))
-            parts.append(summary(host_step))
-            self._has_session = self._has_session or bool(host_step.hparams)
-            self._write_summary(host_step.step, host_step.wall_time, b"".join(parts))
+            # Those with the same tags follow each other, and are serialized together.
+            for _, group in groupby(host_steps, key=_tags):
+                some = list(group)
+                scalars = self._templates.serialize([host_step.scalars for host_step in some])
+                self._records.write(*map(_event, some, scalars))
+            if any(host_step.hparams for host_step in host_steps):
+                self._has_session = True
 
     def flush(self) -> None:
         self._records.flush()
@@ -147,12 +149,19 @@ class _EventFile:
         self._closed = True
         try:
             if self._has_session:
-                self._write_summary(0, time.time(), session_end())
+                end = message(_SUMMARY, session_end())
+                self._records.write(event(0, time.time(), end))
         finally:
             self._records.close()
 
-    def _write_summary(self, step: int, wall_time: float, data: bytes) -> None:
-        self._records.write(event(step, wall_time, message(_SUMMARY, data)))
+
+def _tags(host_step: HostStep) -> tuple[tuple[str, ...], ...]:
+    return tuple(chunk.tags for chunk in host_step.scalars)
+
+
+def _event(host_step: HostStep, scalars: bytes) -> bytes:
+    content = message(_SUMMARY, scalars + summary(host_step))
+    return event(host_step.step, host_step.wall_time, content)
 
 
 def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], object]]) -> None:

@@ -23,7 +23,7 @@ class Gatherer:
 
     Args:
         deliver: Takes what was gathered at one step.
-        ready: Raises where nothing more can be written.
+        ready: Raises where nothing more can be written; asked when a step begins.
     """
 
     def __init__(self, deliver: Callable[[Gathering], None], ready: Callable[[], None]) -> None:
@@ -34,11 +34,11 @@ class Gatherer:
 
     def add(self, step: int, add: Callable[[Gathering, _Values], None], values: _Values) -> None:
         """Call `add(gathering, values)` with the gathering of this step."""
-        self._ready()
         with self._lock:
             current = self._current
             if current is None or current.step != step:
                 step = _check_step(step)
+                self._ready()
                 self.seal()
                 self._current = current = Gathering(step)
             add(current, values)

@@ -95,19 +95,16 @@ class Gathering:
 
     def keep_scalars(self, scalars: Scalars) -> None:
         """Keep these tensors as they are."""
-        parts = scalars.parts
-        for part in parts:
-            if part.dtype not in transfer.TRAVELS:
-                # All are converted before one is kept: what cannot be written leaves no trace.
-                parts = tuple(transfer.wire(check_real("scalars", part)) for part in parts)
-                break
         tensors = self.tensors
         first = len(tensors)
-        for part in parts:
-            if part.is_cuda or part.requires_grad:
-                self._keep(part)
-            else:
-                tensors.append(part)
+        for part in scalars.parts:
+            if part.dtype not in transfer.TRAVELS or part.is_cuda or part.requires_grad:
+                del tensors[first:]
+                # All are converted before one is kept: what cannot be written leaves no trace.
+                for ready in [transfer.wire(check_real("scalars", x)) for x in scalars.parts]:
+                    self._keep(ready)
+                break
+            tensors.append(part)
         self.scalars.append((scalars, range(first, len(tensors))))
 
     def _keep(self, tensor: Tensor) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainkit.writers.protocol import Histogram, Writer
 
-__all__ = ["HostHistogram", "HostStep", "ScalarChunk", "StepWriter", "write_step"]
+__all__ = ["HostHistogram", "HostStep", "ScalarChunk", "StepWriter", "write_steps"]
 
 
 class ScalarChunk(NamedTuple):
@@ -76,18 +76,22 @@ class HostStep:
 
 @runtime_checkable
 class StepWriter(Protocol):
-    """A writer that takes everything of one step at once, when it is on the host already."""
+    """A writer that takes everything of some steps at once, when it is on the host already."""
 
-    def write_step(self, host_step: HostStep) -> None:
-        """Write all of it."""
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        """Write all of them, in order."""
 
 
-def write_step(writer: Writer, host_step: HostStep) -> None:
-    """Write all of it with whatever verbs the writer has."""
-    whole = getattr(writer, "write_step", None)  # asking for the protocol takes longer
-    if whole is not None:
-        whole(host_step)
+def write_steps(writer: Writer, host_steps: Sequence[HostStep]) -> None:
+    """Write all of them, in order, with whatever verbs the writer has."""
+    if isinstance(writer, StepWriter):
+        writer.write_steps(host_steps)
         return
+    for host_step in host_steps:
+        _write_step(writer, host_step)
+
+
+def _write_step(writer: Writer, host_step: HostStep) -> None:
     step = host_step.step
     if host_step.scalars:
         writer.write_scalars(step, host_step.numbers())

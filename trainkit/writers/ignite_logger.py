@@ -1,6 +1,6 @@
 """A logger of Ignite's as a writer: W&B, MLflow, Ignite's own TensorBoard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainkit.writers.gatherer import Gatherer
@@ -64,11 +64,12 @@ class IgniteLoggerWriter(GatheringWriter):
     def __repr__(self) -> str:
         return f"IgniteLoggerWriter({type(self._logger).__name__})"
 
-    def write_step(self, host_step: HostStep) -> None:
-        """Write everything of one step that is on the host already."""
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        """Write everything of some steps that is on the host already."""
         self._check()
         self._gatherer.seal()
-        self._sink(host_step)
+        for host_step in host_steps:
+            self._sink(host_step)
 
     def flush(self) -> None:
         """Hand everything to the logger."""

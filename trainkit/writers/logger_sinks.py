@@ -29,7 +29,7 @@ def tensorboard(logger: Any) -> Sink:
     templates = ScalarTemplates()
 
     def write(host: HostStep) -> None:
-        scalars = templates.serialize(host.scalars) if host.scalars else b""
+        scalars = templates.serialize([host.scalars])[0]
         event = Event(summary=Summary.FromString(scalars + summary(host)))
         logger.writer.file_writer.add_event(event, host.step, host.wall_time)
 

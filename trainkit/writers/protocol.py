@@ -56,7 +56,9 @@ class Scalars(Mapping[str, Tensor]):
         largest: int | None = None,
     ) -> None:
         self.tags = tags if type(tags) is tuple else tuple(tags)
-        self.parts = (parts,) if isinstance(parts, Tensor) else tuple(parts)
+        if type(parts) is not tuple:
+            parts = (parts,) if isinstance(parts, Tensor) else tuple(parts)
+        self.parts: tuple[Tensor, ...] = parts
         if finish is None and [part.shape for part in self.parts] != [(len(self.tags),)]:
             raise ValueError(
                 f"values must have shape [{len(self.tags)}], one per tag, got "

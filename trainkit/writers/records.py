@@ -37,14 +37,15 @@ class RecordFile:
         self._waiting: list[bytes] = []
         self._size = 0
 
-    def write(self, data: bytes) -> None:
-        """Append one record."""
-        length = struct.pack("<Q", len(data))
+    def write(self, *records: bytes) -> None:
+        """Append records."""
         with self._lock:
-            self._waiting += (length, _checksum(length), data, _checksum(data))
-            self._size += len(data) + 16
-            if self._size >= _BUFFER:
-                self._write_out()
+            for data in records:
+                length = struct.pack("<Q", len(data))
+                self._waiting += (length, _checksum(length), data, _checksum(data))
+                self._size += len(data) + 16
+                if self._size >= _BUFFER:
+                    self._write_out()
 
     def flush(self) -> None:
         """Hand everything to the operating system: it survives the death of this process."""

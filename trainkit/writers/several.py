@@ -1,11 +1,11 @@
 """One writer for several."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainkit.writers.host_step import HostStep, write_step
+from trainkit.writers.host_step import HostStep, write_steps
 from trainkit.writers.protocol import Histogram, Writer
 from trainkit.writers.subruns import subrun
 
@@ -66,9 +66,9 @@ class SeveralWriter:
         """Write hyperparameters."""
         self._each(lambda writer: writer.write_hparams(step, hparams))
 
-    def write_step(self, host_step: HostStep) -> None:
-        """Write everything of one step that is on the host already."""
-        self._each(lambda writer: write_step(writer, host_step))
+    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        """Write everything of some steps that is on the host already."""
+        self._each(lambda writer: write_steps(writer, host_steps))
 
     def subrun(self, name: str) -> "SeveralWriter":
         """The sub-run of each of the writers; the same ones each time."""

@@ -16,6 +16,8 @@ __all__ = ["session_end", "summary"]
 
 def summary(host_step: HostStep) -> bytes:
     """A serialized Summary of all but the scalars; empty where there is nothing else."""
+    if not (host_step.histograms or host_step.images or host_step.texts or host_step.hparams):
+        return b""
     # Messages one after the other are their union.
     histograms = b"".join(serialized_histogram(*item) for item in host_step.histograms.items())
     if not (host_step.images or host_step.texts or host_step.hparams):

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.host_step import HostStep, write_step
+from trainkit.writers.host_step import HostStep, write_steps
 from trainkit.writers.protocol import Writer
 from trainkit.writers.reading import read_steps
 
@@ -199,22 +199,20 @@ class Worker:
                 self._unflushed = True
                 read = partial(read_steps, [work.gathering for work in some])
                 host_steps = self._attempt("reading what is to be written", read) or []
-            for host_step in host_steps:
-                if self._failure is None:
-                    self._attempt(
-                        f"writing step {host_step.step} with {lane.writer!r}",
-                        partial(self._write_step, lane, host_step),
-                    )
-                if some.pop(0).counted:
-                    self._room.put(None)
-            for work in some:  # which could not be read
+            if host_steps:
+                first, last = host_steps[0].step, host_steps[-1].step
+                steps = f"step {first}" if first == last else f"steps {first} to {last}"
+                write = partial(self._write_steps, lane, host_steps)
+                self._attempt(f"writing {steps} with {lane.writer!r}", write)
+            for work in some:
                 if work.counted:
                     self._room.put(None)
 
-    def _write_step(self, lane: Lane, host_step: HostStep) -> None:
+    def _write_steps(self, lane: Lane, host_steps: Sequence[HostStep]) -> None:
         if lane is self.lanes[0]:
-            self._tell_what_is_not_finite(host_step)
-        write_step(lane.writer, host_step)
+            for host_step in host_steps:
+                self._tell_what_is_not_finite(host_step)
+        write_steps(lane.writer, host_steps)
 
     def _tell_what_is_not_finite(self, host_step: HostStep) -> None:
         if not self.listeners:
