@@ -185,7 +185,7 @@ class GradientMonitor(StepMonitor):
             parts.append(raw.norms)
         # The scaler will write into its own.
         parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
-        layout.write(self.writer, self.step, parts)
+        layout.write(self.writer, self.step, *parts)
         if self._histograms.due(self.sampler.steps.sampled, key):
             if scales[0] is not None:
                 gradients = [g / scales[0].to(g.device) for g in gradients]

@@ -54,7 +54,8 @@ class Parameters:
         self.optimizers = (
             {} if optimizers is None else _mapping("optimizers", optimizers, Optimizer)
         )
-        self._held: dict[str, list[Tensor]] = {}
+        # What the optimizers held when the names were made.
+        self._held: list[tuple[Optimizer, list[Tensor]]] = []
         self._found: dict[str, Named] = {}
         self._known = False
         self._sections: list[Named] = []
@@ -95,19 +96,14 @@ class Parameters:
             if number not in taken
         }
         self._sections = self._by_section(Named("", tuple(rest), tuple(rest.values())))
-        self._held = {
-            key: [*chain.from_iterable(map(_PARAMETERS, optimizer.param_groups))]
-            for key, optimizer in self.optimizers.items()
-        }
+        self._held = [(o, [*_parameters(o)]) for o in self.optimizers.values()]
         self._known = True
 
     def _unchanged(self) -> bool:
         # Asked several times in every sampled iteration: so few operations, and no comparison of
         # tensors, which would read them.
-        held = self._held
-        for key, optimizer in self.optimizers.items():
-            now = [*chain.from_iterable(map(_PARAMETERS, optimizer.param_groups))]
-            before = held[key]
+        for optimizer, before in self._held:
+            now = _parameters(optimizer)
             if len(now) != len(before) or not all(map(is_, now, before)):
                 return False
         return True
@@ -146,6 +142,14 @@ def check_hooks(optimizers: Iterable[Optimizer]) -> None:
                 "called Optimizer.__init__"
                 + (f"; pass the optimizer that it wraps, its .{inside[0]}" if inside else "")
             )
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    groups = optimizer.param_groups
+    if len(groups) == 1:
+        only: list[Tensor] = groups[0]["params"]
+        return only
+    return [*chain.from_iterable(map(_PARAMETERS, groups))]
 
 
 def _held_by(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:

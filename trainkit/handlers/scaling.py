@@ -14,6 +14,9 @@ from torch.optim import Optimizer
 
 __all__ = ["LossScale"]
 
+# Between the hook and the scaler stand the step itself and what wraps it: schedulers, profilers,
+# other libraries. The whole stack of a training script may be many times as deep.
+_DEPTH = 16
 _STEP, _MAYBE_STEP = GradScaler.step.__code__, GradScaler._maybe_opt_step.__code__
 
 
@@ -67,7 +70,9 @@ class LossScale:
         if self.of(optimizer) is not None:
             return
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None:
+        for _ in range(_DEPTH):
+            if frame is None:
+                return
             code = frame.f_code
             if code is _STEP or code is _MAYBE_STEP:
                 self._add(frame.f_locals["self"])

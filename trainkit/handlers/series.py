@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     worst: tuple[str, ...] = ()
     each: Any = None
 
-    def write(self, writer: Writer, step: int, parts: Tensor | Sequence[Tensor]) -> None:
+    def write(self, writer: Writer, step: int, *parts: Tensor) -> None:
         """Write these tensors so."""
         scalars = Scalars(self.tags, parts, finish=self.finish, together=self.together)
         writer.write_scalars(step, scalars)

@@ -136,7 +136,7 @@ class UpdateMonitor(StepMonitor):
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
         layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
-        layout.write(self.writer, self.step, parts)
+        layout.write(self.writer, self.step, *parts)
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
         prefix, series = self.parameters.section(key), self.series

@@ -25,6 +25,7 @@ from trainkit.writers.protocol import Writer
 __all__ = ["WeightMonitor"]
 
 _COLUMNS = COLUMNS[:4]
+_USUAL = {nn.Parameter}
 
 
 class WeightMonitor(Monitor):
@@ -104,9 +105,9 @@ class WeightMonitor(Monitor):
 
     def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
         names, tensors = found.names, found.tensors
-        # Lazy ones cannot be asked for their size; most models have but one kind of parameter.
-        kinds = {type(tensor): tensor for tensor in tensors}.values()
-        if any(map(is_lazy, kinds)) or not all(map(Tensor.numel, tensors)):
+        # Lazy ones cannot be asked for their size; most models have none.
+        lazy = set(map(type, tensors)) != _USUAL and any(map(is_lazy, tensors))
+        if lazy or not all(map(Tensor.numel, tensors)):
             present = [not is_lazy(p) and p.numel() > 0 for p in tensors]
             subset = self._subsets.setdefault(found.section, Subset())
             names, tensors = subset.of(names, present), tuple(compress(tensors, present))
