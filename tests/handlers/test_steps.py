@@ -32,7 +32,7 @@ class Diary(StepObserver):
         self.discarded: list[str] = []
 
     def note(self, what: str) -> None:
-        self.notes.append((self.name, what, self.step))
+        self.notes.append((self.name, what, self.steps.iteration))
         assert not torch.is_grad_enabled()
         if what == self.fail:
             raise RuntimeError("out of ink")

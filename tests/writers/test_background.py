@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.writers.reading import event_files, raw_events, raw_scalars
-from trainkit.writers import BackgroundWriter, MemoryWriter, open_writer, subrun
+from trainkit.writers import BackgroundWriter, MemoryWriter, Scalars, open_writer, subrun
 from trainkit.writers.host_step import HostStep
 
 
@@ -85,6 +85,31 @@ def test_a_call_waits_only_while_the_queue_is_full() -> None:
     writer.close()
     assert slow.closed
     assert slow.scalars["a"] == [(step, float(step)) for step in range(9)]
+
+
+def test_few_large_steps_wait() -> None:
+    """Eight of them with the usual queue, which has room for 256 others."""
+    slow = Slow()
+    writer = BackgroundWriter(slow)
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        for step in range(40):
+            many = Scalars(("a",), (torch.full((20_000,), float(step)),), finish=lambda x: x[:1])
+            writer.write_scalars(step, many)
+            written = step + 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join(1.0)
+    # Eight wait or are with the thread, the ninth is being gathered, the tenth call waits.
+    assert written == 9
+    slow.go.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    writer.close()
+    assert slow.scalars["a"] == [(step, float(step)) for step in range(40)]
 
 
 def test_a_step_is_written_though_no_other_comes() -> None:

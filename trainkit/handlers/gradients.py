@@ -151,7 +151,7 @@ class GradientMonitor(StepMonitor):
             tags.append("gradients/non_finite")
             parts.append(raw.non_finite)
         tags = [self.tag(tag, key) for tag in tags]
-        self.writer.write_scalars(self.step, Scalars(tags, parts, finish=_skipped))
+        self.writer.write_scalars(self.steps.iteration, Scalars(tags, parts, finish=_skipped))
 
     def discard(self, key: str) -> None:
         """Forget the raw gradient."""
@@ -185,12 +185,14 @@ class GradientMonitor(StepMonitor):
             parts.append(raw.norms)
         # The scaler will write into its own.
         parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
-        layout.write(self.writer, self.step, *parts)
-        if self._histograms.due(self.sampler.steps.sampled, key):
+        layout.write(self.writer, self.steps.iteration, *parts)
+        if self._histograms.due(self.steps.sampled, key):
             if scales[0] is not None:
                 gradients = [g / scales[0].to(g.device) for g in gradients]
             prefix = self.parameters.section(key)
-            self._histograms.write(self.writer, self.step, self.series, names, gradients, prefix)
+            self._histograms.write(
+                self.writer, self.steps.iteration, self.series, names, gradients, prefix
+            )
 
     def _layout(
         self,

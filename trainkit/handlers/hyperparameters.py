@@ -99,9 +99,9 @@ class HyperparameterMonitor(StepObserver):
 
     def _scheduled_now(self) -> dict[str, Number]:
         found: dict[str, Number] = {}
-        if self._scheduled_at == self.step:
+        if self._scheduled_at == self.steps.iteration:
             return found  # another optimizer stepped first in this iteration
-        self._scheduled_at = self.step
+        self._scheduled_at = self.steps.iteration
         for tag, read in self._scheduled.items():
             found |= _numbers(tag, read())
         return found
@@ -114,7 +114,7 @@ class HyperparameterMonitor(StepObserver):
             elif tag not in self._written or self._written[tag] != value:
                 changed[tag] = self._written[tag] = value
         if changed:
-            self.writer.write_scalars(self.step, changed)
+            self.writer.write_scalars(self.steps.iteration, changed)
 
 
 class _Seen:

@@ -11,7 +11,6 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Parameters, check_hooks
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.scaling import LossScale
 from trainkit.handlers.series import Series
 from trainkit.writers.protocol import Writer
 
@@ -44,11 +43,9 @@ class StepObserver(Monitor):
         super().__init__(writer, every)
         check_hooks(optimizers.values())
         self.optimizers = optimizers
-
-    @property
-    def step(self) -> int:
-        """The iteration in which the step came."""
-        return self.sampler.steps.iteration
+        # Its `iteration` is the one in which a step came.
+        self.steps = self.sampler.steps
+        self.loss_scale = self.steps.loss_scale
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
         """Observe the steps that come in or after sampled iterations of `engine`.
@@ -60,12 +57,12 @@ class StepObserver(Monitor):
             ValueError: The monitor is attached already.
         """
         handle = super().attach(engine)
-        self.sampler.steps.join(self)
+        self.steps.join(self)
         return handle
 
     def cancel(self) -> None:
         """Take every hook away and forget what was begun; harmless at any time."""
-        self.sampler.steps.leave(self)
+        self.steps.leave(self)
 
     def has_own(self, name: str) -> bool:
         """Whether there is anything to call under this name: a method that does nothing is not."""
@@ -125,11 +122,6 @@ class StepMonitor(StepObserver):
         super().__init__(self.parameters.optimizers, writer, every)
         self.series = Series(detail, include, exclude)
         self.loss_scale.add(scaler)
-
-    @property
-    def loss_scale(self) -> LossScale:
-        """What is known of the loss scaler."""
-        return self.sampler.steps.loss_scale
 
     def tensors(self, key: str) -> tuple[Tensor, ...]:
         """The parameters that this optimizer moves."""

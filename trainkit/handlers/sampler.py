@@ -65,7 +65,9 @@ class Sampler:
         self._ends: list[tuple[Monitor, Guard]] = []
         # What the monitors of one iteration have read of the step's output, by the transform's id.
         self.outputs: dict[int, StepOutput] = {}
-        self.steps = Steps(self.remove_later, self._spend)
+        self.steps = Steps(self.remove_later)
+        # Of host time that this iteration's `_start` took.
+        self._seconds = 0.0
         self._is_due = False
         # The step of some optimizer is still to come, perhaps in an iteration that is not sampled.
         self._waiting = False
@@ -166,7 +168,7 @@ class Sampler:
             self._within = True
         elif was_due:
             self.steps.rest()
-        self._spend(perf_counter() - start)
+        self._seconds += perf_counter() - start
 
     def _complete(self, engine: Engine) -> None:
         start = perf_counter()
@@ -183,7 +185,9 @@ class Sampler:
         if self._within:
             self._within = False
             self._finish(engine)
-        self._spend(perf_counter() - start)
+        seconds = self._seconds + self.steps.seconds - start
+        self._seconds = self.steps.seconds = 0.0
+        self._spend(seconds + perf_counter())
 
     def _finish(self, engine: Engine) -> None:
         """A sampled iteration is over, or one in which a step was waited for."""

@@ -33,20 +33,16 @@ class Steps:
 
     Args:
         remove_later: Takes hooks that cannot be removed now: torch is going through them.
-        spend: Receives the seconds of host time that the observers took.
     """
 
-    def __init__(
-        self,
-        remove_later: Callable[[Iterable[RemovableHandle]], None],
-        spend: Callable[[float], None],
-    ) -> None:
+    def __init__(self, remove_later: Callable[[Iterable[RemovableHandle]], None]) -> None:
         self.loss_scale = LossScale()
         # The iteration that is going on, and the last one that was sampled.
         self.iteration = self.sampled = 0
         self.in_hook = False
         self.remove_later = remove_later
-        self.spend = spend
+        # Of host time that the observers took, since somebody set this to 0.
+        self.seconds = 0.0
         self._engine: Engine | None = None
         self._watched: dict[int, _Watched] = {}
 
@@ -263,7 +259,7 @@ class _Watched:
         finally:
             torch._C._set_grad_enabled(grad)
             steps.in_hook = False
-            steps.spend(perf_counter() - start)
+            steps.seconds += perf_counter() - start
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -136,7 +136,7 @@ class UpdateMonitor(StepMonitor):
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
         layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
-        layout.write(self.writer, self.step, *parts)
+        layout.write(self.writer, self.steps.iteration, *parts)
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
         prefix, series = self.parameters.section(key), self.series
@@ -155,7 +155,7 @@ class UpdateMonitor(StepMonitor):
 
     def skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
-        self.writer.write_scalars(self.step, {self.tag("updates/skipped", key): 1.0})
+        self.writer.write_scalars(self.steps.iteration, {self.tag("updates/skipped", key): 1.0})
 
     def discard(self, key: str) -> None:
         """Give the copy back."""

@@ -23,7 +23,8 @@ class BackgroundWriter(GatheringWriter):
     Args:
         writer: Anything with the writer's verbs; it gets host numbers. From now on only this one
             may use it, and closes it.
-        queue_size: Steps that may wait.
+        queue_size: Steps that may wait. One of more than 16,384 numbers (histograms of a large
+            network, pictures) counts for 32.
         flush_seconds: How long it may take until a step can be read by others.
 
     Raises:
@@ -43,7 +44,9 @@ class BackgroundWriter(GatheringWriter):
     a plain mapping (`Scalars` and `Histograms` cost nothing more).
     """
 
-    def __init__(self, writer: Writer, *, queue_size: int = 64, flush_seconds: float = 2.0) -> None:
+    def __init__(
+        self, writer: Writer, *, queue_size: int = 256, flush_seconds: float = 2.0
+    ) -> None:
         if queue_size < 1:
             raise ValueError(f"queue_size must be 1 step or more, got {queue_size}")
         if not flush_seconds > 0:

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
@@ -28,8 +29,8 @@ _QUIET_SECONDS = 0.5
 # The thread looks for work so often, or when half of the queue is full. Several steps in a row
 # cost much less than as many awakenings, each of which takes Python's lock from the training.
 _NAP_SECONDS = 0.1
-# Steps with histograms or pictures count for so many.
-_LARGE = 8
+# A step of more numbers than this counts for so many steps.
+_MANY, _LARGE = 1 << 14, 32
 
 
 class Lane:
@@ -43,7 +44,7 @@ class Lane:
 class _Work(NamedTuple):
     lane: Lane
     gathering: Gathering
-    counted: bool  # against the room in the queue
+    rooms: "Sequence[SimpleQueue[None]]"  # that it takes a place of
 
 
 class _Flush(NamedTuple):
@@ -62,7 +63,7 @@ class Worker:
 
     Args:
         writer: Flushed by time, and closed at the end.
-        queue_size: Steps that may wait.
+        queue_size: Steps that may wait; large ones less.
         flush_seconds: At the latest so long after it was written a step can be read by others.
     """
 
@@ -76,9 +77,8 @@ class Worker:
         self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
         self._alarm_clock: SimpleQueue[None] = SimpleQueue()
         self._enough = max(1, queue_size // 2)
-        self._room: SimpleQueue[None] = SimpleQueue()  # a semaphore is written in Python
-        for _ in range(queue_size):
-            self._room.put(None)
+        self._large = max(1, queue_size // _LARGE)
+        self._room, self._large_room = _places(queue_size), _places(self._large)
         self._failure: tuple[BaseException, str] | None = None
         self._closed = False
         self._flushed = time.monotonic()
@@ -119,14 +119,18 @@ class Worker:
 
     def submit(self, lane: Lane, gathering: Gathering) -> None:
         """Have it written; waits only while the queue is full."""
-        # The thread itself must not wait for room that only it can make.
-        counted = threading.current_thread() is not self._thread
-        if counted:
-            self._room.get()
-        self._queue.put(_Work(lane, gathering, counted))
-        # Histograms and pictures hold more memory than a person would think.
-        is_large = gathering.histograms or gathering.images
-        if self._queue.qsize() >= (self._enough // _LARGE if is_large else self._enough):
+        large = sum(map(Tensor.numel, gathering.tensors)) > _MANY
+        rooms: Sequence[SimpleQueue[None]]
+        if threading.current_thread() is self._thread:
+            rooms = ()  # it must not wait for room that only it can make
+        else:
+            rooms = (self._room, self._large_room) if large else (self._room,)
+        for room in rooms:
+            room.get()
+        self._queue.put(_Work(lane, gathering, rooms))
+        if self._queue.qsize() >= self._enough or (
+            large and self._large_room.qsize() <= self._large // 2
+        ):
             self._alarm_clock.put(None)
 
     def flush(self) -> None:
@@ -205,8 +209,8 @@ class Worker:
                 write = partial(self._write_steps, lane, host_steps)
                 self._attempt(f"writing {steps} with {lane.writer!r}", write)
             for work in some:
-                if work.counted:
-                    self._room.put(None)
+                for room in work.rooms:
+                    room.put(None)
 
     def _write_steps(self, lane: Lane, host_steps: Sequence[HostStep]) -> None:
         if lane is self.lanes[0]:
@@ -239,3 +243,11 @@ class Worker:
             # Also of an interrupt or exit raised in here: the thread must go on taking.
             self._failure = self._failure or (error, what)
             return None
+
+
+def _places(count: int) -> "SimpleQueue[None]":
+    """As many places, to be got and put back; a semaphore is written in Python, and slower."""
+    room: SimpleQueue[None] = SimpleQueue()
+    for _ in range(count):
+        room.put(None)
+    return room
