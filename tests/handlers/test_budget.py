@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from trainkit.handlers import budget as budget_module
+from trainkit.handlers import sampler as sampler_module
 from trainkit.handlers.budget import Budget, CostMonitor, Metered
 from trainkit.handlers.cadence import Every
 from trainkit.handlers.losses import LossMonitor
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter
 
@@ -48,7 +50,8 @@ def test_the_share_is_kept_and_used(
     used = (clock.now - without) / without
     most = cost  # every iteration sampled
     assert min(share, most) * 0.9 < used < min(share, most) * 1.05
-    assert cadence.overhead_fraction == pytest.approx(used, rel=0.01)
+    assert cadence.first_sample_seconds == cost
+    assert cadence.overhead_fraction == pytest.approx(used - cost / without, rel=0.01)
 
 
 def test_samples_come_evenly_and_no_credit_is_saved_over_a_pause(
@@ -77,10 +80,11 @@ def test_a_fixed_cadence_is_metered_too(monkeypatch: pytest.MonkeyPatch) -> None
     assert clock.train(cadence, 12, 0.5) == [1, 4, 8, 12]
     assert cadence.every == 4
     cadence.due(13)
-    assert cadence.overhead_fraction == pytest.approx(2.0 / 12.0)
+    assert cadence.first_sample_seconds == 0.5
+    assert cadence.overhead_fraction == pytest.approx(1.5 / 12.0)
 
 
-def test_a_first_sample_that_imports_and_allocates_is_not_paid_back(
+def test_a_first_sample_that_imports_and_allocates_is_counted_apart_and_not_paid_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cadence, clock = Budget(0.1), Clock(monkeypatch)
@@ -89,7 +93,9 @@ def test_a_first_sample_that_imports_and_allocates_is_not_paid_back(
     sampled = clock.train(cadence, 100, 1.0, start=4)
     assert sampled[0] == pytest.approx(11, abs=3)  # as soon as one is earned
     assert cadence.sample_seconds == pytest.approx(1.0)
-    assert cadence.spent > 100
+    assert cadence.first_sample_seconds == 100.0
+    cadence.due(104)
+    assert cadence.spent == pytest.approx(2.0 + 1.0 + len(sampled) * 1.0)
 
 
 def test_a_resumed_run_begins_with_three_samples_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +141,37 @@ def test_what_no_clock_sees_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> N
         cadence.spend(0.5 if cadence.due(i) else 0.01)
         clock.now += 1.0 + (0.01 if i % 2 else 0.5)
     cadence.due(7)
-    assert cadence.spent == pytest.approx(3 * 0.5 * 1.2 + 2 * 0.01 * 3.0)
+    assert cadence.first_sample_seconds == 0.5
+    assert cadence.spent == pytest.approx(2 * 0.5 * 1.2 + 2 * 0.01 * 3.0)
+
+
+def test_what_happens_between_epochs_and_runs_is_no_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(sampler_module, "perf_counter", lambda: clock.now)
+
+    def take(seconds: float) -> None:
+        clock.now += seconds
+
+    class Dear(Monitor):
+        def end(self, engine: Engine) -> None:
+            take(0.5)
+
+        def cancel(self) -> None:
+            pass
+
+    cadence = Metered(Every(1))
+    trainer = Engine(lambda engine, batch: take(1.0))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: take(7.0))  # less than a pause
+    Dear(MemoryWriter(), Sampler(cadence)).attach(trainer)
+    trainer.run([0] * 3, max_epochs=4)
+    take(1000.0)
+    trainer.run([0] * 3, max_epochs=6)
+    cadence.due(19)
+    # The first sample is counted apart; the last pause ends with the iteration that follows.
+    assert cadence.spent == pytest.approx(17 * 0.5)
+    assert cadence.training == pytest.approx(18 * 1.0 + 7.0)
 
 
 def test_after_an_alarm_every_iteration_is_sampled_for_a_while(

@@ -163,6 +163,28 @@ def test_subruns_share_the_thread(tmp_path: Path) -> None:
         validation.write_scalars(2, {"loss/total": 2.0})
 
 
+def test_only_the_numbers_of_the_run_itself_count_as_time_of_the_thread() -> None:
+    class Busy(MemoryWriter):
+        def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+            end = time.thread_time() + 0.2
+            while time.thread_time() < end:
+                pass
+
+        def subrun(self, name: str) -> "Busy":
+            return Busy()
+
+    writer = BackgroundWriter(Busy())
+    writer.write_texts(0, {"config": "text"})
+    subrun(writer, "validation").write_scalars(1, {"loss/total": 2.0})
+    writer.flush()
+    assert writer.thread_seconds < 0.1
+    writer.write_images(2, {"picture": torch.ones(2, 2)})
+    writer.write_scalars(3, {"loss/total": 2.0})
+    writer.flush()
+    assert 0.2 <= writer.thread_seconds < 0.3
+    writer.close()
+
+
 def test_a_fault_is_raised_where_the_user_sees_it() -> None:
     writer = BackgroundWriter(Broken(), queue_size=1)
     writer.write_scalars(5, {"a": 1.0})

@@ -31,9 +31,11 @@ class Metered:
     overhead_fraction = what monitoring took / what the iterations took without it: what a
     comparison with an unwatched run would find. It counts the host time of the monitors, their
     calls of the writer included, with an allowance for what no clock in them can see; and the
-    processor time of the writer's thread, which works beside the training. Pauses between
-    iterations (evaluations, checkpoints) are no training: an iteration counts ten usual ones at
-    most.
+    processor time of the writer's thread, which works beside the training. What happens between
+    epochs is left out, the monitors of evaluators with it, and most of every other pause: an
+    iteration counts ten usual ones at most. The first sample, which imports, works out names and
+    allocates, is counted apart, in `first_sample_seconds`: it comes once, however long the
+    training is.
 
     Args:
         cadence: Says which iterations are sampled.
@@ -42,6 +44,7 @@ class Metered:
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
         self.spent = 0.0
+        self.first_sample_seconds = 0.0
         self.training = 0.0
         self.iteration_seconds = 0.0
         self._last: float | None = None
@@ -75,6 +78,11 @@ class Metered:
         """Take note of processor time that another thread took for it."""
         self._beside += seconds
 
+    def pause(self, seconds: float) -> None:
+        """Leave out time in which there was no training: between epochs, or between runs."""
+        if self._last is not None:
+            self._last += seconds
+
     # In every iteration: so few operations, and no function that could be done without.
     def tick(self) -> tuple[float, float]:
         """Note that an iteration begins; what the one before took without monitoring, and with."""
@@ -86,9 +94,16 @@ class Metered:
         seconds, cost = now - last, self._within
         if cost:
             seconds -= cost
-            cost = cost * (_UNSEEN if self._sampling else _UNSEEN_IDLE) + self._beside
+            if not self._sampling:
+                cost = cost * _UNSEEN_IDLE + self._beside
+                self.spent += cost
+            elif self.first_sample_seconds:
+                cost = cost * _UNSEEN + self._beside
+                self.spent += cost
+            else:
+                cost += self._beside
+                self.first_sample_seconds = cost
             self._within = self._beside = 0.0
-            self.spent += cost
         usual = self.iteration_seconds
         if usual:
             if seconds > _PAUSE * usual:
@@ -111,7 +126,7 @@ class Budget(Metered):
 
     Two things are worth more than the budget; what they cost is counted, but not paid back:
 
-    - The first three iterations are sampled (the first one imports and allocates).
+    - The first three iterations are sampled.
     - An iteration in which something is known not to be finite, and the ten after it, are
       sampled. The loss that the engine returns is looked at in every iteration
       where it is a number or in main memory; that iteration's loss, predictions and weights are

@@ -8,9 +8,10 @@ __all__ = ["Cadence", "Every"]
 class Cadence(Protocol):
     """Says which iterations are sampled.
 
-    Two more methods are called where there are any: `spend_beside(seconds)`, with the processor
-    time that the writer's thread took since the last call; and `alarm(iteration)`, when something
-    was not finite in that iteration, by whichever thread has seen it.
+    Three more methods are called where there are any: `spend_beside(seconds)`, with the processor
+    time that the writer's thread took since the last call; `pause(seconds)`, when an epoch begins,
+    with the time since the last iteration; and `alarm(iteration)`, when something was not finite
+    in that iteration, by whichever thread has seen it.
     """
 
     def due(self, iteration: int) -> bool:

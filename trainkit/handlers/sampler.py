@@ -52,6 +52,9 @@ class Sampler:
         self._spend_beside: Callable[[float], None] | None = getattr(
             self.cadence, "spend_beside", None
         )
+        self._pause: Callable[[float], None] | None = getattr(self.cadence, "pause", None)
+        # When the last iteration was over.
+        self._completed: float | None = None
         # The thread must not keep alive what it serves.
         hear = WeakMethod(self._hear)
         self._listener = lambda step, tags: (found := hear()) and found(step, tags)
@@ -100,6 +103,9 @@ class Sampler:
                 engine.add_event_handler(Events.ITERATION_STARTED, self._start),
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
             ]
+            if self._pause is not None:
+                handle = engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+                self._handles.append(handle)
         disable = partial(self._disable, monitor)
         guard = Guard(type(monitor).__name__, disable, self._spend)
         self._monitors[monitor] = guard
@@ -123,7 +129,7 @@ class Sampler:
         if not self._monitors:
             for handle in self._handles:
                 handle.remove()
-            self._handles, self._engine = [], None
+            self._handles, self._engine, self._completed = [], None, None
             for writer in self._threads:
                 if self._listener in writer.listeners:
                     writer.listeners.remove(self._listener)
@@ -185,9 +191,13 @@ class Sampler:
         if self._within:
             self._within = False
             self._finish(engine)
-        seconds = self._seconds + self.steps.seconds - start
+        self._completed = now = perf_counter()
+        self._spend(self._seconds + self.steps.seconds + (now - start))
         self._seconds = self.steps.seconds = 0.0
-        self._spend(seconds + perf_counter())
+
+    def _start_epoch(self, engine: Engine) -> None:
+        if self._pause is not None and self._completed is not None:
+            self._pause(perf_counter() - self._completed)
 
     def _finish(self, engine: Engine) -> None:
         """A sampled iteration is over, or one in which a step was waited for."""

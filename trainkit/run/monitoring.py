@@ -126,6 +126,9 @@ class Monitoring:
             self._keep_in("config", lambda: train.write_texts(0, {"config": text}))
         if hparams:
             self._keep_in("hparams", lambda: train.write_hparams(0, hparams))
+        # Now, and not beside the first iterations: these are TensorBoard's protobuf classes, which
+        # take long to import and would be taken for what a sample costs.
+        self._keep_in("config", train.flush)
 
     def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
         """Make the samples and write them; a maker that fails once is not asked again."""
@@ -151,6 +154,11 @@ class Monitoring:
     def overhead(self) -> float | None:
         """Share of the training time that the monitoring took, as it measured itself."""
         return None if self._cadence is None else self._cadence.overhead_fraction
+
+    @property
+    def first_sample_seconds(self) -> float:
+        """What the first sample took, which imports and allocates: no part of that share."""
+        return 0.0 if self._cadence is None else self._cadence.first_sample_seconds
 
     @property
     def every(self) -> int | None:
@@ -179,6 +187,7 @@ class Monitoring:
         return {
             "monitoring": {
                 "overhead_fraction": self.overhead,
+                "first_sample_seconds": self.first_sample_seconds,
                 "every": self.every,
                 "non_finite": self.non_finite,
                 "disabled": self.disabled,

@@ -30,7 +30,9 @@ class RunResult:
         last: Values of the last evaluation, in the same form.
         test: Values on the test data with the best weights (the last, where none were kept).
         tested_with: `best` or `last`.
-        monitoring: Share of the time that the monitoring took, as measured; None: not monitored.
+        monitoring: Share of the time that the monitoring took, as measured, but for the first
+            sample; None: not monitored.
+        first_sample_seconds: What that took: it imports, works out names and allocates.
         every: Iterations between samples at the end; None: not monitored.
         non_finite: Tag → first step at which it was NaN or infinite (or counted some).
         disabled: Monitor → why it was disabled.
@@ -48,6 +50,7 @@ class RunResult:
     test: Mapping[str, float]
     tested_with: str = "best"
     monitoring: float | None = None
+    first_sample_seconds: float = 0.0
     every: int | None = None
     non_finite: Mapping[str, int] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +81,11 @@ def summary(result: RunResult) -> str:
     )
     if result.monitoring is not None:
         every = f", every {result.every} iterations at the end" if result.every else ""
-        lines.append(f"monitoring  {100 * result.monitoring:.2g} % of the time{every}")
+        first = result.first_sample_seconds
+        lines.append(
+            f"monitoring  {100 * result.monitoring:.2g} % of the time{every}"
+            + (f"; the first sample took {first:.2g} s" if first else "")
+        )
     lines.append(f"non-finite  {_non_finite(result.non_finite)}")
     lines += [f"disabled    {name}: {why}" for name, why in result.disabled.items()]
     lines.append(f"dashboard   {_program()} board {shlex.quote(_short(result.directory))}")

@@ -262,6 +262,7 @@ def _result(
         test=training.test_values,
         tested_with=training.tested_with,
         monitoring=monitoring.overhead,
+        first_sample_seconds=monitoring.first_sample_seconds,
         every=monitoring.every,
         non_finite=monitoring.non_finite,
         disabled=monitoring.disabled,

@@ -64,7 +64,7 @@ class BackgroundWriter(GatheringWriter):
 
     @property
     def thread_seconds(self) -> float:
-        """Processor time that the thread has taken so far."""
+        """Processor time of the thread so far: for numbers, and none of a sub-run's."""
         return self._worker.seconds
 
     def subrun(self, name: str) -> Writer:

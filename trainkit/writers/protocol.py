@@ -218,4 +218,4 @@ class Reporting(Protocol):
 
     @property
     def thread_seconds(self) -> float:
-        """Processor time of the thread so far."""
+        """Processor time of the thread so far: for numbers, and none of a sub-run's."""

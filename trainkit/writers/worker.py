@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from operator import attrgetter
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar
 
@@ -71,7 +70,8 @@ class Worker:
         self.writer = writer
         self.lanes: list[Lane] = []
         self.listeners: list[Callable[[int, Sequence[str]], None]] = []
-        self.seconds = 0.0  # processor time of the thread
+        # Processor time of the thread: for numbers in the first lane, and for all else.
+        self.seconds = self._other_seconds = 0.0
         self._flush_seconds = flush_seconds
         # SimpleQueue's put may be called even from a finalizer; what lies in `_room` is its bound.
         self._queue: SimpleQueue[_Work | _Flush | _Stop] = SimpleQueue()
@@ -177,7 +177,7 @@ class Worker:
             if isinstance(item, _Flush):
                 self._flush_now()
                 item.done.set()
-        self.seconds = time.thread_time()
+        self.seconds = time.thread_time() - self._other_seconds
         for lane in list(self.lanes):
             lane.gatherer.seal_if_quiet(_QUIET_SECONDS)
         if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
@@ -195,8 +195,9 @@ class Worker:
         return works, None
 
     def _write(self, works: list[_Work]) -> None:
-        # In order, and those of one lane that follow each other together.
-        for lane, group in groupby(works, key=attrgetter("lane")):
+        # In order, and those of one kind that follow each other together.
+        for (lane, counts), group in groupby(works, key=self._kind):
+            start = time.thread_time()
             some = list(group)
             host_steps: list[HostStep] = []
             if self._failure is None:
@@ -211,6 +212,14 @@ class Worker:
             for work in some:
                 for room in work.rooms:
                     room.put(None)
+            if not counts:
+                self._other_seconds += time.thread_time() - start
+
+    def _kind(self, work: _Work) -> tuple[Lane, bool]:
+        """The lane, and whether what this takes is a price of sampling: it is of numbers only."""
+        what = work.gathering
+        others = what.images or what.texts or what.hparams
+        return work.lane, work.lane is self.lanes[0] and not others
 
     def _write_steps(self, lane: Lane, host_steps: Sequence[HostStep]) -> None:
         if lane is self.lanes[0]:
