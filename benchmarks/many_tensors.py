@@ -46,8 +46,10 @@ def training(model: nn.Module) -> tuple[Engine, torch.optim.Optimizer]:
     return Engine(step), optimizer
 
 
-def durations(model: nn.Module, folder: str, every: int, iterations: int) -> tuple[float, float]:
-    """Seconds to attach, and of an iteration (the median, without the first ones)."""
+def durations(
+    model: nn.Module, folder: str, every: int, iterations: int
+) -> tuple[float, float, float]:
+    """Seconds to attach, of the first sample, and of an iteration (the median of the others)."""
     engine, optimizer = training(model)
     start = perf_counter()
     monitors = attach_monitors(
@@ -60,7 +62,8 @@ def durations(model: nn.Module, folder: str, every: int, iterations: int) -> tup
     engine.run([torch.ones(())] * iterations, max_epochs=1)
     monitors.remove()
     found = [b - a for a, b in pairwise(marks)]
-    return attaching, statistics.median(found[2:])
+    cadence: Any = monitors.sampler.cadence
+    return attaching, cadence.first_sample_seconds, statistics.median(found[2:])
 
 
 def opening(folder: str) -> tuple[float, int]:
@@ -96,11 +99,12 @@ def main() -> None:
         passes.append(perf_counter() - start)
     one_pass = statistics.median(passes)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        _, alone = durations(model, f"{folder}/alone", 10**9, asked.iterations)
-        attaching, sampled = durations(model, f"{folder}/watched", 1, asked.iterations)
+        *_, alone = durations(model, f"{folder}/alone", 10**9, asked.iterations)
+        attaching, first, sampled = durations(model, f"{folder}/watched", 1, asked.iterations)
         seconds, series = opening(f"{folder}/watched")
     more = sampled - alone
     print(f"attach                     {attaching:8.2f} s (goal: 2)")
+    print(f"the first sample           {first:8.2f} s (names, numba, memory)")
     print(f"iteration, not sampled     {1e3 * alone:8.0f} ms")
     print(f"iteration, sampled         {1e3 * sampled:8.0f} ms")
     print(f"one pass over the weights  {1e3 * one_pass:8.0f} ms (torch._foreach_norm)")
