@@ -49,7 +49,7 @@ def test_the_share_is_kept_and_used(
     without = 20_000.0
     used = (clock.now - without) / without
     most = cost  # every iteration sampled
-    assert min(share, most) * 0.9 < used < min(share, most) * 1.05
+    assert min(share, most) * 0.8 < used <= min(share, most)
     assert cadence.first_sample_seconds == cost
     assert cadence.overhead_fraction == pytest.approx(used - cost / without, rel=0.01)
 
@@ -62,15 +62,15 @@ def test_samples_come_evenly_and_no_credit_is_saved_over_a_pause(
     clock.now += 10_000  # an evaluation
     sampled = clock.train(cadence, 100, 1.0, start=1001)
     gaps = [b - a for a, b in pairwise(sampled[1:])]
-    assert set(gaps) <= {9, 10, 11}
-    assert cadence.every == pytest.approx(10, abs=1)
+    assert set(gaps) <= {11, 12}
+    assert cadence.every == pytest.approx(11, abs=1)
     assert cadence.training < 1500
 
 
 def test_follows_when_the_cost_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     cadence, clock = Budget(0.05), Clock(monkeypatch)
     clock.train(cadence, 3000, 1.0)
-    assert cadence.every == pytest.approx(20, abs=2)
+    assert cadence.every == pytest.approx(22, abs=2)
     clock.train(cadence, 3000, 0.1, start=3001)
     assert cadence.every == pytest.approx(2, abs=1)
 
@@ -111,8 +111,8 @@ def test_what_another_thread_took_counts(monkeypatch: pytest.MonkeyPatch) -> Non
             clock.now += 0.5
             cadence.spend_beside(0.5)
         clock.now += 1.0
-    assert cadence.every == pytest.approx(10, abs=1)
-    assert cadence.overhead_fraction == pytest.approx(0.1, rel=0.05)
+    assert cadence.every == pytest.approx(11, abs=1)
+    assert 0.08 < cadence.overhead_fraction <= 0.1
 
 
 def test_looking_when_to_sample_is_paid_from_the_same_share(
@@ -127,9 +127,9 @@ def test_looking_when_to_sample_is_paid_from_the_same_share(
         assert cadence.overhead_fraction == pytest.approx(clock.now / 20_000 - 1, rel=0.01)
         return cadence.overhead_fraction
 
-    assert used(0.04) == pytest.approx(0.1, rel=0.05)
+    assert 0.08 < used(0.04) <= 0.1
     # Where that alone is more than the budget, a quarter of the share is left for samples.
-    assert used(0.2) == pytest.approx(0.2 + 0.025, rel=0.05)
+    assert used(0.2) == pytest.approx(0.2 + 0.0225, rel=0.05)
 
 
 def test_what_no_clock_sees_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ _NEARLY = 1 - 1e-9  # what adds up to a sample may be less than it by a rounding
 # is, in a sampled iteration, a tenth more (150 tensors, 63 ms) to three quarters more (6 tensors,
 # 0.4 ms); in one that is not sampled, where the calls are short, three times as much.
 _UNSEEN, _UNSEEN_IDLE = 1.2, 3.0
+_AIM = 0.9  # of the budget is spent: it is a limit, and what a sample costs varies
 _AT_LEAST = 0.25  # of the budget is for samples, even where looking when to sample uses it up
 _FIRST = 3  # iterations that are sampled whatever they cost
 _ALARMED = 10  # iterations that are sampled after one in which something was not finite
@@ -118,11 +119,11 @@ class Metered:
 class Budget(Metered):
     """Samples as often as a share of the training time allows.
 
-    Every iteration earns `share` of its seconds; a sample is due when the account covers what a
-    sample usually costs, and is paid from it. Nothing is saved up beyond one sample, so that
-    samples come evenly. What the monitors take in an iteration that is not sampled (microseconds,
-    but a network may be as fast) comes out of the same share; a quarter of it is left for samples
-    in any case.
+    Every iteration earns nine tenths of that share of its seconds, so that the running share stays
+    below it, whatever the last samples cost. A sample is due when the account covers what one
+    usually costs, and is paid from it. Nothing is saved up beyond one sample, so that samples come
+    evenly. What the monitors take in an iteration that is not sampled (microseconds, but a network
+    may be as fast) comes out of the same share; a quarter of it is left for samples in any case.
 
     Two things are worth more than the budget; what they cost is counted, but not paid back:
 
@@ -147,6 +148,7 @@ class Budget(Metered):
             raise ValueError(f"the budget must be a share of the time in (0, 1], got {share}")
         super().__init__(self)
         self.share = share
+        self._aim = _AIM * share
         self.sample_seconds = 0.0
         self._account = 0.0
         self._samples = 0
@@ -168,7 +170,7 @@ class Budget(Metered):
             account = self._account + self._earned(seconds, cost)
         else:
             self._learn(cost)
-            account = self._account + self.share * seconds
+            account = self._account + self._aim * seconds
             if self._samples > _FIRST and iteration - 1 > self._alarmed_until:
                 account -= cost
         usual = self.sample_seconds
@@ -182,7 +184,7 @@ class Budget(Metered):
 
     def _earned(self, seconds: float, cost: float) -> float:
         """What an iteration that was not sampled leaves of its share: a quarter of it at least."""
-        share = self.share * seconds
+        share = self._aim * seconds
         return max(share - cost, share * _AT_LEAST)
 
     def spend(self, seconds: float) -> None:
