@@ -1,6 +1,6 @@
 """What monitoring costs: the same training, bare, watched by others, and by trainkit.
 
-python benchmarks/monitoring.py [--quick]
+python benchmarks/monitoring.py [--quick] [--only light]
 
 Every figure is a multiple of the bare PyTorch loop in the same run. Machines change their speed
 within seconds, so each run of a case stands between two of the bare loop and is divided by their
@@ -54,6 +54,7 @@ class Found(NamedTuple):
 BARE = "bare PyTorch loop"
 LIGHT = "trainkit: light (budget 0.02)"
 _LONG = 5  # so many times as slow a case is given so many times fewer iterations
+_STEADY = 4  # a budget is given so many times more: in a few iterations it has one sample or two
 _CLOSE, _MORE = 1.15, 3  # below this ratio noise is most of it: so many times the repetitions
 
 
@@ -225,7 +226,9 @@ def seconds_of(program: Program, case: Case) -> float:
         return case(program, folder)
 
 
-def measured(program: Program, repetitions: int, reports: list[float]) -> dict[str, Found]:
+def measured(
+    program: Program, repetitions: int, reports: list[float], only: str
+) -> dict[str, Found]:
     """By case: median seconds per iteration, and the median ratio to the bare loop around it."""
     times: dict[str, list[float]] = {}
     ratios: dict[str, list[float]] = {}
@@ -233,10 +236,14 @@ def measured(program: Program, repetitions: int, reports: list[float]) -> dict[s
     for number in range(_MORE * repetitions):
         before = seconds_of(program, bare)
         for name, case in cases(reports).items():
+            if only not in name:
+                continue
             if number >= repetitions and median(ratios[name]) > _CLOSE:
                 continue
             slow = ratios.get(name, [0.0])[0] > _LONG
             program.iterations = max(full // _LONG, 3) if slow else full
+            if name == LIGHT:
+                program.iterations = _STEADY * full
             found = seconds_of(program, case)
             program.iterations = full
             after = seconds_of(program, bare)
@@ -248,16 +255,17 @@ def measured(program: Program, repetitions: int, reports: list[float]) -> dict[s
     return {name: Found(median(times[name]), median(ratios[name])) for name in times}
 
 
-def table(programs: list[Program], repetitions: int) -> None:
+def table(programs: list[Program], repetitions: int, only: str) -> None:
     print(f"{'':47s}" + "".join(f"{program.name:>28s}" for program in programs))
     reports: list[list[float]] = [[] for _ in programs]
-    columns = [measured(p, repetitions, r) for p, r in zip(programs, reports, strict=True)]
+    columns = [measured(p, repetitions, r, only) for p, r in zip(programs, reports, strict=True)]
     for name in columns[0]:
         found = [column[name] for column in columns]
         cells = [f"{f.seconds * 1e3:9.2f} ms {f.ratio:7.3f} x" for f in found]
         print(f"{name:47s}" + "".join(f"{cell:>28s}" for cell in cells))
-    said = "".join(f"{1 + median(r):26.3f} x" for r in reports)
-    print(f"{'light, as it reports itself':47s}{said}")
+    if all(reports):
+        said = "".join(f"{1 + median(r):26.3f} x" for r in reports)
+        print(f"{'light, as it reports itself':47s}{said}")
 
 
 def unsampled(iterations: int = 20_000) -> None:
@@ -301,13 +309,16 @@ def unsampled(iterations: int = 20_000) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer iterations and repetitions")
-    quick_run = parser.parse_args().quick
+    parser.add_argument("--only", default="", help="cases with this in their names")
+    asked = parser.parse_args()
+    quick_run = asked.quick
     kind = "NumPy" if loops() == numpy_loops() else "numba"
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}")
     with quiet():
         programs = [mlp(50), transformer(5)] if quick_run else [mlp(1000), transformer(15)]
-        table(programs, repetitions=2 if quick_run else 7)
-        unsampled()
+        table(programs, repetitions=2 if quick_run else 7, only=asked.only)
+        if not asked.only:
+            unsampled()
 
 
 if __name__ == "__main__":
