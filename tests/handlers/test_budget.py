@@ -174,6 +174,27 @@ def test_what_happens_between_epochs_and_runs_is_no_training(
     assert cadence.training == pytest.approx(18 * 1.0 + 7.0)
 
 
+def test_an_iteration_that_was_left_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(sampler_module, "perf_counter", lambda: clock.now)
+
+    def step(engine: Engine, batch: str) -> None:
+        clock.now += 1.0
+        if batch == "bad":
+            raise ValueError(batch)
+
+    cadence = Metered(Every(100))
+    trainer = Engine(step)
+    CostMonitor(MemoryWriter(), Sampler(cadence)).attach(trainer)
+    with pytest.raises(ValueError, match="bad"):
+        trainer.run(["good"] * 5 + ["bad"])
+    trainer.state.max_epochs = None
+    clock.now += 5.0
+    trainer.run(["good"] * 3)
+    cadence.due(10)
+    assert cadence.training == pytest.approx(6.0 + 5.0 + 3.0)
+
+
 def test_after_an_alarm_every_iteration_is_sampled_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

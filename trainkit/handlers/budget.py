@@ -16,9 +16,9 @@ _PAUSE = 10.0
 _SMOOTHING = 0.1
 _NEARLY = 1 - 1e-9  # what adds up to a sample may be less than it by a rounding
 # A clock around the monitors' calls does not see it all: torch and Ignite have to call them, and
-# training finds its caches full of other things afterwards. What `benchmarks/monitoring.py` finds
-# is, in a sampled iteration, a tenth more (150 tensors, 63 ms) to three quarters more (6 tensors,
-# 0.4 ms); in one that is not sampled, where the calls are short, three times as much.
+# training finds its caches full of other things afterwards. It weighs most where the calls are
+# short. So host time counts so many times, in a sampled iteration and in one that is not: chosen
+# so that light reports of itself what `benchmarks/monitoring.py` finds.
 _UNSEEN, _UNSEEN_IDLE = 1.2, 3.0
 _AIM = 0.9  # of the budget is spent: it is a limit, and what a sample costs varies
 _AT_LEAST = 0.25  # of the budget is for samples, even where looking when to sample uses it up
@@ -31,8 +31,9 @@ class Metered:
 
     overhead_fraction = what monitoring took / what the iterations took without it: what a
     comparison with an unwatched run would find. It counts the host time of the monitors, their
-    calls of the writer included, with an allowance for what no clock in them can see; and the
-    processor time of the writer's thread, which works beside the training. What happens between
+    calls of the writer included, with an allowance for what no clock in them can see; what they
+    took of a CUDA device beyond that; and the processor time of the writer's thread, which works
+    beside the training. What happens between
     epochs is left out, the monitors of evaluators with it, and most of every other pause: an
     iteration counts ten usual ones at most. The first sample, which imports, works out names and
     allocates, is counted apart, in `first_sample_seconds`: it comes once, however long the
@@ -76,7 +77,7 @@ class Metered:
         self.cadence.spend(seconds)
 
     def spend_beside(self, seconds: float) -> None:
-        """Take note of processor time that another thread took for it."""
+        """Take note of time that another thread, or a device, took for it."""
         self._beside += seconds
 
     def pause(self, seconds: float) -> None:

@@ -9,9 +9,10 @@ class Cadence(Protocol):
     """Says which iterations are sampled.
 
     Three more methods are called where there are any: `spend_beside(seconds)`, with the processor
-    time that the writer's thread took since the last call; `pause(seconds)`, when an epoch begins,
-    with the time since the last iteration; and `alarm(iteration)`, when something was not finite
-    in that iteration, by whichever thread has seen it.
+    time that the writer's thread took since the last call, or what the monitors took of a device
+    beyond the host's time; `pause(seconds)`, when an epoch begins, with the time since the last
+    iteration; and `alarm(iteration)`, when something was not finite in that iteration, by whichever
+    thread has seen it.
     """
 
     def due(self, iteration: int) -> bool:

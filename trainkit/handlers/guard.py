@@ -5,6 +5,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from trainkit.handlers.device_clock import DeviceClock
+
 __all__ = ["Guard"]
 
 _log = logging.getLogger("trainkit")
@@ -17,15 +19,21 @@ class Guard:
         name: What to call the monitor in the report.
         disable: Takes the monitor's hooks away; called once, after the first fault.
         spend: Receives the seconds of host time that each call of a hook took.
+        clock: The clock of the device that hooks use, if there is one by then.
     """
 
     def __init__(
-        self, name: str, disable: Callable[[], None], spend: Callable[[float], None] | None = None
+        self,
+        name: str,
+        disable: Callable[[], None],
+        spend: Callable[[float], None] | None = None,
+        clock: Callable[[], DeviceClock | None] = lambda: None,
     ) -> None:
         self.name = name
         self.failure: BaseException | None = None
         self._disable = disable
         self._spend = spend
+        self._clock = clock
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)`; nothing is returned and nothing but an interrupt is raised."""
@@ -40,10 +48,15 @@ class Guard:
 
         def guarded(*args: Any) -> None:
             if self.failure is None:
+                clock = self._clock()
+                mark = None if clock is None else clock.start()
                 start = perf_counter()
                 self(function, *args)
+                seconds = perf_counter() - start
+                if clock is not None:
+                    clock.stop(mark, seconds)
                 if self._spend is not None:
-                    self._spend(perf_counter() - start)
+                    self._spend(seconds)
 
         return guarded
 

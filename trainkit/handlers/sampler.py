@@ -53,7 +53,7 @@ class Sampler:
             self.cadence, "spend_beside", None
         )
         self._pause: Callable[[float], None] | None = getattr(self.cadence, "pause", None)
-        # When the last iteration was over.
+        # When the last iteration was over; None while one is going on, or was left.
         self._completed: float | None = None
         # The thread must not keep alive what it serves.
         hear = WeakMethod(self._hear)
@@ -107,7 +107,8 @@ class Sampler:
                 handle = engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
                 self._handles.append(handle)
         disable = partial(self._disable, monitor)
-        guard = Guard(type(monitor).__name__, disable, self._spend)
+        clock = partial(getattr, self.steps, "clock")
+        guard = Guard(type(monitor).__name__, disable, self._spend, clock)
         self._monitors[monitor] = guard
         if begins:
             self._begins.append((monitor, guard))
@@ -152,6 +153,7 @@ class Sampler:
     # they take is counted in every iteration too: for a small network it is not nothing.
     def _start(self, engine: Engine) -> None:
         start = perf_counter()
+        self._completed = None
         if self._spent:
             self._remove_spent()
         if self._within:  # the iteration before was left by an exception
@@ -190,7 +192,11 @@ class Sampler:
                 self._see_bad_loss(engine)
         if self._within:
             self._within = False
+            clock = self.steps.clock
+            mark = None if clock is None else clock.start()
             self._finish(engine)
+            if clock is not None:
+                clock.stop(mark, perf_counter() - start)
         self._completed = now = perf_counter()
         self._spend(self._seconds + self.steps.seconds + (now - start))
         self._seconds = self.steps.seconds = 0.0
@@ -218,6 +224,8 @@ class Sampler:
                 if now != before:
                     self._threads[writer] = now
                     self._spend_beside(now - before)
+            if self.steps.clock is not None:
+                self._spend_beside(self.steps.clock.beyond())
         while self._faulty:  # within one of torch's hooks not every hook could be taken away
             self._faulty.pop().cancel()
 

@@ -1,6 +1,7 @@
 """The steps of optimizers: one pair of hooks on each, for all monitors that share a sampler."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from trainkit.handlers.backward import BackwardEnd
+from trainkit.handlers.device_clock import DeviceClock
 from trainkit.handlers.scaling import LossScale
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ class Steps:
         self.remove_later = remove_later
         # Of host time that the observers took, since somebody set this to 0.
         self.seconds = 0.0
+        # Of the CUDA device on which the optimizers' parameters are, once that is known.
+        self.clock: DeviceClock | None = None
+        self._sought = False
         self._engine: Engine | None = None
         self._watched: dict[int, _Watched] = {}
 
@@ -74,6 +79,9 @@ class Steps:
     def begin(self, engine: Engine) -> None:
         """A sampled iteration of `engine` begins."""
         if self._watched:
+            if not self._sought:
+                self._sought = True
+                self.clock = _device_clock(watched.optimizer for watched in self._watched.values())
             self._engine = engine
             self.iteration = self.sampled = engine.state.iteration
             for watched in list(self._watched.values()):
@@ -114,7 +122,7 @@ class _Watched:
         self.armed: Observers = {}
         self._within: Observers = {}
         self._steps = steps
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._passes: BackwardEnd | None = None
         self._hooks: list[RemovableHandle] = []
         # Of some observers, the calls that do anything.
@@ -138,8 +146,8 @@ class _Watched:
         self.armed = self.members
         if not self._hooks:
             self._hooks = [
-                self._optimizer.register_step_pre_hook(self._before),
-                self._optimizer.register_step_post_hook(self._after),
+                self.optimizer.register_step_pre_hook(self._before),
+                self.optimizer.register_step_post_hook(self._after),
             ]
         loss_scale = self._steps.loss_scale
         loss_scale.begin(engine)
@@ -158,7 +166,7 @@ class _Watched:
         if self._within:
             self._discard(self._within)
             self._within = {}
-        if self.armed and self._steps.loss_scale.skipped(self._optimizer):
+        if self.armed and self._steps.loss_scale.skipped(self.optimizer):
             armed, self.armed = self.armed, {}
             for observer, key, skipped in self._calls(armed, "skipped"):
                 observer.guard(skipped, key)
@@ -166,7 +174,7 @@ class _Watched:
             self.armed = {
                 o: key for o, key in armed.items() if o.outlasts_skipping and o in self.members
             }
-            self._steps.loss_scale.forget(self._optimizer)
+            self._steps.loss_scale.forget(self.optimizer)
 
     def cancel(self) -> None:
         """Forget what was begun."""
@@ -183,7 +191,7 @@ class _Watched:
         else:
             for hook in hooks:
                 hook.remove()
-        self._steps.loss_scale.forget(self._optimizer)
+        self._steps.loss_scale.forget(self.optimizer)
 
     def guarded(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function of this object; a fault of it is one of every member."""
@@ -206,22 +214,22 @@ class _Watched:
             self.guarded(self._after_step, args, kwargs)
 
     def _after_backward(self) -> None:
-        self._steps.loss_scale.note(self._optimizer)
-        self._call(self._calls(self.armed, "after_backward"), self._optimizer)
+        self._steps.loss_scale.note(self.optimizer)
+        self._call(self._calls(self.armed, "after_backward"), self.optimizer)
 
     def _before_step(self, args: Any, kwargs: Any) -> None:
         self._steps.now()
-        self._steps.loss_scale.find_in_stack(self._optimizer)
+        self._steps.loss_scale.find_in_stack(self.optimizer)
         self._within = self.armed
         calls = self._calls(self._within, "before_step")
-        self._call(calls, self._optimizer, _has_closure(args, kwargs))
+        self._call(calls, self.optimizer, _has_closure(args, kwargs))
 
     def _after_step(self, args: Any, kwargs: Any) -> None:
         within, self._within, self.armed = self._within, {}, {}
         calls = self._calls(within, "after_step")
-        self._call(calls, self._optimizer, _has_closure(args, kwargs))
+        self._call(calls, self.optimizer, _has_closure(args, kwargs))
         self._discard(within)
-        self._steps.loss_scale.forget(self._optimizer)
+        self._steps.loss_scale.forget(self.optimizer)
 
     def _discard(self, observers: Observers) -> None:
         for _, key, discard in self._calls(observers, "discard"):
@@ -244,8 +252,9 @@ class _Watched:
 
     def _call(self, calls: "list[_Call]", *args: Any) -> None:
         """Call them, guarded, without gradients, and count the time."""
-        start = perf_counter()
         steps = self._steps
+        mark = None if steps.clock is None else steps.clock.start()
+        start = perf_counter()
         steps.in_hook = True
         # What torch.no_grad does, at a tenth of its price.
         grad = torch.is_grad_enabled()
@@ -259,7 +268,19 @@ class _Watched:
         finally:
             torch._C._set_grad_enabled(grad)
             steps.in_hook = False
-            steps.seconds += perf_counter() - start
+            seconds = perf_counter() - start
+            steps.seconds += seconds
+            if steps.clock is not None:
+                steps.clock.stop(mark, seconds)
+
+
+def _device_clock(optimizers: Iterable[Optimizer]) -> DeviceClock | None:
+    """A clock of the first CUDA device on which a parameter is."""
+    groups = chain.from_iterable(optimizer.param_groups for optimizer in optimizers)
+    for parameter in chain.from_iterable(group["params"] for group in groups):
+        if parameter.is_cuda:
+            return DeviceClock(parameter.device)
+    return None
 
 
 def _has_closure(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
