@@ -36,7 +36,7 @@ class MemoryMonitor(Monitor):
         devices: Which CUDA devices; None is the current one, if CUDA is in use.
 
     Cost:
-        Host calls only, about 10 µs and 100 µs per CUDA device; the device is not synchronized.
+        Host calls only, in a sampled iteration; no device is synchronized.
     """
 
     def __init__(

@@ -256,7 +256,7 @@ class _Watched:
         mark = None if steps.clock is None else steps.clock.start()
         start = perf_counter()
         steps.in_hook = True
-        # What torch.no_grad does, at a tenth of its price.
+        # What torch.no_grad does, with less around it.
         grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
         try:

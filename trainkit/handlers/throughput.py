@@ -39,7 +39,7 @@ class ThroughputMonitor(Monitor):
         batch_size: Number of samples in a batch; `samples_in` unless given.
 
     Cost:
-        Two clock readings and one look at the batch in every iteration, about 2 µs.
+        Two clock readings and one look at the batch in every iteration.
     """
 
     def __init__(

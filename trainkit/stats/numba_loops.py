@@ -95,7 +95,7 @@ def fetch(x: Any, start: int) -> None:
     """Ask for the `AHEAD` elements from `start` on, if there are so many, to be there soon.
 
     By itself the processor asks for what comes next within a page, and then waits for the next
-    page: that was a quarter of a pass over more than its cache holds.
+    page.
     """
     if start + AHEAD <= x.size:
         address = np.int64(x.ctypes.data) + start * x.itemsize

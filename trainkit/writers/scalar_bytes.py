@@ -18,7 +18,7 @@ _SIMPLE_VALUE = b"\x15"  # Summary.Value.simple_value, four bytes
 
 
 class ScalarTemplates:
-    """Serializes scalars into a Summary, about ten times as fast as the protobuf classes.
+    """Serializes scalars into a Summary, without the protobuf classes.
 
     The tags of a run repeat at every step, and so do all of its bytes but the numbers. They are
     put together once; afterwards any number of steps is one copy and one indexed assignment.
