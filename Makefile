@@ -44,5 +44,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once; a few minutes) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable ".[dev]"
+	$(PIP) install --use-pep517 --constraint constraints.txt --editable ".[dev]"
 	@touch $@
