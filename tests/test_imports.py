@@ -26,13 +26,13 @@ ARROWS = {
     "writers": {"stats"},
     "handlers": {"stats", "writers"},
     "engines": {"losses"},
-    "runs": {"settings", "writers.protocol"},
-    "run": {
-        "data", "engines", "handlers", "losses", "names", "optimizers", "runs", "schedules",
+    "rundir": {"settings", "writers.protocol"},
+    "training": {
+        "data", "engines", "handlers", "losses", "names", "optimizers", "rundir", "schedules",
         "settings", "writers",
     },
-    "config": {"run", "runs", "settings"},
-    "cli": {"config", "run", "runs"},
+    "config": {"rundir", "settings", "training"},
+    "cli": {"config", "rundir", "training"},
 }  # fmt: skip
 
 

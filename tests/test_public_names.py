@@ -15,7 +15,7 @@ FOLDERS = (
     "handlers",
     "losses",
     "models",
-    "runs",
+    "rundir",
     "schedules",
     "stats",
     "writers",

@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from trainkit.losses import L2 as L2
     from trainkit.losses import EntropyBonus as EntropyBonus
     from trainkit.losses import Losses as Losses
-    from trainkit.run import RunResult as RunResult
     from trainkit.settings import CheckpointSettings as CheckpointSettings
     from trainkit.settings import MonitorSettings as MonitorSettings
     from trainkit.settings import TrainerSettings as TrainerSettings
+    from trainkit.training import RunResult as RunResult
+    from trainkit.training import run as run
     from trainkit.writers import BackgroundWriter as BackgroundWriter
     from trainkit.writers import EventFileWriter as EventFileWriter
     from trainkit.writers import Histogram as Histogram
@@ -87,7 +88,7 @@ _MODULES = {
         "prediction_kind",
     ),
     "trainkit.losses": ("EntropyBonus", "L1", "L2", "Losses"),
-    "trainkit.run": ("RunResult",),
+    "trainkit.training": ("RunResult", "run"),
     "trainkit.settings": ("CheckpointSettings", "MonitorSettings", "TrainerSettings"),
     "trainkit.writers": (
         "BackgroundWriter",
@@ -149,6 +150,7 @@ __all__ = [
     "attach_monitors",
     "open_writer",
     "prediction_kind",
+    "run",
     "subrun",
     "supervised_evaluator",
     "supervised_trainer",

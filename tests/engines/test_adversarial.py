@@ -20,8 +20,8 @@ from trainkit.engines import (
 )
 from trainkit.handlers import attach_monitors
 from trainkit.models import DCGANDiscriminator, DCGANGenerator
-from trainkit.run import RunResult, run
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+from trainkit.training import RunResult, run
 from trainkit.writers import MemoryWriter
 
 LATENT = 3

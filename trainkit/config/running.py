@@ -54,8 +54,8 @@ def _run(composed: Composed) -> Any:
     _check_parts(parts, origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
     notes = [*composed.never_used.values(), *check_targets(parts, origins)]
-    from trainkit.run import run
-    from trainkit.runs import seed_everything
+    from trainkit.rundir import seed_everything
+    from trainkit.training import run
 
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}

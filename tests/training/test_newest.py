@@ -1,6 +1,6 @@
 import torch
 
-from trainkit.run.newest import Newest
+from trainkit.training.newest import Newest
 from trainkit.writers import BackgroundWriter, MemoryWriter, SeveralWriter
 from trainkit.writers.protocol import Scalars
 

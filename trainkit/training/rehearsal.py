@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from trainkit.losses import LossError
-from trainkit.run.building import Built
-from trainkit.runs import preserved_random_state
+from trainkit.rundir import preserved_random_state
+from trainkit.training.building import Built
 
 __all__ = ["rehearse"]
 

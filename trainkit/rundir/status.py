@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainkit.runs.replacing import replace_atomically
+from trainkit.rundir.replacing import replace_atomically
 
 __all__ = ["Status", "read_status"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import ignite.distributed as idist
 from torch import Tensor, nn
 
-from trainkit.run.building import Built
-from trainkit.runs import Best, random_state
+from trainkit.rundir import Best, random_state
+from trainkit.training.building import Built
 
 __all__ = ["load_models", "run_state"]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainkit.runs import load_checkpoint, read_status
+from trainkit.rundir import load_checkpoint, read_status
 
 PROGRAM = """
 import sys, time
 import torch
 from functools import partial
 from torch import nn
-from tests.run.parts import go
-from trainkit.runs import Interrupted
+from tests.training.parts import go
+from trainkit.rundir import Interrupted
 from trainkit.settings import TrainerSettings
 
 class Slow(nn.Linear):
@@ -69,7 +69,7 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
 def test_stops_after_the_iteration_and_saves(
     tmp_path: Path, number: signal.Signals, exit_status: int
 ) -> None:
-    more = "from tests.run.parts import FULL; changes = {'monitor': FULL}"
+    more = "from tests.training.parts import FULL; changes = {'monitor': FULL}"
     with started(tmp_path, more=more) as process:
         wait_for(process, " 3/1000")
         process.send_signal(number)
@@ -122,7 +122,7 @@ def test_a_killed_run_leaves_readable_files(tmp_path: Path) -> None:
 
 LOADER = """
 from torch.utils.data import DataLoader, TensorDataset
-from tests.run.parts import cases
+from tests.training.parts import cases
 from trainkit.data import Data
 
 class Waiting(TensorDataset):

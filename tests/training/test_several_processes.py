@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainkit.runs import load_checkpoint, read_status
+from trainkit.rundir import load_checkpoint, read_status
 
 PROGRAM = """
 import sys
@@ -16,10 +16,10 @@ from functools import partial
 import ignite.distributed as idist
 import torch
 from torch import nn
-from tests.run.parts import FULL, cases
+from tests.training.parts import FULL, cases
 from trainkit.data import Data
 from trainkit.losses import L2, Losses
-from trainkit.run import run
+from trainkit.training import run
 from trainkit.settings import TrainerSettings
 
 class Shards:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.names import nearest
-from trainkit.run.completing import by_name, complete
+from trainkit.training.completing import by_name, complete
 
 __all__ = ["check_closures", "make_optimizers"]
 

@@ -9,7 +9,7 @@ __all__ = ["logged_to"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Loggers whose errors come to the user as exceptions anyway.
-_FILE_ONLY = frozenset({"trainkit.run", "ignite.engine.engine.Engine"})
+_FILE_ONLY = frozenset({"trainkit.training", "ignite.engine.engine.Engine"})
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from fnmatch import fnmatchcase
 
 from trainkit.names import nearest
-from trainkit.run.building import Built
 from trainkit.settings import CheckpointSettings, MonitorSettings
+from trainkit.training.building import Built
 
 __all__ = ["check_metric_names", "check_patterns"]
 

@@ -10,11 +10,11 @@ from ignite.metrics import MeanAbsoluteError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.run.parts import blobs, cases, go, network, weights
+from tests.training.parts import blobs, cases, go, network, weights
 from trainkit.data import Batches, Data
 from trainkit.engines import Engines, supervised_evaluator
 from trainkit.optimizers import parameter_groups
-from trainkit.runs import load_checkpoint, read_status
+from trainkit.rundir import load_checkpoint, read_status
 from trainkit.schedules import cosine, reduce_on_plateau, step
 from trainkit.settings import CheckpointSettings, TrainerSettings
 

@@ -9,11 +9,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from tests.run.parts import FULL, QUIET, go, weights
+from tests.training.parts import FULL, QUIET, go, weights
 from trainkit.handlers import LossMonitor
-from trainkit.run.monitoring import Monitoring
-from trainkit.runs import load_checkpoint, read_status
+from trainkit.rundir import load_checkpoint, read_status
 from trainkit.settings import MonitorSettings, TrainerSettings
+from trainkit.training.monitoring import Monitoring
 
 
 def events(directory: Path, part: str) -> EventAccumulator:

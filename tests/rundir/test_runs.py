@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainkit.runs import (
+from trainkit.rundir import (
     Best,
     Interrupted,
     Interruption,
@@ -196,7 +196,7 @@ def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
 def test_log_goes_to_the_file_with_the_traceback(tmp_path: Path) -> None:
     import logging
 
-    log = logging.getLogger("trainkit.run")
+    log = logging.getLogger("trainkit.training")
     with logged_to(tmp_path / "run.log"):
         log.info("begun")
         try:

@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from trainkit.data import Data
 from trainkit.engines import Engines, supervised_engines
 from trainkit.names import nearest
-from trainkit.run.completing import by_name, check_complete, complete, named_parameters_of
-from trainkit.run.optimizers import check_closures, make_optimizers
 from trainkit.schedules import Schedule, as_schedule
 from trainkit.settings import TrainerSettings
+from trainkit.training.completing import by_name, check_complete, complete, named_parameters_of
+from trainkit.training.optimizers import check_closures, make_optimizers
 
 __all__ = ["Built", "build"]
 

@@ -7,12 +7,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from trainkit.run.building import Built
-from trainkit.run.evaluating import Evaluation
-from trainkit.run.monitoring import Monitoring
-from trainkit.run.progress import Progress, evaluation_line
-from trainkit.run.state import load_models, run_state
-from trainkit.runs import (
+from trainkit.rundir import (
     Best,
     Interruption,
     RunDirectory,
@@ -21,10 +16,15 @@ from trainkit.runs import (
     save_checkpoint,
 )
 from trainkit.settings import CheckpointSettings, TrainerSettings
+from trainkit.training.building import Built
+from trainkit.training.evaluating import Evaluation
+from trainkit.training.monitoring import Monitoring
+from trainkit.training.progress import Progress, evaluation_line
+from trainkit.training.state import load_models, run_state
 
 __all__ = ["Training"]
 
-_log = logging.getLogger("trainkit.run")
+_log = logging.getLogger("trainkit.training")
 
 Values = dict[str, dict[str, float]]
 

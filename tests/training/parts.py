@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from trainkit.data import Batches, Data
 from trainkit.losses import L2, Losses
-from trainkit.run import RunResult, run
 from trainkit.settings import MonitorSettings, TrainerSettings
+from trainkit.training import RunResult, run
 
 QUIET = MonitorSettings(
     losses=False, metrics=False, gradients=False, weights=False, updates=False, activations=False,

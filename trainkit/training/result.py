@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from trainkit.run.progress import numbers_text, values_text
+from trainkit.training.progress import numbers_text, values_text
 
 __all__ = ["RunResult", "summary"]
 

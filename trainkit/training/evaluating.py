@@ -11,7 +11,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trainkit.runs import Interruption, preserved_random_state
+from trainkit.rundir import Interruption, preserved_random_state
 
 __all__ = ["Evaluation", "in_order"]
 

@@ -10,16 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Events
 
-from trainkit.run.building import Built, build
-from trainkit.run.checking import check_metric_names, check_patterns
-from trainkit.run.device import deterministic_algorithms, device_of
-from trainkit.run.evaluating import Evaluation, in_order
-from trainkit.run.monitoring import Monitoring
-from trainkit.run.progress import Progress
-from trainkit.run.rehearsal import rehearse
-from trainkit.run.result import RunResult, summary
-from trainkit.run.training import Training
-from trainkit.runs import (
+from trainkit.rundir import (
     Interrupted,
     Interruption,
     RunDirectory,
@@ -30,11 +21,20 @@ from trainkit.runs import (
     seed_everything,
 )
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+from trainkit.training.building import Built, build
+from trainkit.training.checking import check_metric_names, check_patterns
+from trainkit.training.device import deterministic_algorithms, device_of
+from trainkit.training.evaluating import Evaluation, in_order
+from trainkit.training.monitoring import Monitoring
+from trainkit.training.progress import Progress
+from trainkit.training.rehearsal import rehearse
+from trainkit.training.result import RunResult, summary
+from trainkit.training.training import Training
 
 __all__ = ["run"]
 
-_log = logging.getLogger("trainkit.run")
-_notes = logging.getLogger("trainkit.run.notes")
+_log = logging.getLogger("trainkit.training")
+_notes = logging.getLogger("trainkit.training.notes")
 
 
 def run(

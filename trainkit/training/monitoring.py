@@ -15,17 +15,17 @@ from trainkit.handlers.attached import AttachedMonitors
 from trainkit.handlers.budget import Budget, Metered
 from trainkit.handlers.cadence import Every
 from trainkit.handlers.metrics import MetricMonitor
-from trainkit.run.building import Built
-from trainkit.run.evaluating import Evaluation
-from trainkit.run.newest import Newest
-from trainkit.runs import RunDirectory, preserved_random_state
+from trainkit.rundir import RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
+from trainkit.training.building import Built
+from trainkit.training.evaluating import Evaluation
+from trainkit.training.newest import Newest
 from trainkit.writers import BackgroundWriter, EventFileWriter, SeveralWriter
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Monitoring"]
 
-_log = logging.getLogger("trainkit.run")
+_log = logging.getLogger("trainkit.training")
 
 _PARTS = ("losses", "metrics", "gradients", "weights", "updates", "activations", "predictions",
           "hyperparameters", "throughput")  # fmt: skip
