@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from trainkit.handlers import throughput
-from trainkit.handlers.throughput import ThroughputMonitor, samples_in
+from trainkit.handlers.throughput import ThroughputMonitor
 from trainkit.writers import MemoryWriter
 
 
@@ -100,14 +100,6 @@ def test_an_evaluator_that_failed_does_not_stop_the_clock(clock: Clock) -> None:
 
     trainer.run(Data(clock, [8, 8, 8]))
     assert values(writer, "iteration_seconds") == [(1, 4.0), (2, 4.0), (3, 4.0)]
-
-
-def test_the_size_of_batches() -> None:
-    x = torch.zeros(8, 3)
-    for batch in (x, (x, x), [x], {"x": x}, ({"x": x}, x), (["a"] * 8, [0] * 8), {"t": ["a"] * 8}):
-        assert samples_in(batch) == 8
-    for batch in (None, 3, "text", (), {}, torch.zeros(()), (3, 4), object()):
-        assert samples_in(batch) is None
 
 
 def test_no_rate_of_samples_where_their_number_is_not_known() -> None:

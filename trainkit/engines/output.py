@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["batch_size", "component_name", "detached", "step_output"]
+__all__ = ["component_name", "detached", "step_output"]
 
 
 def step_output(
@@ -39,17 +39,6 @@ def component_name(loss_fn: Callable[..., Any]) -> str:
     name = name.replace("BCEWith", "BceWith").replace("NLL", "Nll")
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     return snake.removesuffix("_loss") if snake.isidentifier() else "loss"
-
-
-def batch_size(y_pred: Any) -> int:
-    """Samples in the predictions: the first dimension of their first tensor; 1 without one."""
-    if isinstance(y_pred, Tensor):
-        return y_pred.shape[0] if y_pred.ndim else 1
-    if isinstance(y_pred, Mapping):
-        y_pred = list(y_pred.values())
-    if isinstance(y_pred, list | tuple) and y_pred:
-        return batch_size(y_pred[0])
-    return 1
 
 
 def detached(y_pred: Any) -> Any:

@@ -15,8 +15,9 @@ from trainkit.engines.batches import Loss, PrepareBatch, contributions_and_total
 from trainkit.engines.engines import Engines
 from trainkit.engines.evaluation import supervised_evaluator
 from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
-from trainkit.engines.output import batch_size, component_name, step_output
+from trainkit.engines.output import component_name, step_output
 from trainkit.engines.reduction import alone, without_reduction
+from trainkit.samples import samples_of
 
 __all__ = ["supervised_engines", "supervised_trainer"]
 
@@ -116,7 +117,7 @@ def supervised_trainer(
                 y_pred = model(x)
             y_pred = as_float32(y_pred)
             contributions, total = contributions_and_total(loss_fn, name, y_pred, y)
-            weight = accumulation.weight(batch_size(y_pred), (p.grad for p in parameters()))
+            weight = accumulation.weight(samples_of(y_pred, y), (p.grad for p in parameters()))
             weighted = total if weight == 1 else total * weight
             (weighted if scaler is None else scaler.scale(weighted)).backward()  # type: ignore[no-untyped-call]
         if micro_batch.last:

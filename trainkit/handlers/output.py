@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
+from trainkit.samples import samples_of
+
 __all__ = [
     "Number",
     "StepOutput",
@@ -48,12 +50,7 @@ class StepOutput:
     @property
     def batch_size(self) -> int:
         """Samples in the batch, from `y`, or else `y_pred`; 1 where neither tells."""
-        for part in (self.y, self.y_pred):
-            if isinstance(part, Tensor):
-                return part.shape[0] if part.ndim else 1
-            if isinstance(part, list):
-                return len(part)
-        return 1
+        return samples_of(self.y_pred, self.y)
 
 
 def as_step_output(output: Any) -> StepOutput:

@@ -1,15 +1,15 @@
 """How fast training goes, and how long it waits for data."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
 from ignite.engine import Engine, Events, RemovableEventHandle
-from torch import Tensor
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor, MonitorHandle
 from trainkit.handlers.sampler import Sampler
+from trainkit.samples import samples_in
 from trainkit.writers.protocol import Writer
 
 __all__ = ["ThroughputMonitor", "samples_in"]
@@ -169,34 +169,3 @@ class _ThroughputHandle(MonitorHandle):
     def remove(self) -> None:
         super().remove()
         self._throughput.let_go()
-
-
-def samples_in(batch: Any) -> int | None:
-    """How many samples a batch holds: the first dimension of the first thing in it.
-
-    Args:
-        batch: A tensor; a mapping, tuple or list whose first entry is one; or a tuple or list of
-            columns that are themselves tuples or lists. None where it is something else.
-
-    Example:
-        >>> import torch
-        >>> samples_in((torch.zeros(8, 3), torch.zeros(8)))
-        8
-        >>> samples_in({"text": ["a", "b"], "label": torch.zeros(2)})
-        2
-    """
-    first = batch
-    if type(batch) is tuple or type(batch) is list:  # so it is nearly always
-        first = batch[0] if batch else None
-        if type(first) is Tensor and first.ndim:
-            return len(first)
-        first = batch
-    if isinstance(first, Mapping):
-        first = next(iter(first.values()), None)
-    elif isinstance(first, tuple | list):
-        first = first[0] if first else None
-        if isinstance(first, Mapping):
-            first = next(iter(first.values()), None)
-    if isinstance(first, Tensor):
-        return first.shape[0] if first.ndim else None
-    return len(first) if isinstance(first, tuple | list) else None

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainkit.rundir import Interruption, preserved_random_state
+from trainkit.samples import samples_of
 
 __all__ = ["Evaluation", "in_order"]
 
@@ -67,7 +68,7 @@ class Evaluation:
         output: Any = engine.state.output
         if not isinstance(output, Mapping) or not isinstance(output.get("loss"), Tensor):
             return
-        n = _samples(output)
+        n = samples_of(output.get("y_pred"), output.get("y"))
         components = output.get("losses") or {}
         named = {"loss": output["loss"]}
         if len(components) > 1:
@@ -106,13 +107,6 @@ def in_order(batches: Any) -> Any:
     if callable(getattr(batches, "in_order", None)):
         return batches.in_order()
     return batches
-
-
-def _samples(output: Mapping[str, Any]) -> int:
-    for part in (output.get("y"), output.get("y_pred")):
-        if isinstance(part, Tensor) and part.ndim:
-            return part.shape[0]
-    return 1
 
 
 def _wide(device: torch.device) -> torch.dtype:
