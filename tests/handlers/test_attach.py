@@ -47,7 +47,7 @@ def test_everything_of_the_checklist_is_there(caplog: pytest.LogCaptureFixture) 
     trainer, optimizer = supervised(model, loss_fn)
     evaluator = create_supervised_evaluator(model, metrics={"accuracy": Accuracy()})
     data = [(torch.randn(6, 4), torch.randint(0, 3, (6,))) for _ in range(4)]
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(list(data)))
     train, validation = MemoryWriter(), MemoryWriter()
     attached = attach_monitors(
         trainer, model=model, optimizers=optimizer, loss_fn=loss_fn, evaluators=evaluator,

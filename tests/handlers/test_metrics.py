@@ -1,22 +1,38 @@
 """Ignite's metrics, of every form and however late they were attached."""
 
 import logging
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import (
+    Engine,
+    Events,
+    create_supervised_evaluator,
+    create_supervised_trainer,
+)
+from ignite.handlers import global_step_from_engine
 from ignite.metrics import (
     Accuracy,
     Average,
     ClassificationReport,
     ConfusionMatrix,
+    Loss,
     Recall,
     RunningAverage,
 )
 
+from trainkit import attach_monitors
+from trainkit.handlers.cadence import Every
 from trainkit.handlers.metrics import MetricMonitor
 from trainkit.writers import MemoryWriter
+
+
+class Meta(torch.Tensor):
+    """A subclass that only adds to a tensor, like MONAI's."""
 
 
 def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -49,15 +65,146 @@ def test_an_evaluators_metrics_at_the_trainers_iteration() -> None:
     assert float(image.squeeze()[0, 0]) == pytest.approx(diagonal, abs=1e-6)
 
 
-def test_a_trainers_metrics_after_each_epoch_even_if_attached_later() -> None:
+def test_a_trainers_metrics_in_sampled_iterations_even_if_attached_later() -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: float(b))
-    MetricMonitor(writer).attach(trainer)
-    RunningAverage(output_transform=lambda x: x).attach(trainer, "running")
-    trainer.run([1, 3], max_epochs=1)
+    MetricMonitor(writer, Every(2)).attach(trainer)
+    RunningAverage(alpha=0.5, output_transform=lambda x: x).attach(trainer, "running")
     Average().attach(trainer, "average")
-    trainer.run([1, 3], max_epochs=3)
-    assert [step for step, _ in writer.scalars["metrics/running"]][-3:] == [2, 4, 6]
-    assert writer.scalars["metrics/average"][-2:] == [(4, 2.0), (6, 2.0)]
+    trainer.run([1, 3, 5], max_epochs=2)
+    average, running = None, {}
+    for step, value in enumerate([1, 3, 5] * 2, 1):
+        average = value if average is None else average / 2 + value / 2
+        running[step] = average
+    # Every second, counted from the first, and the end of each epoch; none of them twice.
+    assert [step for step, _ in writer.scalars["running/running"]] == [1, 2, 3, 4, 6]
+    assert dict(writer.scalars["running/running"]) == {s: running[s] for s in (1, 2, 3, 4, 6)}
+    # A value that is known only at the end of an epoch belongs to that iteration alone.
+    assert writer.scalars["running/average"] == [(3, 3.0), (6, 3.0)]
+
+
+def test_a_trainers_metrics_and_those_of_its_evaluator_are_two_things() -> None:
+    model = torch.nn.Linear(3, 3)
+    loss_fn = torch.nn.CrossEntropyLoss()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.5)
+    trainer = create_supervised_trainer(model, sgd, loss_fn)
+    evaluator = create_supervised_evaluator(model, {"loss": Loss(loss_fn)})
+    RunningAverage(output_transform=lambda x: x).attach(trainer, "loss")
+    data, writer, expected = batches(), MemoryWriter(), []
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def evaluate() -> None:
+        evaluator.run(data)
+        expected.append((trainer.state.metrics["loss"], evaluator.state.metrics["loss"]))
+
+    attach_monitors(
+        trainer, model=model, optimizers=sgd, loss_fn=loss_fn, evaluators={"train": evaluator},
+        writer=writer, predictions=None, every=100,
+    )  # fmt: skip
+    trainer.run(data, max_epochs=2)
+    running, metrics = writer.scalars["running/loss"], writer.scalars["metrics/loss"]
+    assert [step for step, _ in running] == [1, 3, 6]
+    assert [value for _, value in running[1:]] == pytest.approx([one for one, _ in expected])
+    assert metrics == [(3, expected[0][1]), (6, expected[1][1])]
+
+
+def test_names_step_and_attributes_as_ignites_loggers_have_them() -> None:
+    writer, trainer, evaluator = MemoryWriter(), Engine(lambda e, b: b), Engine(lambda e, b: b)
+    monitor = MetricMonitor(
+        writer,
+        trainer=trainer,
+        metric_names=["a"],
+        global_step_transform=global_step_from_engine(trainer),
+        state_attributes=["alpha", "beta"],
+    )
+    monitor.attach(evaluator)
+    evaluator.state.alpha, evaluator.state.beta = 0.5, torch.tensor([1.0, 2.0])
+    evaluator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(a=1.0, b=2.0)
+    )
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+    trainer.run([1, 2, 3], max_epochs=2)
+    assert writer.scalars == {
+        "metrics/a": [(1, 1.0), (2, 1.0)],  # epochs
+        "state/alpha": [(1, 0.5), (2, 0.5)],
+        "state/beta/0": [(1, 1.0), (2, 1.0)],
+        "state/beta/1": [(1, 2.0), (2, 2.0)],
+    }
+
+
+def test_attach_monitors_takes_them_too(caplog: pytest.LogCaptureFixture) -> None:
+    writer, trainer, evaluator = MemoryWriter(), Engine(lambda e, b: b), Engine(lambda e, b: b)
+    trainer.state.alpha = 0.25
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update(a=1.0, b=2.0)
+    )
+    evaluator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(a=1.0, b=2.0)
+    )
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0.0]))
+    model = torch.nn.Linear(1, 1)
+    attach_monitors(
+        trainer, model=model, optimizers=torch.optim.SGD(model.parameters(), lr=1.0),
+        evaluators=evaluator, writer=writer, predictions=None,
+        metric_names={"trainer": ["b"], "validation": ["a", "absent"]},
+        global_step_transform=lambda engine, event: 7, state_attributes=["alpha"],
+    )  # fmt: skip
+    trainer.run([1.0, 2.0], max_epochs=2)
+    assert {tag: value for tag, value in writer.scalars.items() if tag[:4] in ("runn", "stat")} == {
+        "running/b": [(7, 2.0)], "state/alpha": [(7, 0.25)],
+    }  # fmt: skip
+    validation = writer.subruns["validation"].scalars
+    assert validation["metrics/a"] == [(7, 1.0), (7, 1.0)] or validation["metrics/a"] == [(7, 1.0)]
+    assert "metrics/b" not in validation
+    lines = [r.getMessage() for r in caplog.records if "absent" in r.getMessage()]
+    assert lines == ["the metric absent is left out: there is none; there is a, b"]
+
+
+def test_options_of_the_wrong_kind_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"metric_names must be 'all' or a list of names, got 3"):
+        MetricMonitor(MemoryWriter(), metric_names=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="metric_names must be 'all' or a list"):
+        MetricMonitor(MemoryWriter(), metric_names="accuracy")
+    with pytest.raises(TypeError, match="state_attributes must be a list of names"):
+        MetricMonitor(MemoryWriter(), state_attributes=[1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"global_step_transform must be a function .* got 3"):
+        MetricMonitor(MemoryWriter(), global_step_transform=3)  # type: ignore[arg-type]
+
+
+class Unreadable(dict[str, float]):
+    def items(self) -> Any:
+        raise RuntimeError("not computed yet")
+
+
+def test_one_odd_metric_costs_that_metric(caplog: pytest.LogCaptureFixture) -> None:
+    writer, trainer, evaluator = MemoryWriter(), Engine(lambda e, b: None), Engine(lambda e, b: b)
+    MetricMonitor(writer, trainer=trainer).attach(evaluator)
+    odd = {
+        "none": None,
+        "complex": 1j,
+        "complex_tensor": torch.tensor(1j),
+        "huge": 10**400,
+        "many": torch.zeros(10_000),
+        "sparse": torch.zeros(3).to_sparse(),
+        "meta": torch.zeros(3, device="meta"),
+        "objects": np.array([object()]),
+        "unreadable": Unreadable(a=1.0),
+        "empty": {},
+        "part/of": [1.0],
+    }
+    good = {"before": 1.0, **odd, "part": {"of": [2.0], "bad": None}, "after": 2.0}
+    evaluator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda: evaluator.state.metrics.update(good)
+    )
+    for data in ([1],) * 2:
+        evaluator.run(data)
+    assert set(writer.scalars) == {"metrics/before", "metrics/after", "metrics/part/of/0"}
+    lines = [r.getMessage() for r in caplog.records]
+    named = sorted(line.split(" ")[0] for line in lines)
+    expected = [f"metrics/{name}" for name in odd if name != "part/of"]
+    assert named == sorted([*expected, "metrics/part/bad", "metrics/part/of/0"])
+    assert all(" is left out: " in line and "\n" not in line for line in lines)
+    (twice,) = [line for line in lines if "part/of" in line]
+    assert "another metric has the same tag" in twice
 
 
 @pytest.mark.parametrize(
@@ -71,6 +218,15 @@ def test_a_trainers_metrics_after_each_epoch_even_if_attached_later() -> None:
         (True, {"m": 1.0}),
         ([1.0, torch.tensor(2.0)], {"m/0": 1.0, "m/1": 2.0}),
         ({"a": {"b": 1.0}, "c": "text"}, {"m/a/b": 1.0}),
+        (
+            {"a": torch.tensor([1.0, 2.0]), "b": np.array(3.0)},
+            {"m/a/0": 1.0, "m/a/1": 2.0, "m/b": 3.0},
+        ),
+        (Fraction(1, 4), {"m": 0.25}),
+        (Decimal("0.25"), {"m": 0.25}),
+        (np.bool_(True), {"m": 1.0}),
+        (np.array(0.5), {"m": 0.5}),
+        (torch.tensor(0.5).as_subclass(Meta), {"m": 0.5}),
         (float("nan"), {"m": float("nan")}),
     ],
 )
@@ -79,7 +235,7 @@ def test_forms_of_values(value: object, expected: dict[str, float]) -> None:
     MetricMonitor(writer).attach(engine)
     engine.add_event_handler(Events.STARTED, lambda: engine.state.metrics.update(m=value))
     engine.run([1])
-    found = {tag.removeprefix("metrics/"): points[0][1] for tag, points in writer.scalars.items()}
+    found = {tag.removeprefix("running/"): points[0][1] for tag, points in writer.scalars.items()}
     assert found == pytest.approx(expected, nan_ok=True)
 
 
@@ -91,10 +247,10 @@ def test_what_no_chart_shows_is_said_once(caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING, "trainkit"):
         engine.run([1], max_epochs=3)
     assert sorted(r.getMessage().split()[0] for r in caplog.records) == [
-        "metrics/cube", "metrics/many", "metrics/odd",
+        "running/cube", "running/many", "running/odd",
     ]  # fmt: skip
     assert not writer.scalars
-    assert [text for _, text in writer.texts["metrics/text"]] == ["t"] * 3
+    assert [text for _, text in writer.texts["running/text"]] == ["t"] * 3
 
 
 def test_nothing_is_left_after_remove() -> None:

@@ -23,9 +23,10 @@ from trainkit.handlers.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.kinds import ignored_index, prediction_kind
 from trainkit.handlers.losses import LossMonitor
 from trainkit.handlers.memory import MemoryMonitor
-from trainkit.handlers.metrics import MetricMonitor
+from trainkit.handlers.metrics import MetricMonitor, StepTransform
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output import with_loss
+from trainkit.handlers.passes import Passes
 from trainkit.handlers.predictions import PredictionMonitor, check_kind
 from trainkit.handlers.sampler import Sampler, as_sampler
 from trainkit.handlers.throughput import ThroughputMonitor
@@ -59,6 +60,9 @@ def attach_monitors(
     histograms_every: int | None = None,
     scaler: Any = None,
     scheduled: Mapping[str, Any] | None = None,
+    metric_names: str | Sequence[str] | Mapping[str, Any] = "all",
+    global_step_transform: StepTransform | None = None,
+    state_attributes: Sequence[str] = (),
     losses: bool = True,
     metrics: bool = True,
     gradients: bool = True,
@@ -88,7 +92,8 @@ def attach_monitors(
             for event files (`train` and evaluators in folders of their own, so that the same tag
             is on one chart); or a mapping from `train` and the evaluators' names to writers.
         evaluators: One, called `validation`, or a mapping from name to evaluator. One called
-            `train` (it evaluates on the training data) adds its metrics to the trainer's.
+            `train` (it evaluates on the training data) adds its metrics to the trainer's, and so
+            does a pass of another one over the trainer's own data, if it runs over others too.
         loss_fn: What the trainer minimizes. It tells what predictions are, and it is called on
             the evaluators' batches where their output has no loss.
         predictions: What `y_pred` holds, as in `PredictionMonitor`; `auto` asks `loss_fn`; None
@@ -103,6 +108,11 @@ def attach_monitors(
         histograms_every: Iterations between histograms; None writes none.
         scaler: The loss scaler, where it is not `trainer.state.scaler`.
         scheduled: Other values that move, as in `HyperparameterMonitor`.
+        metric_names: `all`, or which Ignite metrics are written, as in `MetricMonitor`; or a
+            mapping from `trainer` and the evaluators' names, where they differ (of an engine that
+            is not in it all are written).
+        global_step_transform: Makes the step of metrics, as in `MetricMonitor`.
+        state_attributes: Attributes of `trainer.state` to write, under `state/<attribute>`.
         losses: Watch the loss and its components.
         metrics: Watch every Ignite metric of the engines.
         gradients: Watch gradients, before and after clipping.
@@ -137,6 +147,7 @@ def attach_monitors(
     kind = _kind(predictions, loss_fn)
     ignored = ignored_index(loss_fn)
     transforms = _transforms(output_transform, named)
+    measured = _metric_options(metric_names, global_step_transform, named)
     sampler = as_sampler(Metered(Every(every)) if isinstance(every, int) else every)
     attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
     engines = [trainer, *named.values()]
@@ -154,7 +165,9 @@ def attach_monitors(
         if losses:
             yield LossMonitor(train, sampler, **seen)
         if metrics:
-            yield MetricMonitor(train)
+            yield MetricMonitor(
+                train, sampler, state_attributes=state_attributes, **measured["trainer"]
+            )
         if kind is not None:
             yield PredictionMonitor(
                 train, sampler, kind=kind, ignore_index=ignored, **drawn, **seen
@@ -186,7 +199,7 @@ def attach_monitors(
         if losses and not trained:
             yield LossMonitor(place, output_transform=read, trainer=trainer)
         if metrics:
-            yield MetricMonitor(place, trainer=trainer)
+            yield MetricMonitor(place, trainer=trainer, **measured[name])
         if kind is not None:
             about: dict[str, Any] = {"kind": kind, "ignore_index": ignored, "trainer": trainer}
             about |= {"output_transform": transform}
@@ -199,7 +212,9 @@ def attach_monitors(
         for monitor in of_trainer():
             attached.add("train", trainer, monitor)
         for name, evaluator in named.items():
+            passes = Passes(trainer, name, None if "train" in named else train)
             for monitor in of_evaluator(name):
+                monitor.passes = passes
                 attached.add(name if name != "train" else "train_evaluator", evaluator, monitor)
     except BaseException:
         attached.remove()
@@ -232,6 +247,22 @@ def _transforms(
                 f"evaluators' names to functions, got {transform!r:.80}"
             )
     return {name: transform for name, transform in found.items() if transform is not None}
+
+
+def _metric_options(
+    names: Any, transform: StepTransform | None, evaluators: Mapping[str, Engine]
+) -> dict[str, dict[str, Any]]:
+    engines = ["trainer", *evaluators]
+    chosen = names if isinstance(names, Mapping) else dict.fromkeys(engines, names)
+    for name in chosen:
+        if name not in engines:
+            raise ValueError(
+                f"metric_names names the engine {name!r}; there is {', '.join(engines)}"
+            )
+    return {
+        name: {"metric_names": chosen.get(name, "all"), "global_step_transform": transform}
+        for name in engines
+    }
 
 
 def _kind(predictions: str | None, loss_fn: Any) -> str | None:

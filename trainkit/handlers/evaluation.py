@@ -3,8 +3,8 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
@@ -12,15 +12,13 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.monitor import Monitor, MonitorHandle
 from trainkit.handlers.output import StepOutput, UnclearOutputError, as_step_output, describe
+from trainkit.handlers.passes import Passes
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
 __all__ = ["OutputMonitor", "PassMonitor"]
 
 _log = logging.getLogger("trainkit")
-
-# What the user was told of an engine: its monitors would all say the same.
-_told: "WeakKeyDictionary[Engine, set[int]]" = WeakKeyDictionary()
 
 Totals = TypeVar("Totals")
 
@@ -35,7 +33,12 @@ class PassMonitor(Monitor):
         writer: Where the statistics go.
         every: How often, in iterations, where there is no trainer.
         trainer: The engine whose iteration is the step; attach the monitor to the evaluator then.
+
+    Attributes:
+        passes: Tells the evaluator's passes apart; its monitors may share one.
     """
+
+    passes: Passes
 
     def __init__(
         self, writer: Writer, every: int | Cadence | Sampler = 1, *, trainer: Engine | None = None
@@ -43,7 +46,9 @@ class PassMonitor(Monitor):
         super().__init__(writer, every)
         self.trainer = trainer
         self._handles: list[RemovableEventHandle] = []
-        self._written: tuple[int | None, Any] = None, None
+        self._joined = False
+        if trainer is not None:
+            self.passes = Passes(trainer)
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
         """Observe `engine` from now on: each whole pass, or its sampled iterations.
@@ -78,27 +83,27 @@ class PassMonitor(Monitor):
             engine.add_event_handler(event, self.guard.wrap(function))
             for event, function in handlers
         ]
+        if self.trainer is not None:
+            self._joined = True
+            self.passes.join(engine)
         return MonitorHandle(engine, self)
 
-    def first_at(self, step: int, engine: Engine) -> bool:
-        """Whether nothing has been written at this step: a tag is written once per step."""
-        data = engine.state.dataloader
-        written_at, written = self._written
-        if step != written_at:
-            self._written = step, data
-            return True
-        # `EPOCH_COMPLETED | COMPLETED` evaluates twice after the last epoch: nothing is lost.
-        level = logging.INFO if data is written else logging.WARNING
-        told = _told.setdefault(engine, set())
-        if level not in told:
-            told.add(level)
-            _log.log(
-                level,
-                "an evaluator ran more than once at iteration %d, %s; only its first pass is "
-                "written. Give each data set an evaluator of its own.",
-                step, "on the same data" if level == logging.INFO else "on different data",
-            )  # fmt: skip
-        return False
+    def settle(
+        self,
+        engine: Engine,
+        write: Callable[[], None],
+        as_training: Callable[[], None] | None = None,
+    ) -> None:
+        """Write a pass where it belongs: see `Passes`.
+
+        Args:
+            engine: The evaluator.
+            write: Writes it as one of this evaluator.
+            as_training: Writes it as one over the training data; None where its tags are the
+                trainer's own.
+        """
+        other = None if as_training is None else partial(self.guard, as_training)
+        self.passes.complete(engine, self.writer, partial(self.guard, write), other)
 
     @abstractmethod
     def start_pass(self, engine: Engine) -> None:
@@ -117,7 +122,9 @@ class PassMonitor(Monitor):
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._written = self._written[0], None
+        if self._joined:
+            self._joined = False
+            self.passes.leave()
 
 
 class OutputMonitor(PassMonitor, Generic[Totals]):
@@ -174,8 +181,9 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         """Write the statistics of the whole pass, if it had any."""
         assert self.trainer is not None  # noqa: S101
         totals, self._totals = self._totals, None
-        if totals is not None and self.first_at(self.trainer.state.iteration, engine):
-            self.write(self.trainer.state.iteration, totals)
+        if totals is not None:
+            step = self.trainer.state.iteration
+            self.settle(engine, lambda: self.write(step, totals))
 
     def cancel(self) -> None:
         """Take every handler away and forget what was begun; harmless at any time."""

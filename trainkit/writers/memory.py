@@ -82,7 +82,8 @@ class MemoryWriter(GatheringWriter):
         return self._subruns.setdefault(name, MemoryWriter())
 
     def flush(self) -> None:
-        """Do nothing: there is nothing that others could read."""
+        """Close the step at hand: what comes later replaces nothing of it."""
+        self._gatherer.seal()
 
     def close(self) -> None:
         """Do nothing: what was written can be looked at afterwards."""
