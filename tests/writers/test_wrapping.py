@@ -92,13 +92,27 @@ class Broken(MemoryWriter):
         raise OSError("broken")
 
 
-def test_one_that_fails_does_not_keep_it_from_the_others() -> None:
+def test_one_that_fails_does_not_keep_it_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     memory = MemoryWriter()
-    writer = SeveralWriter(Broken(), memory, Broken())
-    with pytest.raises(OSError, match="broken") as caught:
-        writer.write_scalars(1, {"a": 1.0})
-    assert caught.value.__notes__ == ["another writer failed too: OSError: broken"]
-    assert memory.scalars == {"a": [(1, 1.0)]}
+    writer = SeveralWriter(Broken(), memory)
+    for step in (1, 2):
+        writer.write_scalars(step, {"a": 1.0})
+    assert memory.scalars == {"a": [(1, 1.0), (2, 1.0)]}
+    assert isinstance(writer.failing, OSError)
+    writer.close()
+    failed, closed = (record.getMessage() for record in caplog.records)
+    assert "OSError: broken" in failed
+    assert "lost: 2 steps between 1 and 2" in closed
+
+
+def test_a_wrong_value_is_refused_by_all_of_several() -> None:
+    memory = MemoryWriter()
+    writer = SeveralWriter(MemoryWriter(), memory)
+    with pytest.raises(TypeError, match="complex") as caught:
+        writer.write_scalars(1, {"a": 1j})  # type: ignore[dict-item]
+    assert len(caught.value.__notes__) == 1
 
 
 def test_a_subrun_of_a_writer_that_knows_none_is_a_prefix() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.writers import open_writer, subrun
+from trainkit.writers.names import check_name, folder_inside
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Destinations", "destinations"]
@@ -42,8 +43,11 @@ def destinations(
 
     Raises:
         TypeError: It is none of these.
-        ValueError: The mapping has no writer for one of them.
+        ValueError: The mapping has no writer for one of them, or the name of an evaluator is none
+            that a folder can have.
     """
+    for name in evaluators:
+        check_name(name, "an evaluator")
     names = ["train", *(name for name in evaluators if name != "train")]
     if isinstance(writer, Mapping):
         missing = [name for name in names if name not in writer]
@@ -55,7 +59,8 @@ def destinations(
         return Destinations({name: _checked(writer[name]) for name in names}, owned=False)
     if isinstance(writer, str | PathLike):
         folder = Path(writer)
-        return Destinations({name: open_writer(folder / name) for name in names}, owned=True)
+        folders = {name: folder_inside(folder, name, "an evaluator") for name in names}
+        return Destinations({name: open_writer(folders[name]) for name in names}, owned=True)
     _checked(writer)
     inside = {name: subrun(writer, name) for name in names[1:]}
     return Destinations({"train": writer, **inside}, owned=False)

@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.writers.guarded import guarded
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Monitor", "MonitorHandle"]
@@ -34,7 +35,7 @@ class Monitor(ABC):
     late = False
 
     def __init__(self, writer: Writer, every: "int | Cadence | Sampler" = 1) -> None:
-        self.writer = writer
+        self.writer = guarded(writer)
         self.sampler = as_sampler(every)
 
     def attach(self, engine: Engine) -> RemovableEventHandle:

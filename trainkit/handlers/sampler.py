@@ -16,6 +16,7 @@ from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
 from trainkit.handlers.steps import Steps
+from trainkit.writers.guarded import unguarded
 from trainkit.writers.protocol import Reporting
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Sampler:
             self._begins.append((monitor, guard))
         if ends:
             self._ends.append((monitor, guard))
-        writer = monitor.writer
+        writer = unguarded(monitor.writer)
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
             if self._alarm is not None:

@@ -4,7 +4,7 @@ from trainkit.writers.background import BackgroundWriter
 from trainkit.writers.event_file import EventFileWriter
 from trainkit.writers.ignite_logger import IgniteLoggerWriter
 from trainkit.writers.memory import MemoryWriter
-from trainkit.writers.opening import open_writer
+from trainkit.writers.opening import existing_runs, open_writer
 from trainkit.writers.prefix import PrefixWriter
 from trainkit.writers.protocol import Histogram, Histograms, Scalars, Subruns, Writer
 from trainkit.writers.several import SeveralWriter
@@ -22,6 +22,7 @@ __all__ = [
     "SeveralWriter",
     "Subruns",
     "Writer",
+    "existing_runs",
     "open_writer",
     "subrun",
 ]

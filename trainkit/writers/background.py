@@ -17,8 +17,10 @@ class BackgroundWriter(GatheringWriter):
     be written, so a slow disk slows training down but never eats its memory. A step is complete
     when another one comes, at `flush` and `close`, or when nothing was added for half a second.
 
-    If writing fails, the next step that is begun (or `flush`, or `close`) raises. A writer that is
-    forgotten is written out and closed when Python forgets it, or ends.
+    If writing fails, nothing is raised: one line in the log says so, and one when it works again,
+    with what was lost. About a million numbers are kept until then; training waits for none of
+    them. `failing` is what is wrong now. A writer that is forgotten is written out and closed when
+    Python forgets it, or ends.
 
     Args:
         writer: Anything with the writer's verbs; it gets host numbers. From now on only this one
@@ -57,10 +59,15 @@ class BackgroundWriter(GatheringWriter):
         self.listeners = worker.listeners
         self._subruns: dict[str, _BackgroundSubrun] = {}
         # Called too when the writer is forgotten, or the interpreter ends.
-        self._finish = weakref.finalize(self, worker.stop)
+        self._finish = weakref.finalize(self, worker.forget)
 
     def __repr__(self) -> str:
         return f"BackgroundWriter({self._worker.writer!r})"
+
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps it from writing now; None where all is well."""
+        return self._worker.failing
 
     @property
     def thread_seconds(self) -> float:
@@ -74,22 +81,21 @@ class BackgroundWriter(GatheringWriter):
     def flush(self) -> None:
         """Return when everything written so far can be read by others.
 
+        Where writing fails, what could not be written is tried again later.
+
         Raises:
-            RuntimeError: Writing failed, or the writer is closed.
+            RuntimeError: The writer is closed, or belongs to another process.
         """
         self._worker.check()
         self._worker.flush()
-        self._worker.check()
 
     def close(self) -> None:
         """Write everything, close the inner writer and end the thread; twice is harmless.
 
-        Raises:
-            RuntimeError: Writing failed; raised by the first `close` only.
+        What cannot be written even now is lost, and the log says how much that is.
         """
-        if self._finish.alive:
-            self._finish()
-            self._worker.check_failure()
+        if self._finish.detach() is not None:
+            self._worker.stop()
 
     def _open_subrun(self, writer: Writer, name: str, path: str) -> Writer:
         self._worker.check()

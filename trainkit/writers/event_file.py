@@ -8,20 +8,21 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from trainkit.writers.event_log import EventLog
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.host_step import HostStep
+from trainkit.writers.names import folder_inside
 from trainkit.writers.reading import read_step
-from trainkit.writers.records import new_event_file
 from trainkit.writers.scalar_bytes import ScalarTemplates
 from trainkit.writers.serialized import event, message
-from trainkit.writers.summaries import session_end, summary
+from trainkit.writers.summaries import readable_summary, session_end
 
 __all__ = ["EventFileWriter"]
 
-# Field numbers and wire types of event.proto: a string, and a message.
-_FILE_VERSION, _SUMMARY = b"\x1a", b"\x2a"
+# Of event.proto: a message.
+_SUMMARY = b"\x2a"
 
 
 class EventFileWriter(GatheringWriter):
@@ -33,6 +34,10 @@ class EventFileWriter(GatheringWriter):
     arrive unchanged, a float64 or an integer is rounded to the nearest float32. Where the data of
     a histogram held NaN or infinity, their number is written as scalar `<tag>/non_finite`. The
     time of an event is that of the step's first write. Several images under one tag become one.
+
+    A disk that is full, or fails otherwise, raises nothing: one line in the log says so, and one
+    when writing works again, with what was lost. Up to 16 MiB are kept until then. What was
+    written before, and comes afterwards, stays readable.
 
     Everything happens in the calling thread; `open_writer` puts it into the background.
 
@@ -71,6 +76,11 @@ class EventFileWriter(GatheringWriter):
     def __repr__(self) -> str:
         return f"EventFileWriter({str(self.directory)!r})"
 
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps it from writing now; None where all is well."""
+        return self._file.log.outage.error
+
     def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         """Write everything of some steps that is on the host already."""
         self._file.check()
@@ -78,10 +88,14 @@ class EventFileWriter(GatheringWriter):
         self._file.write(host_steps)
 
     def subrun(self, name: str) -> "EventFileWriter":
-        """The writer of `<directory>/<name>`; the same one each time, closed with this one."""
+        """The writer of `<directory>/<name>`; the same one each time, closed with this one.
+
+        Raises:
+            TypeError, ValueError: The name would lead elsewhere, or is no name of a folder.
+        """
         self._file.check()
         if name not in self._subruns:
-            self._subruns[name] = writer = EventFileWriter(self.directory / name)
+            self._subruns[name] = writer = EventFileWriter(folder_inside(self.directory, name))
             # At the end of the interpreter it goes with its parent: who still has something to
             # write to it (a background writer) was made before it, and ends after it.
             writer._finish.atexit = False
@@ -92,7 +106,7 @@ class EventFileWriter(GatheringWriter):
         """Return when everything written so far, in sub-runs too, can be read by others."""
         self._file.check()
         self._gatherer.seal()
-        self._file.flush()
+        self._file.log.flush()
         for writer in list(self._subruns.values()):
             writer.flush()
 
@@ -102,30 +116,23 @@ class EventFileWriter(GatheringWriter):
 
 
 class _EventFile:
-    """The open file: one step on the host becomes one event."""
+    """What stands between steps on the host and the log of events: their bytes."""
 
     def __init__(self, directory: Path) -> None:
-        self._records = new_event_file(directory)
+        self.log = EventLog(directory)
         self._templates = ScalarTemplates()
         self._lock = threading.Lock()
         self._has_session = False
-        self._closed = False
-        self._pid = os.getpid()
-        version = message(_FILE_VERSION, b"brain.Event:2")
-        self._records.write(event(0, time.time(), version))
-        self._records.flush()
 
     def check(self) -> None:
-        if self._closed:
-            raise RuntimeError(f"the writer of {self._records.path} is closed; open a new one")
-        if not self.is_ours():
+        log = self.log
+        if log.closed:
+            raise RuntimeError(f"the writer of {log.path} is closed; open a new one")
+        if not log.is_ours():
             raise RuntimeError(
-                f"the writer of {self._records.path} belongs to process {self._pid}, this is "
-                f"{os.getpid()}; open one writer per process, each in its own directory"
+                f"the writer of {log.path} belongs to process {log.pid}, this is {os.getpid()}; "
+                "open one writer per process, each in its own directory"
             )
-
-    def is_ours(self) -> bool:
-        return os.getpid() == self._pid
 
     def write_gathering(self, gathering: Gathering) -> None:
         self.write([read_step(gathering)])
@@ -136,36 +143,29 @@ class _EventFile:
             for _, group in groupby(host_steps, key=_tags):
                 some = list(group)
                 scalars = self._templates.serialize([host_step.scalars for host_step in some])
-                self._records.write(*map(_event, some, scalars))
+                for host_step, numbers in zip(some, scalars, strict=True):
+                    content = message(_SUMMARY, numbers + readable_summary(host_step))
+                    self.log.add(
+                        host_step.step, event(host_step.step, host_step.wall_time, content)
+                    )
             if any(host_step.hparams for host_step in host_steps):
                 self._has_session = True
 
-    def flush(self) -> None:
-        self._records.flush()
-
     def close(self) -> None:
-        if self._closed:
+        if self.log.closed:
             return
-        self._closed = True
-        try:
-            if self._has_session:
-                end = message(_SUMMARY, session_end())
-                self._records.write(event(0, time.time(), end))
-        finally:
-            self._records.close()
+        if self._has_session:
+            end = message(_SUMMARY, session_end())
+            self.log.add(0, event(0, time.time(), end))
+        self.log.close()
 
 
 def _tags(host_step: HostStep) -> tuple[tuple[str, ...], ...]:
     return tuple(chunk.tags for chunk in host_step.scalars)
 
 
-def _event(host_step: HostStep, scalars: bytes) -> bytes:
-    content = message(_SUMMARY, scalars + summary(host_step))
-    return event(host_step.step, host_step.wall_time, content)
-
-
 def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], object]]) -> None:
-    if not file.is_ours():  # a forked child must leave alone what its parent will write
+    if not file.log.is_ours():  # a forked child must leave alone what its parent will write
         return
     try:
         gatherer.seal()

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -86,8 +88,15 @@ def _single(tag: str, value: Tensor) -> Tensor:
 
 
 def _number(tag: str, value: Any) -> float:
-    if isinstance(value, (float, int, np.generic)):
-        return float(value)
+    if isinstance(value, Real | Decimal | np.number | np.bool_) and not isinstance(
+        value, np.complexfloating
+    ):
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(f"scalar {tag!r} is too large for a float64") from error
+        except (TypeError, ValueError):  # an array of numbers, say, that calls itself one
+            pass
     raise TypeError(f"scalar {tag!r} must be a 0-d tensor or a number, got {type(value).__name__}")
 
 

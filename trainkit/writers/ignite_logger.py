@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trainkit.writers.delivery import Delivery
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
@@ -28,6 +29,9 @@ class IgniteLoggerWriter(GatheringWriter):
     Works with `TensorboardLogger`, `MLflowLogger`, `WandBLogger` and `ClearMLLogger`, and with
     what derives from them. Characters that MLflow refuses in names become `_`. MLflow has no
     histograms: what can be drawn as a number (mean, minimum, maximum, non-finite count) is.
+
+    A service that cannot be reached raises nothing: one line in the log says so, and one when it
+    can again, with what was lost. About a million numbers are kept until then.
 
     Everything happens in the calling thread, at the pace of the service: put it into the
     background, as `BackgroundWriter(IgniteLoggerWriter(logger))`.
@@ -57,32 +61,44 @@ class IgniteLoggerWriter(GatheringWriter):
                 "trainkit.writers.Writer"
             )
         self._logger = logger
-        self._sink = _SINKS[kind](logger)
+        sink = _SINKS[kind](logger)
+        self._delivery = Delivery(
+            f"{kind} (a logger of Ignite's)",
+            lambda host_steps: [sink(host_step) for host_step in host_steps],
+            together=False,
+        )
         self._closed = False
         super().__init__(Gatherer(self._write, self._check))
 
     def __repr__(self) -> str:
         return f"IgniteLoggerWriter({type(self._logger).__name__})"
 
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps it from writing now; None where all is well."""
+        return self._delivery.outage.error
+
     def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         """Write everything of some steps that is on the host already."""
         self._check()
         self._gatherer.seal()
-        for host_step in host_steps:
-            self._sink(host_step)
+        self._delivery.write(host_steps)
 
     def flush(self) -> None:
         """Hand everything to the logger."""
         self._check()
         self._gatherer.seal()
+        self._delivery.retry()
 
     def close(self) -> None:
         """Hand everything to the logger, which stays open."""
-        self._gatherer.seal()
-        self._closed = True
+        if not self._closed:
+            self._gatherer.seal()
+            self._closed = True
+            self._delivery.close(lambda: None)
 
     def _write(self, gathering: Gathering) -> None:
-        self._sink(read_step(gathering))
+        self._delivery.write([read_step(gathering)])
 
     def _check(self) -> None:
         if self._closed:

@@ -8,6 +8,7 @@ from torch import Tensor
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
+from trainkit.writers.names import check_name
 from trainkit.writers.protocol import Histogram
 from trainkit.writers.reading import read_steps
 
@@ -79,7 +80,7 @@ class MemoryWriter(GatheringWriter):
 
     def subrun(self, name: str) -> "MemoryWriter":
         """The writer of the sub-run `name`; the same one each time."""
-        return self._subruns.setdefault(name, MemoryWriter())
+        return self._subruns.setdefault(check_name(name), MemoryWriter())
 
     def flush(self) -> None:
         """Close the step at hand: what comes later replaces nothing of it."""

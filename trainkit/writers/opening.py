@@ -1,11 +1,13 @@
 """The writer most people want."""
 
 import os
+from pathlib import Path
 
 from trainkit.writers.background import BackgroundWriter
 from trainkit.writers.event_file import EventFileWriter
+from trainkit.writers.records import event_files
 
-__all__ = ["open_writer"]
+__all__ = ["existing_runs", "open_writer"]
 
 
 def open_writer(directory: str | os.PathLike[str]) -> BackgroundWriter:
@@ -25,3 +27,27 @@ def open_writer(directory: str | os.PathLike[str]) -> BackgroundWriter:
         ...     writer.close()
     """
     return BackgroundWriter(EventFileWriter(directory))
+
+
+def existing_runs(directory: str | os.PathLike[str]) -> list[Path]:
+    """The folders that hold event files already: this one, and those directly in it.
+
+    TensorBoard draws the files of one folder as one run: where another run wrote there before,
+    the curves of both are joined by lines.
+
+    Args:
+        directory: Of a run that is about to begin; it need not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     open_writer(directory).close()
+        ...     existing_runs(directory) == [Path(directory)], existing_runs(f"{directory}/new")
+        (True, [])
+    """
+    folder = Path(directory)
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
+    return [path for path in (folder, *inside) if event_files(path)]

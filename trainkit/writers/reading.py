@@ -3,9 +3,11 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, cast
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ __all__ = ["in_main_memory", "read_step", "read_steps"]
 _IS_CPU = attrgetter("is_cpu")
 
 _log = logging.getLogger("trainkit")
+
+# Functions that could not compute what they should: it is said once of each.
+_told: WeakSet[Any] = WeakSet()
 
 Array = NDArray[Any]
 # The tensors of a gathering, or what was read of them.
@@ -175,12 +180,25 @@ def _values(what: Scalars, parts: Sequence[Sequence[Tensor | Array]]) -> Array |
         if found.shape != (steps, len(what.tags)):
             raise ValueError(f"expected {len(what.tags)} values, got shape {list(found.shape[1:])}")
         return found
-    except Exception:
+    except Exception as error:
         if steps == 1:  # all else that was written at this step is still good
-            _log.exception("%s and what came with it is left out", what.tags[:1])
+            _leave_out(what, error)
             return [None]
     # Their shapes differ, or one of them is the cause of a fault.
     return [_values(what, [[part[i]] for part in parts])[0] for i in range(steps)]
+
+
+def _leave_out(what: Scalars, error: Exception) -> None:
+    function = getattr(what.finish, "__self__", what.finish)
+    with suppress(TypeError):  # not everything can be kept in such a set
+        if function in _told:
+            return
+        _told.add(function)
+    others = f" (and {len(what.tags) - 1} that came with it)" if len(what.tags) > 1 else ""
+    _log.error(
+        "%r%s cannot be computed and is left out: %s: %s",
+        "".join(what.tags[:1]), others, type(error).__name__, error,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)

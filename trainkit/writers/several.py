@@ -1,11 +1,14 @@
 """One writer for several."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from trainkit.writers.delivery import Delivery
 from trainkit.writers.host_step import HostStep, write_steps
+from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Histogram, Writer
 from trainkit.writers.subruns import subrun
 
@@ -18,8 +21,10 @@ __all__ = ["SeveralWriter"]
 class SeveralWriter:
     """Writes everything to every one of its writers, in their order.
 
-    If one fails the others still get it, and then the fault is raised; if several fail, the first
-    one's is raised and names the others in its notes.
+    One that fails costs itself only: the others get everything, and one line in the log says so,
+    and one when it works again, with what was lost. What comes from a background writer is kept
+    for it and tried again. A value of the wrong kind is the caller's fault: every writer is asked,
+    then the first one's TypeError or ValueError is raised, with the others' in its notes.
 
     Each of them reads the device for itself. Put the whole behind one background writer, as
     `BackgroundWriter(SeveralWriter(a, b))`, and it is read once for all of them.
@@ -37,38 +42,50 @@ class SeveralWriter:
 
     def __init__(self, *writers: Writer) -> None:
         self.writers = writers
+        self._deliveries = [
+            Delivery(repr(writer), partial(write_steps, writer), together=True)
+            for writer in writers
+        ]
         self._subruns: dict[str, SeveralWriter] = {}
 
     def __repr__(self) -> str:
         return f"SeveralWriter({', '.join(map(repr, self.writers))})"
 
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps one of them from writing now; None where all is well."""
+        pairs = zip(self.writers, self._deliveries, strict=True)
+        found = (delivery.outage.error or failing(writer) for writer, delivery in pairs)
+        return next((error for error in found if error is not None), None)
+
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers."""
-        self._each(lambda writer: writer.write_scalars(step, scalars))
+        self._each(step, lambda writer: writer.write_scalars(step, scalars))
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions."""
-        self._each(lambda writer: writer.write_histograms(step, histograms))
+        self._each(step, lambda writer: writer.write_histograms(step, histograms))
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Write texts."""
-        self._each(lambda writer: writer.write_texts(step, texts))
+        self._each(step, lambda writer: writer.write_texts(step, texts))
 
     def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Write images."""
-        self._each(lambda writer: writer.write_images(step, images))
+        self._each(step, lambda writer: writer.write_images(step, images))
 
     def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
         """Write figures."""
-        self._each(lambda writer: writer.write_figures(step, figures))
+        self._each(step, lambda writer: writer.write_figures(step, figures))
 
     def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
         """Write hyperparameters."""
-        self._each(lambda writer: writer.write_hparams(step, hparams))
+        self._each(step, lambda writer: writer.write_hparams(step, hparams))
 
     def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         """Write everything of some steps that is on the host already."""
-        self._each(lambda writer: write_steps(writer, host_steps))
+        for delivery in self._deliveries:
+            delivery.write(host_steps)
 
     def subrun(self, name: str) -> "SeveralWriter":
         """The sub-run of each of the writers; the same ones each time."""
@@ -78,21 +95,29 @@ class SeveralWriter:
 
     def flush(self) -> None:
         """Flush every writer."""
-        self._each(lambda writer: writer.flush())
+        for writer, delivery in zip(self.writers, self._deliveries, strict=True):
+            delivery.retry()
+            delivery.attempt(writer.flush)
 
     def close(self) -> None:
         """Close every writer."""
-        self._each(lambda writer: writer.close())
+        for writer, delivery in zip(self.writers, self._deliveries, strict=True):
+            delivery.close(writer.close)
 
-    def _each(self, act: Callable[[Writer], None]) -> None:
-        failures: list[Exception] = []
-        for writer in self.writers:
+    def _each(self, step: int, act: Callable[[Writer], None]) -> None:
+        mistakes: list[Exception] = []
+        for writer, delivery in zip(self.writers, self._deliveries, strict=True):
             try:
                 act(writer)
+            except (TypeError, ValueError) as error:
+                mistakes.append(error)
             except Exception as error:
-                failures.append(error)
-        if failures:
-            first, *others = failures
+                delivery.outage.fail(error)
+                delivery.outage.lose(step, step, 1)
+            else:
+                delivery.outage.end()
+        if mistakes:
+            first, *others = mistakes
             for other in others:
-                first.add_note(f"another writer failed too: {type(other).__name__}: {other}")
+                first.add_note(f"another writer: {type(other).__name__}: {other}")
             raise first

@@ -1,5 +1,6 @@
 """Sub-runs of any writer."""
 
+from trainkit.writers.names import check_name
 from trainkit.writers.prefix import PrefixWriter
 from trainkit.writers.protocol import Subruns, Writer
 
@@ -15,7 +16,10 @@ def subrun(writer: Writer, name: str) -> Writer:
 
     Args:
         writer: Of the run.
-        name: Of the sub-run, such as `validation`.
+        name: Of the sub-run, such as `validation`: a name that a folder can have.
+
+    Raises:
+        TypeError, ValueError: It is no such name, e.g. `../x`.
 
     Example:
         >>> from trainkit.writers import MemoryWriter
@@ -24,4 +28,5 @@ def subrun(writer: Writer, name: str) -> Writer:
         >>> run.subruns["validation"].scalars
         {'loss/total': [(1, 2.0)]}
     """
+    check_name(name)
     return writer.subrun(name) if isinstance(writer, Subruns) else PrefixWriter(writer, name)

@@ -1,7 +1,8 @@
 """Images, texts and hyperparameters as TensorBoard's protobuf messages."""
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from trainkit.writers.host_step import HostStep
 from trainkit.writers.images import grid, png
 from trainkit.writers.serialized import utf8
 
-__all__ = ["session_end", "summary"]
+__all__ = ["readable_summary", "session_end", "summary"]
+
+_log = logging.getLogger("trainkit")
 
 
 def summary(host_step: HostStep) -> bytes:
@@ -31,6 +34,33 @@ def summary(host_step: HostStep) -> bytes:
     if host_step.hparams:
         values.append(_session_start(host_step.wall_time, host_step.hparams))
     return histograms + bytes(Summary(value=values).SerializeToString())
+
+
+def readable_summary(host_step: HostStep) -> bytes:
+    """The same, without what cannot be written: the log names it."""
+    try:
+        return summary(host_step)
+    except Exception:
+        return b"".join(_or_nothing(tag, one) for tag, one in _one_by_one(host_step))
+
+
+def _or_nothing(tag: str, host_step: HostStep) -> bytes:
+    try:
+        return summary(host_step)
+    except Exception as error:
+        _log.warning(
+            "%s cannot be written at step %d and is left out: %s: %s",
+            tag, host_step.step, type(error).__name__, error,
+        )  # fmt: skip
+        return b""
+
+
+def _one_by_one(host_step: HostStep) -> Iterator[tuple[str, HostStep]]:
+    for name in ("histograms", "images", "texts", "hparams"):
+        for tag, value in getattr(host_step, name).items():
+            alone = HostStep(host_step.step, host_step.wall_time)
+            setattr(alone, name, {tag: value})
+            yield tag, alone
 
 
 def session_end() -> bytes:

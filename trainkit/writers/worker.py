@@ -1,5 +1,6 @@
 """The thread behind a background writer: reads what was gathered, and writes it."""
 
+import logging
 import os
 import threading
 import time
@@ -8,26 +9,32 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from trainkit.writers.delivery import Delivery
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.host_step import HostStep, write_steps
+from trainkit.writers.outage import Outage, failing
 from trainkit.writers.protocol import Writer
 from trainkit.writers.reading import read_steps
 
 __all__ = ["Lane", "Worker"]
 
-_Result = TypeVar("_Result")
+_log = logging.getLogger("trainkit")
 
 # A step to which nothing was added for so long is taken to be complete.
 _QUIET_SECONDS = 0.5
 # The thread looks for work so often, or when half of the queue is full. Several steps in a row
 # cost much less than as many awakenings, each of which takes Python's lock from the training.
 _NAP_SECONDS = 0.1
+# Who waits for room looks so often whether there is some, and says so after so long in all.
+_GLANCE_SECONDS, _LONG_SECONDS = 0.1, 2.0
+# The end of a thread that the garbage collector stops is awaited for so long.
+_PATIENCE_SECONDS = 2.0
 # A step of more numbers than this counts for so many steps.
 _MANY, _LARGE = 1 << 14, 32
 
@@ -38,6 +45,9 @@ class Lane:
     def __init__(self, writer: Writer, worker: "Worker") -> None:
         self.writer = writer
         self.gatherer = Gatherer(lambda gathering: worker.submit(self, gathering), worker.check)
+        self.delivery = Delivery(
+            repr(writer), partial(write_steps, writer), together=True, beside=id(worker)
+        )
 
 
 class _Work(NamedTuple):
@@ -57,8 +67,9 @@ class _Stop(NamedTuple):
 class Worker:
     """One daemon thread that writes, in order, what any number of lanes submit.
 
-    After a fault nothing is written any more, but everything is still taken, so that nobody
-    waits for room in vain; `check` raises the fault.
+    What a writer refuses is kept for it and tried again (`Delivery`). Everything is still taken
+    meanwhile: while a writer fails, a step for which there is no room is given up, so that the
+    training does not wait in vain.
 
     Args:
         writer: Flushed by time, and closed at the end.
@@ -79,7 +90,9 @@ class Worker:
         self._enough = max(1, queue_size // 2)
         self._large = max(1, queue_size // _LARGE)
         self._room, self._large_room = _places(queue_size), _places(self._large)
-        self._failure: tuple[BaseException, str] | None = None
+        self._reading = Outage(f"what is read for {writer!r}")
+        # For room, in seconds, and whether that was said.
+        self._waited, self._told_of_waiting = 0.0, False
         self._closed = False
         self._flushed = time.monotonic()
         self._unflushed = False
@@ -100,22 +113,16 @@ class Worker:
                 f"this background writer belongs to process {self._pid}, this is {os.getpid()}, "
                 "a fork without its thread; open one writer per process, each in its own directory"
             )
-        if self._failure is not None:
-            self.check_failure()
         if self._closed:
             raise RuntimeError(
                 f"the background writer of {self.writer!r} is closed; open a new one"
             )
 
-    def check_failure(self) -> None:
-        """Raise what failed in the thread, if anything did."""
-        if self._failure is not None:
-            error, what = self._failure
-            raise RuntimeError(
-                f"{what} failed in the background, and nothing was written since: "
-                f"{type(error).__name__}: {error}. Mend the cause and open a new writer; what was "
-                "flushed before can be read"
-            ) from error
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps a lane from being written now."""
+        found = (lane.delivery.outage.error or failing(lane.writer) for lane in list(self.lanes))
+        return next((error for error in found if error is not None), None)
 
     def submit(self, lane: Lane, gathering: Gathering) -> None:
         """Have it written; waits only while the queue is full."""
@@ -125,13 +132,39 @@ class Worker:
             rooms = ()  # it must not wait for room that only it can make
         else:
             rooms = (self._room, self._large_room) if large else (self._room,)
-        for room in rooms:
-            room.get()
+        for place, room in enumerate(rooms):
+            if not self._has_place(room, lane):
+                for taken in rooms[:place]:
+                    taken.put(None)
+                lane.delivery.outage.lose(gathering.step, gathering.step, 1)
+                return
         self._queue.put(_Work(lane, gathering, rooms))
         if self._queue.qsize() >= self._enough or (
             large and self._large_room.qsize() <= self._large // 2
         ):
             self._alarm_clock.put(None)
+
+    def _has_place(self, room: "SimpleQueue[None]", lane: Lane) -> bool:
+        """Take a place, and wait for it where that is worth while; a long wait is said, once."""
+        with suppress(Empty):
+            room.get_nowait()
+            return True
+        self._alarm_clock.put(None)
+        start = time.monotonic()
+        while not lane.delivery.outage:
+            with suppress(Empty):
+                room.get(timeout=_GLANCE_SECONDS)
+                self._waited += time.monotonic() - start
+                return True
+            waited = self._waited + time.monotonic() - start
+            if waited >= _LONG_SECONDS and not self._told_of_waiting:
+                self._told_of_waiting = True
+                _log.warning(
+                    "training waits for %r, for %.0f s so far: as many steps wait to be written as "
+                    "may. Nothing is lost. A faster disk would help, or fewer or smaller samples",
+                    lane.writer, waited,
+                )  # fmt: skip
+        return False
 
     def flush(self) -> None:
         """Return when all that was written so far was written out, or failed."""
@@ -143,8 +176,18 @@ class Worker:
         while not flush.done.wait(1.0) and self._thread.is_alive():
             pass
 
-    def stop(self) -> None:
-        """Write everything, close the writer and end the thread; harmless in a forked child."""
+    def forget(self) -> None:
+        """Stop, for somebody who is forgotten."""
+        # The garbage collector comes at any moment, also while this thread holds a lock (of the
+        # log, say) that the other one needs to come to its end.
+        self.stop(None if _is_ending() else _PATIENCE_SECONDS)
+
+    def stop(self, patience: float | None = None) -> None:
+        """Write everything, close the writer and end the thread; harmless in a forked child.
+
+        Args:
+            patience: For so long the end of the thread is awaited, in seconds; None for ever.
+        """
         if self._closed or os.getpid() != self._pid:
             return
         for lane in self.lanes:
@@ -154,7 +197,7 @@ class Worker:
         self._alarm_clock.put(None)
         # The garbage collector may find a forgotten writer while this thread is at work.
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(patience)
 
     def _run(self) -> None:
         while self._work_off():
@@ -172,7 +215,7 @@ class Worker:
             # Holding on to them would hold their memory until the next step.
             works.clear()
             if isinstance(item, _Stop):
-                self._attempt("closing the writer", self.writer.close)
+                self._close()
                 return False
             if isinstance(item, _Flush):
                 self._flush_now()
@@ -199,21 +242,30 @@ class Worker:
         for (lane, counts), group in groupby(works, key=self._kind):
             start = time.thread_time()
             some = list(group)
-            host_steps: list[HostStep] = []
-            if self._failure is None:
-                self._unflushed = True
-                read = partial(read_steps, [work.gathering for work in some])
-                host_steps = self._attempt("reading what is to be written", read) or []
-            if host_steps:
-                first, last = host_steps[0].step, host_steps[-1].step
-                steps = f"step {first}" if first == last else f"steps {first} to {last}"
-                write = partial(self._write_steps, lane, host_steps)
-                self._attempt(f"writing {steps} with {lane.writer!r}", write)
+            self._unflushed = True
+            try:
+                self._write_steps(lane, self._read([work.gathering for work in some]))
+            except BaseException as error:
+                # Also of an interrupt or exit raised in here: the thread must go on taking.
+                self._reading.fail(error)
             for work in some:
                 for room in work.rooms:
                     room.put(None)
             if not counts:
                 self._other_seconds += time.thread_time() - start
+
+    def _read(self, gatherings: list[Gathering]) -> list[HostStep]:
+        try:
+            found = read_steps(gatherings)
+        except Exception as error:
+            if len(gatherings) > 1:  # one of them is the cause
+                return [step for one in gatherings for step in self._read([one])]
+            step = gatherings[0].step
+            self._reading.fail(error)
+            self._reading.lose(step, step, 1)
+            return []
+        self._reading.end()
+        return found
 
     def _kind(self, work: _Work) -> tuple[Lane, bool]:
         """The lane, and whether what this takes is a price of sampling: it is of numbers only."""
@@ -225,7 +277,7 @@ class Worker:
         if lane is self.lanes[0]:
             for host_step in host_steps:
                 self._tell_what_is_not_finite(host_step)
-        write_steps(lane.writer, host_steps)
+        lane.delivery.write(host_steps)
 
     def _tell_what_is_not_finite(self, host_step: HostStep) -> None:
         if not self.listeners:
@@ -242,16 +294,26 @@ class Worker:
 
     def _flush_now(self) -> None:
         self._flushed, self._unflushed = time.monotonic(), False
-        if self._failure is None:
-            self._attempt("flushing the writer", self.writer.flush)
+        for lane in list(self.lanes):
+            lane.delivery.retry()
+        # The first lane's writer flushes those of sub-runs, which belong to it.
+        self.lanes[0].delivery.attempt(self.writer.flush)
+        self._unflushed = self.failing is not None  # to try again though nothing new comes
 
-    def _attempt(self, what: str, act: Callable[[], _Result]) -> _Result | None:
-        try:
-            return act()
-        except BaseException as error:
-            # Also of an interrupt or exit raised in here: the thread must go on taking.
-            self._failure = self._failure or (error, what)
-            return None
+    def _close(self) -> None:
+        for lane in self.lanes[1:]:
+            lane.delivery.close(_nothing)
+        self.lanes[0].delivery.close(self.writer.close)
+        self._reading.close()
+
+
+def _nothing() -> None:
+    """Sub-runs are closed with their parent."""
+
+
+def _is_ending() -> bool:
+    """Whether the interpreter ends: what is not written now never will be."""
+    return not threading.main_thread().is_alive()
 
 
 def _places(count: int) -> "SimpleQueue[None]":
