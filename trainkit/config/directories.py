@@ -12,7 +12,7 @@ def reserve(directory: Path) -> Path:
     while True:
         candidate.mkdir(parents=True, exist_ok=True)
         try:
-            os.close(os.open(candidate / "run.log", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(candidate / "run.log", os.O_CREAT | os.O_EXCL, 0o666))
         except FileExistsError:
             number += 1
             candidate = directory.with_name(f"{directory.name}_{number}")

@@ -1,8 +1,10 @@
 """The folder of a run: capture, checkpoints, status, log, and how a run is interrupted."""
 
+from trainkit.rundir.bookkeeping import Bookkeeping
 from trainkit.rundir.capture import capture
 from trainkit.rundir.checkpoint import Best, load_checkpoint, save_checkpoint
 from trainkit.rundir.directory import RunDirectory
+from trainkit.rundir.history import History, read_history
 from trainkit.rundir.log import logged_to
 from trainkit.rundir.random_state import (
     preserved_random_state,
@@ -16,6 +18,8 @@ from trainkit.rundir.status import Status, read_status
 
 __all__ = [
     "Best",
+    "Bookkeeping",
+    "History",
     "Interrupted",
     "Interruption",
     "RunDirectory",
@@ -26,6 +30,7 @@ __all__ = [
     "logged_to",
     "preserved_random_state",
     "random_state",
+    "read_history",
     "read_status",
     "replace_atomically",
     "save_checkpoint",

@@ -17,6 +17,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.status = self.path / "run.json"
         self.log = self.path / "run.log"
+        self.history = self.path / "history.csv"
 
     def events(self, part: str) -> Path:
         """The folder of the event files of `train`, `validation` or `test`."""

@@ -1,11 +1,14 @@
 """Python's logging of a run into its `run.log`."""
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["logged_to"]
+
+_log = logging.getLogger("trainkit.rundir")
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Loggers whose errors come to the user as exceptions anyway.
@@ -20,9 +23,14 @@ def logged_to(path: Path) -> Iterator[None]:
     without this file.
     """
     root, own = logging.getLogger(), logging.getLogger("trainkit")
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter(_FORMAT))
-    handlers: list[logging.Handler] = [file]
+    handlers: list[logging.Handler] = []
+    unopened = ""
+    try:
+        file = _File(path, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(logging.Formatter(_FORMAT))
+        handlers.append(file)
+    except OSError as error:
+        unopened = error.strerror or str(error)
     if not root.handlers:
         screen = logging.StreamHandler()
         screen.setLevel(logging.WARNING)
@@ -34,13 +42,31 @@ def logged_to(path: Path) -> Iterator[None]:
         own.setLevel(logging.INFO)
     for handler in handlers:
         root.addHandler(handler)
+    if unopened:
+        _log.warning("%s cannot be written (%s); the run goes on without it", path, unopened)
     try:
         yield
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # what a full disk does not take
+                handler.close()
         own.setLevel(level)
+
+
+class _File(logging.FileHandler):
+    """Says once that it cannot be written, and not once per line."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exception()
+        if not isinstance(error, OSError | ValueError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True  # first: what is logged comes back here
+            reason = getattr(error, "strerror", None) or error
+            _log.warning("%s cannot be written (%s); training goes on", self.baseFilename, reason)
 
 
 class _OneLine(logging.Formatter):

@@ -1,13 +1,17 @@
-"""Ctrl-C and SIGTERM end a run at the end of an iteration, so that its state can be saved."""
+"""Signals end a run at the end of an iteration, so that its state can be saved."""
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = ["Interrupted", "Interruption", "interruption"]
+
+# HUP: the terminal was closed. USR1: what batch systems send before they terminate a job.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,7 +31,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_status(self) -> int:
-        """What a shell expects: 128 + the signal, so 130 and 143."""
+        """What a shell expects: 128 + the signal, so 130 for INT, 143 for TERM."""
         return 128 + self.signal
 
 
@@ -51,12 +55,10 @@ class Interruption:
         if self.asked is not None:
             raise Interrupted(number, at_once=True)
         self.asked = number
-        message = (
+        _tell(
             f"\ntrainkit: {signal.Signals(number).name}: stopping after this iteration; "
             "once more stops at once\n"
         )
-        with suppress(OSError):  # os.write: the handler may have interrupted a print to stderr
-            os.write(2, message.encode())
 
     def check(self) -> None:
         """Stop here if that was asked for.
@@ -66,6 +68,13 @@ class Interruption:
         """
         if self.asked is not None:
             raise Interrupted(self.asked)
+
+
+def _tell(text: str) -> None:
+    """Write past Python's buffers: the signal may have interrupted a print to the same stream."""
+    # Never to descriptor 2 as such: where standard error was closed, that is another file.
+    with suppress(OSError, ValueError, AttributeError):
+        os.write(sys.stderr.fileno(), text.encode())
 
 
 def _in_a_forked_child(number: int) -> None:
@@ -80,13 +89,19 @@ def _in_a_forked_child(number: int) -> None:
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Catch SIGINT and SIGTERM; outside of the main thread, where Python cannot, do nothing."""
+    """Catch INT, TERM, HUP and USR1; outside of the main thread, where Python cannot, do nothing.
+
+    A signal that is ignored when the run begins (`nohup`, `command &` in a script) stays so.
+    """
     caught = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, caught.ask) for number in numbers}
+    before = {}
+    for name in _NAMES:
+        number = getattr(signal, name, None)  # Windows has two of them
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, caught.ask)
     try:
         yield caught
     finally:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainkit.rundir.bookkeeping import Bookkeeping
 from trainkit.rundir.replacing import replace_atomically
 
 __all__ = ["Status", "read_status"]
@@ -20,13 +21,17 @@ class Status:
     `status` is `running`, `completed`, `interrupted` or `failed`. A run that was killed stays
     `running`: `process` and `host` tell whether it still is.
 
+    A write that fails (a full disk) is told once, and the next one tries again.
+
     Args:
         path: The file.
+        bookkeeping: Told of what fails.
         facts: What is known at the start (seed, iterations, ...).
     """
 
-    def __init__(self, path: Path, **facts: Any) -> None:
+    def __init__(self, path: Path, bookkeeping: Bookkeeping | None = None, **facts: Any) -> None:
         self._path = path
+        self._bookkeeping = bookkeeping or Bookkeeping()
         now = _now()
         self.facts: dict[str, Any] = {
             "status": "running",
@@ -52,7 +57,11 @@ class Status:
 
     def _write(self) -> None:
         text = json.dumps(_as_json(self.facts), indent=2, ensure_ascii=False, allow_nan=False)
-        replace_atomically(self._path, lambda file: file.write(text.encode() + b"\n"))
+        content = text.encode("utf-8", "backslashreplace") + b"\n"
+        self._bookkeeping.keep(
+            self._path.name,
+            lambda: replace_atomically(self._path, lambda file: file.write(content)),
+        )
 
 
 def read_status(path: Path) -> dict[str, Any]:
