@@ -24,16 +24,17 @@ ARROWS = {
     "data": set(),
     "metrics": set(),
     "settings": set(),
+    "screen": set(),
     "writers": {"stats"},
     "handlers": {"samples", "stats", "writers"},
     "engines": {"losses", "samples"},
     "rundir": {"settings", "writers.protocol"},
     "training": {
         "data", "engines", "handlers", "losses", "names", "optimizers", "rundir", "samples",
-        "schedules", "settings", "writers",
+        "schedules", "screen", "settings", "writers",
     },
-    "config": {"rundir", "settings", "training"},
-    "cli": {"config", "rundir", "training"},
+    "config": {"rundir", "screen", "settings", "training"},
+    "cli": {"config", "rundir", "screen", "training"},
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ FOLDERS = (
     "models",
     "rundir",
     "schedules",
+    "screen",
     "stats",
     "writers",
 )

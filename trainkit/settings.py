@@ -46,7 +46,9 @@ class TrainerSettings:
         compile: Run the model through `torch.compile`.
         evaluate_every: In iterations; None evaluates after every epoch.
         evaluate_train: Evaluate on the training data too, where validation is evaluated.
-        progress_bar: Show one, where standard error is a terminal or not.
+        progress_bar: Show one, where standard error is a terminal.
+        on_non_finite: When the loss is NaN or infinite: `warn` says so once and goes on, `stop`
+            ends the run as failed.
     """
 
     epochs: int | None = 20
@@ -62,6 +64,7 @@ class TrainerSettings:
     evaluate_every: int | None = None
     evaluate_train: bool = True
     progress_bar: bool = True
+    on_non_finite: str = "warn"
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_iterations is None:
@@ -76,6 +79,7 @@ class TrainerSettings:
         _whole("trainer.accumulation_steps", self.accumulation_steps, 1)
         _one_of("trainer.amp", self.amp, ("off", "bf16", "fp16"))
         _whole("trainer.evaluate_every", self.evaluate_every, 1)
+        _one_of("trainer.on_non_finite", self.on_non_finite, ("warn", "stop"))
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,18 @@ def test_training_that_fails(project: Path, capsys: pytest.CaptureFixture[str]) 
     done = call(capsys, "run", "model=breaks", *SHORT)
     assert done.status == 1
     directory = last_line(done.out)
-    assert "Traceback" in done.err
-    assert done.err.splitlines()[-1] == "trainkit: RuntimeError: this model is broken"
+    assert "Traceback" not in done.err
+    *frames, line = done.err.splitlines()
+    assert line == (
+        "trainkit: RuntimeError: this model is broken (the full traceback is in "
+        f"{directory.relative_to(project)}/run.log)"
+    )
+    (frame,) = frames
+    assert re.fullmatch(r'  mine\.py:\d+, in forward: raise RuntimeError\(".*"\)', frame)
+    assert done.out.count("run: ") == 1
+    log = (directory / "run.log").read_text()
+    assert "Traceback" in log
+    assert "ignite" in log
     status = json.loads((directory / "run.json").read_text())
     assert status["status"] == "failed"
     assert "this model is broken" in (directory / "run.log").read_text()

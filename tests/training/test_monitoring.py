@@ -128,7 +128,7 @@ def test_a_monitor_that_fails_is_told_and_the_run_goes_on(
     result = go(tmp_path / "r", monitor=FULL)
     assert torch.equal(weights(plain), weights(result))
     assert "no such number" in result.disabled["train/LossMonitor"]
-    assert "disabled    train/LossMonitor" in capsys.readouterr().out
+    assert "alarm       train/LossMonitor is disabled" in capsys.readouterr().out
     assert "ArithmeticError" in (tmp_path / "r" / "run.log").read_text()
 
 

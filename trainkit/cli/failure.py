@@ -3,8 +3,11 @@
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from trainkit.config.errors import ConfigError
+from trainkit.screen.commands import shown_path
+from trainkit.screen.frames import own_frames
 
 __all__ = ["UsageError", "status_of", "tell"]
 
@@ -23,8 +26,15 @@ def status_of(error: BaseException) -> int:
             traceback.print_exception(error)
         tell(str(error))
         return 2
-    traceback.print_exception(error)
-    tell(f"{type(error).__name__}: {error}")
+    folder = next((n for n in getattr(error, "__notes__", ()) if n.startswith("run: ")), "")
+    if _FULL or not folder:
+        traceback.print_exception(error)
+        tell(f"{type(error).__name__}: {error}")
+        return 1
+    log = shown_path(Path(folder.removeprefix("run: ")) / "run.log")
+    for line in own_frames(error):
+        print(f"  {line}", file=sys.stderr)
+    tell(f"{type(error).__name__}: {error} (the full traceback is in {log})")
     return 1
 
 

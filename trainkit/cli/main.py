@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
+from trainkit.screen.streams import guarded_streams, open_closed_streams, settle_streams
+
 __all__ = ["main"]
 
 _COMMANDS = {
@@ -35,9 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done; 1 training failed; 2 the user can mend it (one line on standard
-        error); 130 and 143 interrupted, after saving.
+        error); 130, 143, 129 and 138 interrupted by INT, TERM, HUP and USR1, after saving.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    open_closed_streams()
+    with guarded_streams():
+        try:
+            return _main(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            settle_streams()
+
+
+def _main(given: list[str]) -> int:
     # A console script does not put the working folder on the path; `_target_: mine.Model` needs it.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -56,9 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function: Callable[[list[str]], int] = import_module(f"trainkit.cli.{command}").main
     try:
         return function(rest)
-    except BrokenPipeError:  # `trainkit list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except SystemExit as leaving:  # after a --help
         return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
     except KeyboardInterrupt as interrupt:

@@ -66,8 +66,11 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     register(given.experiments)
     members = groups(given.config_dir)
     lost = never_used(given.config_dir)
+    begun = False  # a job: what fails from then on is not Hydra's
 
     def task(config: DictConfig) -> None:
+        nonlocal begun
+        begun = True
         settings = HydraConfig.get()
         choices = {str(group): str(option) for group, option in settings.runtime.choices.items()}
         # Unresolved: an override may hold an interpolation.
@@ -103,7 +106,9 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             raise ConfigError(noted(_explained(error, given), asked)) from error
         except RecursionError as error:
             raise ConfigError(circle(members)) from error
-        except OSError as error:  # training has its own: these are of the run's folder
+        except OSError as error:  # of the run's folder
+            if begun:
+                raise
             raise ConfigError(
                 f"cannot make a folder for the run, {error.filename}: {error.strerror}; "
                 "hydra.run.dir=... chooses another"

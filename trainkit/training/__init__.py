@@ -1,6 +1,8 @@
 """One run: plain objects in, a finished run out; no Hydra."""
 
-from trainkit.training.result import RunResult, summary
+from trainkit.training.finite import NonFiniteLossError
+from trainkit.training.result import RunResult
 from trainkit.training.run import run
+from trainkit.training.summary import summary
 
-__all__ = ["RunResult", "run", "summary"]
+__all__ = ["NonFiniteLossError", "RunResult", "run", "summary"]

@@ -1,7 +1,7 @@
 """The monitors and writers of a run, and what they found."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -44,6 +44,8 @@ class Monitoring:
         built: What takes part in the run.
         evaluations: By part of the data.
         enabled: False in all processes but the first.
+        alarm: Told of a step and its training tags that were not finite for the first time; in a
+            writer's thread.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Monitoring:
         evaluations: Mapping[str, Evaluation],
         *,
         enabled: bool = True,
+        alarm: Callable[[int, Sequence[str]], None] | None = None,
     ) -> None:
+        self._alarm = alarm
         self._place = place
         self._settings = settings
         self._built = built
@@ -161,6 +165,11 @@ class Monitoring:
         return 0.0 if self._cadence is None else self._cadence.first_sample_seconds
 
     @property
+    def budget(self) -> float | None:
+        """The share of the time that it may take; None: there is no limit."""
+        return self._settings.budget if isinstance(self._cadence, Budget) else None
+
+    @property
     def every(self) -> int | None:
         """Iterations between samples, now."""
         return None if self._cadence is None else self._cadence.every
@@ -202,7 +211,8 @@ class Monitoring:
             self._keep_in(f"{part} event file", writer.close)
 
     def _open(self, part: str) -> Writer:
-        newest = self._newest[part] = Newest("loss/total")
+        alarm = self._alarm if part == "train" else None
+        newest = self._newest[part] = Newest("loss/total", alarm=alarm)
         # In one background writer, so that the device is read once for both.
         return BackgroundWriter(SeveralWriter(EventFileWriter(self._place.events(part)), newest))
 

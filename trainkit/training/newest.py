@@ -1,6 +1,6 @@
 """What passes through the writer's thread on its way to the event file, remembered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +26,15 @@ class Newest:
 
     Args:
         keep: Tags, or beginnings of tags that end in a slash, whose newest value is kept.
+        alarm: Told of the step and its tags that were not finite for the first time; in the
+            thread of whoever writes.
     """
 
-    def __init__(self, *keep: str) -> None:
+    def __init__(
+        self, *keep: str, alarm: Callable[[int, Sequence[str]], None] | None = None
+    ) -> None:
         self._keep = keep
+        self._alarm = alarm
         self._chosen: dict[int, tuple[tuple[str, ...], list[int], list[int]]] = {}
         self.values: dict[str, float] = {}
         self.non_finite: dict[str, int] = {}
@@ -37,13 +42,15 @@ class Newest:
     def write_steps(self, host_steps: Sequence[HostStep]) -> None:
         """Look at everything of some steps."""
         for host_step in host_steps:
+            new: list[str] = []
             for chunk in host_step.scalars:
-                self._look(host_step.step, chunk)
+                new += self._look(host_step.step, chunk)
+            self._tell(host_step.step, new)
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Look at the values."""
         numbers = np.array([float(value) for value in scalars.values()])
-        self._look(step, ScalarChunk(tuple(scalars), numbers))
+        self._tell(step, self._look(step, ScalarChunk(tuple(scalars), numbers)))
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Nothing is kept: the statistics of the same tensors come as scalars."""
@@ -66,15 +73,24 @@ class Newest:
     def close(self) -> None:
         """What was kept stays readable."""
 
-    def _look(self, step: int, chunk: ScalarChunk) -> None:
+    def _tell(self, step: int, new: Sequence[str]) -> None:
+        if new and self._alarm is not None:
+            self._alarm(step, new)
+
+    def _look(self, step: int, chunk: ScalarChunk) -> list[str]:
+        """Returns the tags that were not finite for the first time."""
         tags, values = chunk
         kept, counts = self._positions(tags)
         for i in kept:
             self.values[tags[i]] = float(values[i])
         finite = np.isfinite(values)
         bad = [] if finite.all() else np.flatnonzero(~finite).tolist()
+        new = []
         for i in [*bad, *(i for i in counts if values[i] > 0)]:
-            self.non_finite.setdefault(tags[i], step)
+            if tags[i] not in self.non_finite:
+                self.non_finite[tags[i]] = step
+                new.append(tags[i])
+        return new
 
     def _positions(self, tags: tuple[str, ...]) -> tuple[list[int], list[int]]:
         # Monitors write the same tuple of tags again and again.

@@ -1,23 +1,69 @@
-"""What a person sees while a run goes on: a bar, and a line per evaluation."""
+"""What a person sees while a run goes on: a bar, and a row per evaluation."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+from time import perf_counter
 
 from ignite.engine import Engine, Events
-from tqdm import tqdm
 
-__all__ = ["Progress", "evaluation_line", "number", "numbers_text", "values_text"]
+from trainkit.screen import (
+    Bar,
+    Column,
+    Guard,
+    Table,
+    duration,
+    has_color,
+    number,
+    values_text,
+    width_of,
+)
+from trainkit.training.pace import Pace
+
+__all__ = ["Evaluated", "Progress", "evaluation_line"]
+
+_REDRAWN_EVERY = 0.1  # seconds
+_HEARTBEAT_EVERY = 60.0
+
+Values = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation, as it is shown.
+
+    Args:
+        epoch: Of the trainer.
+        iteration: Of the trainer.
+        values: Part of the data → name → value.
+        decided_by: The validation metric that picks the best checkpoint.
+        change: Of that one since the evaluation before; None: it was the first.
+        improved: That change is one for the better.
+        best: It is the best value so far.
+    """
+
+    epoch: int
+    iteration: int
+    values: Values
+    decided_by: str = "loss"
+    change: float | None = None
+    improved: bool = False
+    best: bool = False
 
 
 class Progress:
-    """A progress bar on standard error and a line per evaluation on standard output.
+    """A bar on standard error, and a row per evaluation on standard output.
 
+    The bar is there on terminals. Where it is not, a line a minute says how far a long epoch is.
     Nothing here reads the device: the loss beside the bar is the newest that is on the host.
 
     Args:
-        iterations: Of the whole run.
+        pace: How far the run is, and how fast.
+        guards: Of standard output and error.
+        epochs: Of the whole run.
+        with_iterations: Rows show the iteration too: there are several in an epoch.
         show_bar: Show the bar.
         newest_loss: The newest loss that is known on the host, if any.
         quiet: Show nothing at all (in all processes but one).
@@ -25,96 +71,151 @@ class Progress:
 
     def __init__(
         self,
-        iterations: int,
+        pace: Pace,
+        guards: tuple[Guard | None, Guard | None] = (None, None),
         *,
+        epochs: int = 1,
+        with_iterations: bool = False,
         show_bar: bool = True,
         newest_loss: Callable[[], float | None] = lambda: None,
         quiet: bool = False,
     ) -> None:
+        self._pace = pace
+        self._epochs = epochs
+        self._with_iterations = with_iterations
         self._newest_loss = newest_loss
-        self._shown: float | None = None
         self._quiet = quiet
-        terminal = self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._bar: Any = tqdm(
-            total=iterations,
-            disable=quiet or not show_bar or sys.stderr is None,
-            unit="it",
-            leave=False,
-            dynamic_ncols=terminal,
-            # In a log file every refresh is a line.
-            mininterval=0.1 if terminal else 10.0,
-        )
+        self._bar = Bar(*guards, show=show_bar and not quiet)
+        self._table: Table | None = None
+        self._warming = True  # the first iteration tells nothing about the others
+        self._drawn = self._said = self._row_begun = perf_counter()
 
     def attach(self, trainer: Engine) -> None:
         """Follow the trainer."""
-        if not self._bar.disable:
+        self._drawn = self._said = self._row_begun = perf_counter()
+        self._pace.begin(trainer.state.iteration if trainer.state else 0)
+        if not self._quiet:
             trainer.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
 
     def say(self, text: str) -> None:
-        """Print a line on standard output, without tearing the bar."""
+        """Print lines on standard output; the bar makes way for them."""
+        if not self._quiet:
+            self._said = perf_counter()
+            print(text, flush=True)
+
+    @contextmanager
+    def evaluating(self, iteration: int) -> Iterator[None]:
+        """Meanwhile no iteration is made: that time tells nothing about how fast they are."""
+        if not self._quiet and self._bar.shown:
+            self._bar.draw(self._pace.done(iteration), "evaluating")
+        with self._pace.evaluating():
+            yield
+
+    def evaluated(self, evaluated: Evaluated) -> None:
+        """Show a row; under the header if it is the first."""
         if self._quiet:
             return
-        # Only a terminal can take a bar away; elsewhere every redrawn bar would be one more line.
-        with tqdm.external_write_mode() if self._terminal else nullcontext():
-            print(text, flush=True)
+        if self._table is None:
+            self._table = self._table_for(evaluated)
+            self.say("\n".join(self._table.header()))
+            if self._table.left_out:
+                names = dict.fromkeys(c.group or c.title for c in self._table.left_out)
+                self.say(f"(too narrow for {', '.join(names)}: see history.csv)")
+        now = perf_counter()
+        took, self._row_begun = now - self._row_begun, now
+        cells, styles = _cells(evaluated, self._epochs, took)
+        self.say(self._table.row(cells, styles))
 
     def close(self) -> None:
         """Take the bar away; harmless when it is gone."""
         self._bar.close()
 
-    def _advance(self) -> None:
+    def _table_for(self, evaluated: Evaluated) -> Table:
+        columns = _columns(evaluated, self._epochs, self._with_iterations)
+        return Table(columns, width_of(sys.stdout), color=has_color(sys.stdout))
+
+    def _advance(self, trainer: Engine) -> None:
+        if self._warming:
+            self._warming = False
+            self._pace.begin(trainer.state.iteration)
+        now = perf_counter()
+        if now - self._drawn < _REDRAWN_EVERY:
+            return
+        self._drawn = now
+        if self._bar.shown:
+            iteration = trainer.state.iteration
+            self._bar.draw(self._pace.done(iteration), self._now(trainer))
+        elif now - self._said >= _HEARTBEAT_EVERY:
+            self.say(f"... {self._now(trainer)}")
+
+    def _now(self, trainer: Engine) -> str:
+        pace, iteration = self._pace, trainer.state.iteration
         loss = self._newest_loss()
-        if loss != self._shown:
-            self._shown = loss
-            self._bar.set_postfix_str(f"loss {number(loss)}", refresh=False)
-        self._bar.update()
+        parts = [
+            f"epoch {trainer.state.epoch}/{self._epochs}",
+            f"iteration {iteration}/{pace.iterations}",
+            "" if loss is None else f"loss {number(loss)}",
+            pace.speed(iteration),
+            f"{duration(pace.remaining(iteration))} left",
+        ]
+        return "  ".join(part for part in parts if part)
 
 
-def number(value: float | None) -> str:
-    """A number as it is read most easily: four significant digits.
-
-    Example:
-        >>> number(0.98765), number(1e-5), number(float("nan")), number(None)
-        ('0.9877', '1e-05', 'nan', '-')
-    """
-    return "-" if value is None else f"{value:.4g}"
-
-
-def values_text(values: Mapping[str, Mapping[str, float]]) -> str:
-    """Losses and metrics by part of the data; the components of a loss in brackets behind it.
+def evaluation_line(evaluated: Evaluated, epochs: int) -> str:
+    """Losses and metrics of an evaluation on one line, for `run.log`.
 
     Example:
-        >>> values_text({"train": {"loss": 0.5, "loss/mse": 0.4, "loss/l2": 0.1, "mae": 0.2}})
-        'train: loss 0.5 (mse 0.4, l2 0.1), mae 0.2'
-    """
-    return "  ".join(
-        f"{part}: {numbers_text(numbers)}" for part, numbers in values.items() if numbers
-    )
-
-
-def numbers_text(numbers: Mapping[str, float]) -> str:
-    """Losses and metrics of one part of the data: see `values_text`."""
-    components = [
-        f"{name.removeprefix('loss/')} {number(value)}"
-        for name, value in numbers.items()
-        if name.startswith("loss/")
-    ]
-    shown = []
-    for name, value in numbers.items():
-        if not name.startswith("loss/"):
-            behind = f" ({', '.join(components)})" if name == "loss" and components else ""
-            shown.append(f"{name} {number(value)}{behind}")
-    return ", ".join(shown)
-
-
-def evaluation_line(
-    epoch: int, epochs: int, iteration: int, values: Mapping[str, Mapping[str, float]]
-) -> str:
-    """Losses and metrics of an evaluation on one line.
-
-    Example:
-        >>> evaluation_line(2, 20, 34, {"train": {"loss": 0.5}, "validation": {"loss": 0.75}})
+        >>> values = {"train": {"loss": 0.5}, "validation": {"loss": 0.75}}
+        >>> evaluation_line(Evaluated(2, 34, values), 20)
         'epoch  2/20  iteration 34  train: loss 0.5  validation: loss 0.75'
     """
-    head = f"epoch {epoch:>{len(str(epochs))}}/{epochs}"
-    return "  ".join(part for part in (head, f"iteration {iteration}", values_text(values)) if part)
+    head = f"epoch {evaluated.epoch:>{len(str(epochs))}}/{epochs}"
+    text = values_text(evaluated.values)
+    return "  ".join(part for part in (head, f"iteration {evaluated.iteration}", text) if part)
+
+
+def _columns(evaluated: Evaluated, epochs: int, with_iterations: bool) -> list[Column]:
+    """What a row shows: loss and the deciding metric, then all the rest."""
+    values = evaluated.values
+    names = list(dict.fromkeys(name for numbers in values.values() for name in numbers))
+    metrics = [name for name in names if name != "loss" and not name.startswith("loss/")]
+    main = evaluated.decided_by if evaluated.decided_by in metrics else None
+    first = [name for name in ("loss", main or (metrics[0] if metrics else None)) if name in names]
+    rest = [name for name in names if name not in first]
+
+    def of(name: str) -> list[Column]:
+        shown = name.removeprefix("loss/")
+        return [
+            Column(f"{part}: {name}", part, shown, max(10, -(-len(shown) // len(values)) - 1))
+            for part, numbers in values.items()
+            if name in numbers
+        ]
+
+    digits = len(str(epochs))
+    columns = [Column("epoch", "epoch", width=max(6, 2 * digits + 1))]
+    if with_iterations:
+        columns.append(Column("iteration", "iteration", width=7))
+    columns.append(Column("time", "time", width=7))
+    columns += [column for name in first for column in of(name)]
+    columns += [Column("change", "change", width=9), Column("best", "best", width=4)]
+    return columns + [column for name in rest for column in of(name)]
+
+
+def _cells(evaluated: Evaluated, epochs: int, took: float) -> tuple[dict[str, str], dict[str, str]]:
+    cells = {
+        "epoch": f"{evaluated.epoch}/{epochs}",
+        "iteration": str(evaluated.iteration),
+        "time": duration(took),
+    }
+    styles = {"time": "dim"}
+    for part, numbers in evaluated.values.items():
+        for name, value in numbers.items():
+            cells[f"{part}: {name}"] = f"{value:#.4g}"
+            if not isfinite(value):
+                styles[f"{part}: {name}"] = "bad"
+    if evaluated.change is not None:
+        cells["change"] = f"{evaluated.change:+#.3g}"
+        styles["change"] = "good" if evaluated.improved else "bad"
+    if evaluated.best:
+        cells["best"], styles["best"] = "*", "good"
+    return cells, styles

@@ -1,20 +1,18 @@
-"""What a finished run hands back, and how it is told to a person."""
+"""What a run hands back."""
 
-import shlex
-import shutil
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 from torch import nn
 
-from trainkit.training.progress import numbers_text, values_text
+from trainkit.screen import counted, duration, number, shown_path
 
-__all__ = ["RunResult", "summary"]
+__all__ = ["RunResult"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A finished run.
 
@@ -30,12 +28,19 @@ class RunResult:
         last: Values of the last evaluation, in the same form.
         test: Values on the test data with the best weights (the last, where none were kept).
         tested_with: `best` or `last`.
+        history: A row per evaluation, as `history.csv` has them: column → value.
         monitoring: Share of the time that the monitoring took, as measured, but for the first
             sample; None: not monitored.
+        budget: The share that it was allowed; None: there was no limit.
         first_sample_seconds: What that took: it imports, works out names and allocates.
         every: Iterations between samples at the end; None: not monitored.
         non_finite: Tag → first step at which it was NaN or infinite (or counted some).
         disabled: Monitor → why it was disabled.
+        status: `completed`, `interrupted` or `failed`.
+        reason: Why it ended.
+        alarms: What should be looked at first, a line each.
+        saved: Which checkpoints there are, each with its iteration.
+        name: What the user calls it.
     """
 
     directory: Path
@@ -49,75 +54,59 @@ class RunResult:
     last: Mapping[str, Mapping[str, float]]
     test: Mapping[str, float]
     tested_with: str = "best"
+    history: Sequence[Mapping[str, float | None]] = ()
     monitoring: float | None = None
+    budget: float | None = None
     first_sample_seconds: float = 0.0
     every: int | None = None
     non_finite: Mapping[str, int] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
+    status: str = "completed"
+    reason: str = ""
+    alarms: Sequence[str] = ()
+    saved: Mapping[str, int] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def iterations_per_second(self) -> float:
         """Over the whole run."""
         return self.iterations / self.seconds if self.seconds > 0 else 0.0
 
+    def __repr__(self) -> str:
+        facts = [
+            self.status,
+            counted(self.iterations, "iteration"),
+            *(f"{part} {_few(values)}" for part, values in self._tables().items()),
+            repr(str(self.directory)),
+        ]
+        return f"RunResult({', '.join(facts)})"
 
-def summary(result: RunResult) -> str:
-    """What a person wants to know at the end of a run, on a few lines."""
-    lines = ["", f"last        iteration {result.iterations}  {values_text(result.last)}"]
-    if result.best_iteration == result.iterations:
-        lines.append(f"best        by {result.best_metric}: the last")
-    elif result.best_iteration is not None:
-        lines.append(
-            f"best        iteration {result.best_iteration}, by {result.best_metric}  "
-            f"{values_text(result.best)}"
+    def _repr_html_(self) -> str:
+        """In a notebook: a table of last, best and test values."""
+        tables = self._tables()
+        names = list(dict.fromkeys(name for values in tables.values() for name in values))
+        head = "".join(f"<th>{escape(name)}</th>" for name in names)
+        rows = "".join(
+            f"<tr><th>{escape(part)}</th>"
+            + "".join(f"<td>{number(values.get(name))}</td>" for name in names)
+            + "</tr>"
+            for part, values in tables.items()
         )
-    if result.test:
-        lines.append(
-            f"test        with the {result.tested_with} weights  {numbers_text(result.test)}"
-        )
-    lines.append(
-        f"time        {_duration(result.seconds)}: {result.iterations} iterations in "
-        f"{result.epochs} epochs, {result.iterations_per_second:.4g} iterations/s"
-    )
-    if result.monitoring is not None:
-        every = f", every {result.every} iterations at the end" if result.every else ""
-        first = result.first_sample_seconds
-        lines.append(
-            f"monitoring  {100 * result.monitoring:.2g} % of the time{every}"
-            + (f"; the first sample took {first:.2g} s" if first else "")
-        )
-    lines.append(f"non-finite  {_non_finite(result.non_finite)}")
-    lines += [f"disabled    {name}: {why}" for name, why in result.disabled.items()]
-    lines.append(f"dashboard   {_program()} board {shlex.quote(_short(result.directory))}")
-    return "\n".join(lines)
+        told = [
+            f"<b>{escape(self.name or self.directory.name)}</b>: {escape(self.status)} "
+            f"({escape(self.reason)}), {counted(self.iterations, 'iteration')}, "
+            f"{duration(self.seconds)}",
+            *(f"<b>{escape(alarm)}</b>" for alarm in self.alarms),
+            f"<code>{escape(shown_path(self.directory))}</code>",
+        ]
+        return f"<p>{'<br>'.join(told)}</p><table><tr><th></th>{head}</tr>{rows}</table>"
+
+    def _tables(self) -> dict[str, Mapping[str, float]]:
+        last = {f"last {part}": values for part, values in self.last.items()}
+        best = {f"best {part}": values for part, values in self.best.items() if part != "train"}
+        return {k: v for k, v in {**last, **best, "test": self.test}.items() if v}
 
 
-def _program() -> str:
-    """How this shell can call trainkit: a newcomer's environment is not on its path."""
-    own = Path(sys.executable).with_name("trainkit")
-    found = shutil.which("trainkit")
-    if found and Path(found).resolve() == own.resolve():
-        return "trainkit"
-    return shlex.quote(_short(own)) if own.exists() else f"{sys.executable} -m trainkit"
-
-
-def _short(path: Path) -> str:
-    """As seen from the working folder, where it is inside of it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _non_finite(tags: Mapping[str, int]) -> str:
-    if not tags:
-        return "nothing"
-    first = sorted(tags.items(), key=lambda item: item[1])
-    shown = ", ".join(f"{tag} from iteration {step}" for tag, step in first[:5])
-    more = f" and {len(first) - 5} more tags" if len(first) > 5 else ""
-    return f"{shown}{more}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
+def _few(values: Mapping[str, float]) -> str:
+    shown = [(name, value) for name, value in values.items() if not name.startswith("loss/")]
+    return " ".join(f"{name}={number(value)}" for name, value in shown[:2])

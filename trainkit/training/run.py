@@ -1,16 +1,18 @@
 """Plain objects in, a finished run out."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Events
 
 from trainkit.rundir import (
+    Bookkeeping,
+    History,
     Interrupted,
     Interruption,
     RunDirectory,
@@ -20,15 +22,20 @@ from trainkit.rundir import (
     logged_to,
     seed_everything,
 )
+from trainkit.screen import Guard, guarded_streams
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 from trainkit.training.building import Built, build
 from trainkit.training.checking import check_metric_names, check_patterns
 from trainkit.training.device import deterministic_algorithms, device_of
+from trainkit.training.ending import Ending
 from trainkit.training.evaluating import Evaluation, in_order
+from trainkit.training.finite import LossWatch
+from trainkit.training.header import built_lines, first_lines
 from trainkit.training.monitoring import Monitoring
+from trainkit.training.pace import Pace
 from trainkit.training.progress import Progress
 from trainkit.training.rehearsal import rehearse
-from trainkit.training.result import RunResult, summary
+from trainkit.training.result import RunResult
 from trainkit.training.training import Training
 
 __all__ = ["run"]
@@ -55,6 +62,7 @@ def run(
     overrides: Sequence[str] = (),
     hparams: Mapping[str, bool | float | str] | None = None,
     notes: Sequence[str] = (),
+    name: str = "",
 ) -> RunResult:
     """Train, evaluate, watch, keep: one run, with everything of it in one folder.
 
@@ -79,20 +87,26 @@ def run(
         overrides: Those of the command line.
         hparams: What the dashboard's HPARAMS table shows; by default the settings of the loop.
         notes: What to tell the user and the log when the run begins, a line each.
+        name: What the user calls the run; shown, and kept in `run.json`.
 
     Returns:
         Values, models with their last weights, and what the monitoring found.
 
     Raises:
         TypeError, ValueError: The parts do not fit; nothing was trained and no folder was made.
-        Interrupted: Ctrl-C or SIGTERM, after the state was saved as `checkpoints/last.pt`.
-        Exception: Training failed; the exception carries the note `run: PATH`.
+        Interrupted: INT (Ctrl-C), TERM, HUP or USR1, after the state was saved as
+            `checkpoints/last.pt`.
+        Exception: Training failed; the exception carries the note `run: PATH`. If that was between
+            two iterations, the state was saved first.
     """
     settings = trainer or TrainerSettings()
     watched, kept = monitor or MonitorSettings(), checkpoint or CheckpointSettings()
     device = device_of(settings.device)
     place = RunDirectory(directory)
-    with deterministic_algorithms(settings.deterministic):
+    first = idist.get_rank() == 0
+    with guarded_streams() as guards, deterministic_algorithms(settings.deterministic):
+        if first:
+            _print(first_lines(place.path, device))
         seed_everything(settings.seed)
         built = build(
             model=model,
@@ -114,14 +128,19 @@ def run(
         seed_everything(settings.seed + idist.get_rank())
         _claim(place)
         numbers = hparams if hparams is not None else _numbers_of(settings)
+        books = Bookkeeping()
         with ExitStack() as stack:
-            if idist.get_rank() == 0:
+            if first:
                 stack.enter_context(logged_to(place.log))
-                capture(place.path, config, overrides)
+                books.keep("the record of code and environment",
+                           lambda: capture(place.path, config, overrides))  # fmt: skip
                 for note in notes:
                     _notes.warning("%s", note)
+                _print(built_lines(built, place.path))
             stop = stack.enter_context(interruption())
-            return _train(built, settings, watched, kept, place, stop, config, numbers)
+            return _train(
+                built, settings, watched, kept, place, books, stop, guards, config, numbers, name
+            )
 
 
 def _train(
@@ -130,23 +149,35 @@ def _train(
     watched: MonitorSettings,
     kept: CheckpointSettings,
     place: RunDirectory,
+    books: Bookkeeping,
     stop: Interruption,
+    guards: tuple[Guard | None, Guard | None],
     config: str,
     hparams: Mapping[str, bool | float | str],
+    name: str,
 ) -> RunResult:
     first = idist.get_rank() == 0
+    facts = {"name": name} if name else {}
     status = (
-        Status(place.status, seed=settings.seed, iterations=built.iterations) if first else None
+        Status(place.status, books, seed=settings.seed, iterations=built.iterations, **facts)
+        if first
+        else None
     )
-    begun = perf_counter()
     evaluations = _evaluations(built, settings, stop)
-    monitoring = Monitoring(place, watched, built, evaluations, enabled=first)
+    watch = LossWatch(stop=settings.on_non_finite == "stop", scaled=settings.amp == "fp16")
+    monitoring = Monitoring(place, watched, built, evaluations, enabled=first, alarm=watch.hear)
+    epochs = -(-built.iterations // len(built.data.train))
+    every = settings.evaluate_every
     progress = Progress(
-        built.iterations,
+        Pace(built.iterations, epochs if every is None else -(-built.iterations // every)),
+        guards,
+        epochs=epochs,
+        with_iterations=every is not None,
         show_bar=settings.progress_bar,
         newest_loss=monitoring.newest_loss,
         quiet=not first,
     )
+    history = History(place.history if first else None, books)
     training = Training(
         built,
         settings,
@@ -154,43 +185,46 @@ def _train(
         evaluations=evaluations,
         directory=place,
         status=status,
+        history=history,
+        bookkeeping=books,
         progress=progress,
         monitoring=monitoring,
+        watch=watch,
         interruption=stop,
     )
+    ending = Ending(
+        built,
+        settings,
+        kept,
+        place=place,
+        training=training,
+        monitoring=monitoring,
+        progress=progress,
+        history=history,
+        status=status,
+        bookkeeping=books,
+        watch=watch,
+        name=name,
+    )
+    process = os.getpid()
     try:
         monitoring.attach()
         monitoring.describe(config, hparams)
+        watch.attach(built.engines.trainer)
         progress.attach(built.engines.trainer)
         with _workers_that_were_stopped_too(built, stop):
             training.run()
-        progress.close()
-        monitoring.close()
-        result = _result(built, training, monitoring, place, perf_counter() - begun)
-        if status is not None:
-            status.end("completed", **training.facts(), **monitoring.facts())
-        progress.say(summary(result))
-        return result
+        return ending.completed()
     except BaseException as error:
-        progress.close()
-        error.add_note(f"run: {place.path}")
-        try:
-            _end_early(error, training, monitoring)
-        finally:
-            if status is not None:
-                ending = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                reason = f"{type(error).__name__}: {error}"
-                status.end(ending, reason, **training.facts(), **monitoring.facts())
+        # A forked child that leaves by an exception comes here too: the run is its parent's.
+        if os.getpid() == process:
+            error.add_note(f"run: {place.path}")
+            ending.early(error)
         raise
 
 
-def _end_early(error: BaseException, training: Training, monitoring: Monitoring) -> None:
-    if isinstance(error, Interrupted) and not error.at_once:
-        _log.info("stopped by %s", error)
-        training.save("last")
-    elif not isinstance(error, KeyboardInterrupt):
-        _log.error("training failed: %s: %s", type(error).__name__, error, exc_info=error)
-    monitoring.close()
+def _print(lines: Sequence[str]) -> None:
+    print("\n".join(lines), flush=True)
 
 
 @contextmanager
@@ -243,27 +277,3 @@ def _numbers_of(settings: TrainerSettings) -> dict[str, bool | float | str]:
         for name, value in vars(settings).items()
         if isinstance(value, bool | int | float | str)
     }
-
-
-def _result(
-    built: Built, training: Training, monitoring: Monitoring, place: RunDirectory, seconds: float
-) -> RunResult:
-    state = built.engines.trainer.state
-    return RunResult(
-        directory=place.path,
-        models=built.models,
-        iterations=state.iteration,
-        epochs=state.epoch,
-        seconds=seconds,
-        best_metric=training.best.metric,
-        best_iteration=training.best.iteration or None,
-        best=training.best_values,
-        last=training.last_values,
-        test=training.test_values,
-        tested_with=training.tested_with,
-        monitoring=monitoring.overhead,
-        first_sample_seconds=monitoring.first_sample_seconds,
-        every=monitoring.every,
-        non_finite=monitoring.non_finite,
-        disabled=monitoring.disabled,
-    )

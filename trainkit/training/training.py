@@ -2,6 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import ignite.distributed as idist
@@ -9,6 +12,8 @@ from ignite.engine import Engine, Events
 
 from trainkit.rundir import (
     Best,
+    Bookkeeping,
+    History,
     Interruption,
     RunDirectory,
     Status,
@@ -18,13 +23,24 @@ from trainkit.rundir import (
 from trainkit.settings import CheckpointSettings, TrainerSettings
 from trainkit.training.building import Built
 from trainkit.training.evaluating import Evaluation
+from trainkit.training.finite import LossWatch
 from trainkit.training.monitoring import Monitoring
-from trainkit.training.progress import Progress, evaluation_line
+from trainkit.training.progress import Evaluated, Progress, evaluation_line
 from trainkit.training.state import load_models, run_state
 
 __all__ = ["Training"]
 
 _log = logging.getLogger("trainkit.training")
+_notes = logging.getLogger("trainkit.training.notes")
+
+# Ignite's last event, when what comes next is an iteration.
+_BETWEEN = frozenset(
+    {
+        Events.STARTED, Events.EPOCH_STARTED, Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED,
+        Events.DATALOADER_STOP_ITERATION, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED,
+        Events.COMPLETED, Events.TERMINATE,
+    }
+)  # fmt: skip
 
 Values = dict[str, dict[str, float]]
 
@@ -44,8 +60,11 @@ class Training:
         evaluations: By part of the data; `test` runs once, at the end.
         directory: Where checkpoints go.
         status: Told of every evaluation; None in all processes but the first.
+        history: Told of every evaluation.
+        bookkeeping: Keeps a checkpoint that cannot be written from ending the training.
         progress: Shown to a person.
         monitoring: Told when a good moment for samples has come.
+        watch: Looks whether the loss is finite.
         interruption: Whether somebody asked to stop.
     """
 
@@ -58,8 +77,11 @@ class Training:
         evaluations: Mapping[str, Evaluation],
         directory: RunDirectory,
         status: Status | None,
+        history: History,
+        bookkeeping: Bookkeeping,
         progress: Progress,
         monitoring: Monitoring,
+        watch: LossWatch,
         interruption: Interruption,
     ) -> None:
         self._built = built
@@ -68,12 +90,18 @@ class Training:
         self._evaluations = evaluations
         self._directory = directory
         self._status = status
+        self._history = history
+        self._bookkeeping = bookkeeping
         self._progress = progress
         self._monitoring = monitoring
+        self._watch = watch
         self._interruption = interruption
         self._stepped: set[str] = set()
         self._evaluated = 0
         self._warned: set[str] = set()
+        self._begun = perf_counter()
+        self.saved: dict[str, int] = {}
+        self.alarms: list[str] = []
         self.best = Best.of(checkpoint)
         self.best_values: Values = {}
         self.last_values: Values = {}
@@ -85,9 +113,15 @@ class Training:
         """Passes over the training data in the whole run, the last perhaps in part."""
         return -(-self._built.iterations // len(self._built.data.train))
 
+    @property
+    def between_iterations(self) -> bool:
+        """Whether the state is one that another iteration could start from."""
+        return self._built.engines.trainer.last_event_name in _BETWEEN
+
     def run(self) -> None:
         """Train to the end; then evaluate on the test data with the best weights."""
         trainer = self._built.engines.trainer
+        self._begun = perf_counter()
         hooks = [
             optimizer.register_step_post_hook(lambda *_, name=name: self._stepped.add(name))
             for name, optimizer in self._built.optimizers.items()
@@ -110,11 +144,24 @@ class Training:
             self._evaluate(trainer)
         self._test()
 
+    def save_last(self) -> None:
+        """Save the state of a run that ends early; one that has gone bad replaces no good one."""
+        if self.saved.get("last") and not self._finite():
+            _log.warning("the weights are not finite: checkpoints/last.pt stays the one before")
+        elif self._built.engines.trainer.state.iteration:
+            self.save("last")
+
     def save(self, name: str) -> None:
-        """Write the state as `checkpoints/<name>.pt`."""
-        if idist.get_rank() == 0:
-            state = run_state(self._built, self.best, self.last_values, self._evaluated)
-            save_checkpoint(self._directory.checkpoints / f"{name}.pt", state)
+        """Write the state as `checkpoints/<name>.pt`; a full disk is told, and ends nothing."""
+        if idist.get_rank() != 0:
+            return
+        self._move_schedules()  # an exception may have come before their turn
+        state = run_state(self._built, self.best, self.last_values, self._evaluated)
+        path = self._directory.checkpoints / f"{name}.pt"
+        if self._bookkeeping.keep(
+            f"checkpoints/{path.name}", partial(save_checkpoint, path, state)
+        ):
+            self.saved[name] = state["iteration"]
 
     def _start_epoch(self, trainer: Engine) -> None:
         train: Any = self._built.data.train
@@ -123,10 +170,16 @@ class Training:
             if part is not None and hasattr(part, "set_epoch"):
                 part.set_epoch(trainer.state.epoch - 1)
 
+    def _finite(self) -> bool:
+        parameters = [p for module in self._built.models.values() for p in module.parameters()]
+        return all(bool(p.isfinite().all()) for p in parameters)
+
+    def _move_schedules(self) -> None:
+        while self._stepped:
+            self._built.schedules[self._stepped.pop()].after_iteration()
+
     def _after_iteration(self, trainer: Engine) -> None:
-        for name in self._stepped:
-            self._built.schedules[name].after_iteration()
-        self._stepped.clear()
+        self._move_schedules()
         if trainer.state.iteration % len(self._built.data.train) == 0:
             return  # the end of an epoch, too: all the rest belongs behind it
         if self._due(trainer):
@@ -146,12 +199,13 @@ class Training:
 
     def _evaluate(self, trainer: Engine) -> None:
         iteration = trainer.state.iteration
-        values = {
-            part: evaluation.run()
-            for part, evaluation in self._evaluations.items()
-            if part != "test"
-        }
-        self.last_values, self._evaluated = values, iteration
+        with self._progress.evaluating(iteration):
+            values = {
+                part: evaluation.run()
+                for part, evaluation in self._evaluations.items()
+                if part != "test"
+            }
+        before, self.last_values, self._evaluated = self.last_values, values, iteration
         validation = values.get("validation", {})
         for schedule in self._built.schedules.values():
             if schedule.moves == "plateau":
@@ -168,16 +222,63 @@ class Training:
             self.save("best")
         if self._checkpoint.last:
             self.save("last")
+        self._history.add(self._row(trainer, values))
         if self._status is not None:
             self._status.update(**self.facts())
         self._monitoring.show(iteration, self._built.samples)
-        shown = values
-        newest = self._monitoring.newest_loss()
+        self._tell(trainer, values, before, best=better)
+        self._watch.look_at_device(iteration)
+        self._watch.look_at_values(iteration, values)
+
+    def _tell(self, trainer: Engine, values: Values, before: Values, *, best: bool) -> None:
+        """A row for the reader, and what it does not show."""
+        shown, newest = values, self._monitoring.newest_loss()
         if "train" not in values and newest is not None:
-            shown = {"train (one batch)": {"loss": newest}, **values}
-        line = evaluation_line(trainer.state.epoch, self.epochs, iteration, shown)
-        self._progress.say(line)
-        _log.info("%s", line)
+            shown = {"one batch": {"loss": newest}, **values}
+        change, improved = self._change(values, before)
+        evaluated = Evaluated(
+            trainer.state.epoch, trainer.state.iteration, shown, self.best.metric,
+            change, improved, best,
+        )  # fmt: skip
+        self._progress.evaluated(evaluated)
+        _log.info("%s", evaluation_line(evaluated, self.epochs))
+        for part, evaluation in self._evaluations.items():
+            if part not in values:
+                continue
+            for name in evaluation.engine.state.metrics:
+                if name not in values[part] and name not in self._warned:
+                    self._warned.add(name)
+                    _notes.warning(
+                        "metrics.%s is not one number: it is not on the screen nor in "
+                        "history.csv; TensorBoard has it", name,
+                    )  # fmt: skip
+
+    def _change(self, values: Values, before: Values) -> tuple[float | None, bool]:
+        """Of the metric that decides, else of the training loss; and whether that is better."""
+        part, metric, less_is_better = "validation", self.best.metric, self.best.mode == "min"
+        if metric not in values.get(part, {}):
+            part, metric, less_is_better = "train", "loss", True
+        now, then = values.get(part, {}).get(metric), before.get(part, {}).get(metric)
+        if now is None or then is None:
+            return None, False
+        return now - then, now != then and (now < then) == less_is_better
+
+    def _row(self, trainer: Engine, values: Values) -> dict[str, float | None]:
+        row: dict[str, float | None] = {
+            "iteration": trainer.state.iteration,
+            "epoch": trainer.state.epoch,
+            "seconds": round(perf_counter() - self._begun, 3),
+        }
+        optimizers = self._built.optimizers
+        for name, optimizer in optimizers.items():
+            groups = optimizer.param_groups
+            for i, group in enumerate(groups):
+                whose = [] if len(optimizers) == 1 else [name]
+                which = [] if len(groups) == 1 else [str(group.get("name", i))]
+                row["/".join(["lr", *whose, *which])] = float(group["lr"])
+        for part, numbers in values.items():
+            row |= {f"{part}/{name}": value for name, value in numbers.items()}
+        return row
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says about how far the run is and how good."""
@@ -209,17 +310,38 @@ class Training:
         if not self._checkpoint.best or self.best.iteration in (0, iteration):
             self.test_values = evaluation.run()
             return
+        first = idist.get_rank() == 0
+        state = self._load_best(path) if first else None
+        if not _agreed(state is not None):
+            self.tested_with = "last"
+            self.test_values = evaluation.run()
+            return
         last = {
             name: {key: _copy(value) for key, value in module.state_dict().items()}
             for name, module in models.items()
         }
-        first = idist.get_rank() == 0
-        load_models(models, load_checkpoint(path)["models"] if first else None)
+        load_models(models, state)
         try:
             self.test_values = evaluation.run()
         finally:
             for name, module in models.items():
                 module.load_state_dict(last[name])
+
+    def _load_best(self, path: Path) -> dict[str, Any] | None:
+        """The best weights; None, and a line that says why, where they cannot be had."""
+        try:
+            state = load_checkpoint(path)
+            if state["iteration"] != self.best.iteration:
+                raise ValueError(
+                    f"it holds iteration {state['iteration']}, not {self.best.iteration}"
+                )
+            models: dict[str, Any] = state["models"]
+        except Exception as error:
+            text = f"{path} cannot be used ({_one_line(error)}): tested with the last weights"
+            self.alarms.append(text)
+            _notes.warning("%s", text)
+            return None
+        return models
 
     def _value(self, values: Mapping[str, float], metric: str) -> float | None:
         if metric not in values and metric not in self._warned:
@@ -230,6 +352,17 @@ class Training:
                 ", ".join(values) or "nothing",
             )
         return values.get(metric)
+
+
+def _agreed(found: bool) -> bool:
+    """What the first process has found, in every process."""
+    if idist.get_world_size() == 1:
+        return found
+    return bool(idist.broadcast(float(found), src=0))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _copy(value: object) -> object:

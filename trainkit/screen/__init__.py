@@ -1,0 +1,43 @@
+"""What a person sees: streams that never raise, a bar, rows that line up, words for numbers."""
+
+from trainkit.screen.bar import Bar
+from trainkit.screen.commands import board_command, shown_path
+from trainkit.screen.frames import own_frames
+from trainkit.screen.streams import (
+    Guard,
+    guarded_streams,
+    open_closed_streams,
+    settle_streams,
+)
+from trainkit.screen.table import Column, Table
+from trainkit.screen.terminal import has_color, is_interactive, width_of
+from trainkit.screen.wording import (
+    counted,
+    duration,
+    every_iterations,
+    number,
+    numbers_text,
+    values_text,
+)
+
+__all__ = [
+    "Bar",
+    "Column",
+    "Guard",
+    "Table",
+    "board_command",
+    "counted",
+    "duration",
+    "every_iterations",
+    "guarded_streams",
+    "has_color",
+    "is_interactive",
+    "number",
+    "numbers_text",
+    "open_closed_streams",
+    "own_frames",
+    "settle_streams",
+    "shown_path",
+    "values_text",
+    "width_of",
+]

@@ -1,0 +1,34 @@
+"""Commands that can be copied from the screen as they stand."""
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+__all__ = ["board_command", "program", "shown_path"]
+
+
+def board_command(directory: Path) -> str:
+    """What shows this folder in TensorBoard."""
+    return f"{program()} board {shlex.quote(shown_path(directory))}"
+
+
+def program() -> str:
+    """How this shell can call trainkit: a newcomer's environment is not on its path."""
+    own = Path(sys.executable).with_name("trainkit")
+    found = shutil.which("trainkit")
+    if found and Path(found).resolve() == own.resolve():
+        return "trainkit"
+    if own.exists():
+        return shlex.quote(shown_path(own))
+    return f"{shlex.quote(sys.executable)} -m trainkit"
+
+
+def shown_path(path: Path) -> str:
+    """As seen from the working folder, where it is inside of it."""
+    try:
+        here = Path(os.getcwd())
+    except OSError:  # the working folder was removed
+        return str(path)
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

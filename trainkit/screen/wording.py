@@ -1,0 +1,77 @@
+"""Numbers in words: counts, durations, losses and metrics."""
+
+from collections.abc import Mapping
+
+__all__ = ["counted", "duration", "every_iterations", "number", "numbers_text", "values_text"]
+
+
+def counted(n: int, noun: str) -> str:
+    """A count and its noun, in the plural unless it is one.
+
+    Example:
+        >>> counted(1, "epoch"), counted(1200, "iteration"), counted(2, "batch")
+        ('1 epoch', '1,200 iterations', '2 batches')
+    """
+    ending = "" if n == 1 else "es" if noun.endswith("ch") and noun != "epoch" else "s"
+    return f"{n:,} {noun}{ending}"
+
+
+def every_iterations(every: int) -> str:
+    """How often something happens.
+
+    Example:
+        >>> every_iterations(1), every_iterations(20)
+        ('every iteration', 'every 20 iterations')
+    """
+    return "every iteration" if every == 1 else f"every {counted(every, 'iteration')}"
+
+
+def duration(seconds: float) -> str:
+    """A time span, short enough for a column.
+
+    Example:
+        >>> duration(0.0123), duration(7.26), duration(75), duration(7325)
+        ('0.01 s', '7.3 s', '1:15', '2:02:05')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def number(value: float | None) -> str:
+    """A number as it is read most easily: four significant digits.
+
+    Example:
+        >>> number(0.98765), number(1e-5), number(float("nan")), number(None)
+        ('0.9877', '1e-05', 'nan', '-')
+    """
+    return "-" if value is None else f"{value:.4g}"
+
+
+def values_text(values: Mapping[str, Mapping[str, float]]) -> str:
+    """Losses and metrics by part of the data; the components of a loss in brackets behind it.
+
+    Example:
+        >>> values_text({"train": {"loss": 0.5, "loss/mse": 0.4, "loss/l2": 0.1, "mae": 0.2}})
+        'train: loss 0.5 (mse 0.4, l2 0.1), mae 0.2'
+    """
+    return "  ".join(
+        f"{part}: {numbers_text(numbers)}" for part, numbers in values.items() if numbers
+    )
+
+
+def numbers_text(numbers: Mapping[str, float]) -> str:
+    """Losses and metrics of one part of the data: see `values_text`."""
+    components = [
+        f"{name.removeprefix('loss/')} {number(value)}"
+        for name, value in numbers.items()
+        if name.startswith("loss/")
+    ]
+    shown = []
+    for name, value in numbers.items():
+        if not name.startswith("loss/"):
+            behind = f" ({', '.join(components)})" if name == "loss" and components else ""
+            shown.append(f"{name} {number(value)}{behind}")
+    return ", ".join(shown)

@@ -1,0 +1,152 @@
+"""A loss that is not finite is told when it happens, with monitoring or without."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from trainkit.handlers.alarm import SECTIONS, loss_in_sight
+
+__all__ = ["LossWatch", "NonFiniteLossError"]
+
+_log = logging.getLogger("trainkit.training.finite")
+_KEPT = 512  # losses on a device that wait to be looked at together
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss was NaN or infinite, and `trainer.on_non_finite` is `stop`."""
+
+
+class LossWatch:
+    """Looks at the loss of every iteration, and says once when it is not finite.
+
+    In main memory each loss is looked at at once. On a device nothing is read per iteration: the
+    losses themselves are kept (512 at most, then one small tensor says which were finite), and
+    looked at with an evaluation.
+
+    Args:
+        stop: Raise when it is not finite; otherwise the training goes on.
+        scaled: A loss scaler is at work: it skips steps with gradients that are not finite, which
+            is no fault.
+    """
+
+    def __init__(self, *, stop: bool = False, scaled: bool = False) -> None:
+        self._stop = stop
+        self._scaled = scaled
+        self._looking = True
+        self._waiting: list[Tensor] = []
+        self._folded: list[Tensor] = []  # True where a loss was finite
+        self._from = 0  # the iteration before the first that waits
+        self._others_told = False
+        self.first: int | None = None
+        self.ends_finite = True
+
+    def attach(self, trainer: Engine) -> None:
+        """Look at every iteration of this engine."""
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._look)
+
+    def look_at_device(self, iteration: int) -> None:
+        """Look at the losses that wait on a device, in one read.
+
+        Args:
+            iteration: The last one that was made.
+
+        Raises:
+            NonFiniteLossError: One was not finite, and the run is to stop.
+        """
+        self._fold()
+        if not self._folded:
+            return
+        finite = torch.cat(self._folded).tolist()
+        self._folded = []
+        first, self._from = self._from + 1, iteration
+        self.ends_finite = finite[-1]
+        if not all(finite):
+            self._found(first + finite.index(False), "loss/total", "not finite")
+
+    def look_at_values(self, iteration: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Look at the losses of an evaluation.
+
+        Raises:
+            NonFiniteLossError: One is not finite, and the run is to stop.
+        """
+        bad = [part for part, numbers in values.items() if not isfinite(numbers.get("loss", 0.0))]
+        if values:
+            self.ends_finite = self.ends_finite and not bad
+        if bad:
+            self._found(iteration, f"the {bad[0]} loss", str(values[bad[0]]["loss"]))
+
+    def hear(self, step: int, tags: Sequence[str]) -> None:
+        """These tags were not finite at that step; called in the thread of a writer."""
+        tags = [tag for tag in tags if tag.startswith(SECTIONS)]
+        if self._scaled:
+            tags = [tag for tag in tags if not tag.startswith("gradients")]
+        if not tags or self.first is not None or self._others_told:
+            return
+        self._others_told = True
+        # The loss's own name first: what else is not finite mostly follows from it.
+        first, *others = sorted(tags, key=lambda tag: (not tag.startswith("loss/"), tag))
+        more = f" (and {len(others)} more tags)" if others else ""
+        _log.warning("%s is not finite at iteration %d%s: %s", first, step, more, _ADVICE)
+
+    def _look(self, engine: Engine) -> None:
+        if not self._looking:
+            return
+        output, iteration = engine.state.output, engine.state.iteration
+        try:
+            loss = loss_in_sight(output)
+            if loss is None:
+                self._keep(output, iteration)
+                return
+        except Exception:  # whatever the step returned, it is not worth a training run
+            self._looking = False
+            _log.exception("the loss cannot be looked at, and is not any more")
+            return
+        self.ends_finite = finite = -inf < loss < inf
+        if not finite and (self.first is None or self._stop):
+            self._found(iteration, _name_of(output), str(loss))
+
+    def _keep(self, output: Any, iteration: int) -> None:
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+            return
+        if not self._waiting and not self._folded:
+            self._from = iteration - 1
+        self._waiting.append(loss.detach().reshape(1))
+        if len(self._waiting) >= _KEPT:
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._waiting:
+            self._folded.append(torch.isfinite(torch.cat(self._waiting)))
+            self._waiting = []
+
+    def _found(self, iteration: int, name: str, value: str) -> None:
+        if self.first is None:
+            self.first = iteration
+            _log.warning("%s is %s at iteration %d: %s", name, value, iteration, _ADVICE)
+        if self._stop:
+            raise NonFiniteLossError(
+                f"{name} is {value} at iteration {iteration}; trainer.on_non_finite=warn goes on"
+            )
+
+
+_ADVICE = (
+    "look at gradients/global_norm and activations before it; a lower learning rate or "
+    "trainer.clip_grad_norm often helps"
+)
+
+
+def _name_of(output: Any) -> str:
+    """`loss/total`, and the first component that is not finite."""
+    losses = output.get("losses") if isinstance(output, Mapping) else None
+    if isinstance(losses, Mapping) and len(losses) > 1:
+        for name, value in losses.items():
+            seen = loss_in_sight(value)
+            if seen is not None and not isfinite(seen):
+                return f"loss/total (from loss/{name})"
+    return "loss/total"

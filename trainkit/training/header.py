@@ -1,0 +1,82 @@
+"""What a run is going to do, told before it begins."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainkit.screen import board_command, counted, shown_path
+from trainkit.training.building import Built
+
+__all__ = ["built_lines", "first_lines"]
+
+_MODULES = 8  # by name in the header; the rest is added up
+
+
+def first_lines(directory: Path, device: torch.device) -> list[str]:
+    """What is known before data and model are there."""
+    return [f"folder      {shown_path(directory)}", f"device      {_device(device)}"]
+
+
+def built_lines(built: Built, directory: Path) -> list[str]:
+    """What is known once they are."""
+    parts = {"train": built.data.train, "validation": built.data.validation,
+             "test": built.data.test}  # fmt: skip
+    sizes = [f"{name} {_size(part)}" for name, part in parts.items() if part is not None]
+    lines = [f"data        {', '.join(sizes)}"]
+    for name, module in built.models.items():
+        called = type(module).__name__ if name == "model" else f"{name} ({type(module).__name__})"
+        lines.append(f"model       {called}: {_parameters(module)}")
+    epochs = -(-built.iterations // max(len(built.data.train), 1))
+    lines.append(
+        f"training    {counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
+    )
+    return [*lines, f"dashboard   {board_command(directory)}", ""]
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    if device.type == "cpu":
+        return f"cpu, {counted(torch.get_num_threads(), 'thread')}"
+    return str(device)
+
+
+def _size(batches: Any) -> str:
+    samples = getattr(batches, "samples", None)
+    if not isinstance(samples, int):
+        try:
+            samples = len(batches.dataset)
+        except (AttributeError, TypeError):  # no loader, or a stream
+            return counted(len(batches), "batch")
+    per_batch = getattr(batches, "batch_size", None)
+    of = f" of {per_batch}" if isinstance(per_batch, int) else ""
+    return f"{counted(samples, 'sample')} ({counted(len(batches), 'batch')}{of})"
+
+
+def _parameters(module: nn.Module) -> str:
+    total = _count(module.parameters())
+    trained = _count(p for p in module.parameters() if p.requires_grad)
+    if total is None or trained is None:
+        return "parameters not known before the first batch"
+    share = "all trainable" if trained == total else f"{trained:,} trainable"
+    by_module: dict[str, int] = {}
+    for name, child in module.named_children():
+        n = _count(child.parameters())
+        if n:
+            by_module[name] = n
+    shown = [f"{name} {n:,}" for name, n in list(by_module.items())[:_MODULES]]
+    rest = sum(list(by_module.values())[_MODULES:])
+    if rest:
+        shown.append(f"{len(by_module) - _MODULES} more {rest:,}")
+    inside = f": {', '.join(shown)}" if len(by_module) > 1 else ""
+    return f"{counted(total, 'parameter')}, {share}{inside}"
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int | None:
+    try:
+        return sum(p.numel() for p in parameters)
+    except (ValueError, RuntimeError):  # a lazy module that has not seen a batch
+        return None

@@ -1,0 +1,108 @@
+"""What a person wants to know when a run has ended."""
+
+import sys
+from collections.abc import Mapping
+
+from trainkit.screen import (
+    board_command,
+    counted,
+    duration,
+    every_iterations,
+    has_color,
+    numbers_text,
+    shown_path,
+    width_of,
+)
+from trainkit.training.result import RunResult
+
+__all__ = ["summary"]
+
+_INDENT = 12
+
+
+def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> str:
+    """Alarms first; then why it ended, last and best, where everything is, what to do next.
+
+    Args:
+        result: Of a run that has ended, in whatever way.
+        ended: In place of its reason, where that is told elsewhere.
+        best_kept: Whether `checkpoints/best.pt` was asked for.
+    """
+    lines = ["", *(_alarm(alarm) for alarm in result.alarms)]
+    lines.append(_line("ended", ended or result.reason or result.status))
+    lines += _values("last", f"iteration {result.iterations}", result.last)
+    kept = "" if best_kept else " (not kept: checkpoint.best=false)"
+    if result.best_iteration is not None:
+        at = f"iteration {result.best_iteration}, by {result.best_metric}{kept}"
+        is_last = result.best_iteration == result.iterations
+        lines += _values("best", at + (": the last" if is_last else ""),
+                         {} if is_last else result.best)  # fmt: skip
+    if result.test:
+        weights = f"with the {result.tested_with} weights"
+        lines += _values("test", weights, {"": result.test})
+    lines.append(
+        _line(
+            "time",
+            f"{duration(result.seconds)}: {counted(result.iterations, 'iteration')} in "
+            f"{counted(result.epochs, 'epoch')}, {result.iterations_per_second:.4g} iterations/s",
+        )
+    )
+    if result.monitoring is not None:
+        lines.append(_line("monitoring", _monitoring(result)))
+    lines.append(_line("non-finite", _non_finite(result.non_finite)))
+    lines.append(_line("folder", f"{shown_path(result.directory)} (run.log, history.csv)"))
+    saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
+    lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
+    lines.append(_line("next", board_command(result.directory)))
+    return "\n".join(lines)
+
+
+def _line(title: str, text: str) -> str:
+    return f"{title:<{_INDENT}}{text}"
+
+
+def _alarm(text: str) -> str:
+    line = _line("alarm", text)
+    return f"\x1b[31m{line}\x1b[0m" if has_color(sys.stdout) else line
+
+
+def _values(title: str, head: str, values: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """On one line where there is room, else a line for each part of the data."""
+    texts = [
+        f"{part}: {numbers_text(numbers)}" if part else numbers_text(numbers)
+        for part, numbers in values.items()
+        if numbers
+    ]
+    line = _line(title, "  ".join([head, *texts]))
+    width = width_of(sys.stdout)
+    if width is None or len(line) <= width:
+        return [line]
+    return [_line(title, head), *(_line("", f"  {text}") for text in texts)]
+
+
+def _monitoring(result: RunResult) -> str:
+    share = result.monitoring or 0.0
+    text = f"{100 * share:.2g} % of the time"
+    if result.budget is not None and share > result.budget:
+        text += (
+            f", over the budget of {100 * result.budget:.2g} %: "
+            f"{counted(result.iterations, 'iteration')} do not pay for the samples that are "
+            "always taken"
+        )
+    elif result.budget is not None:
+        text += f" (budget {100 * result.budget:.2g} %)"
+    if result.every and result.every < result.iterations:
+        text += f"; sampled {every_iterations(result.every)} at the end"
+    if result.first_sample_seconds >= 0.05:
+        text += f"; the first sample took {duration(result.first_sample_seconds)}"
+    return text
+
+
+def _non_finite(tags: Mapping[str, int]) -> str:
+    if not tags:
+        return "nothing"
+    # The loss's own name first among those of the same iteration: the others follow from it.
+    first = sorted(tags.items(), key=lambda item: (item[1], not item[0].startswith("loss/")))
+    shown = ", ".join(f"{tag} from iteration {step}" for tag, step in first[:5])
+    more = f" and {len(first) - 5} more tags" if len(first) > 5 else ""
+    return f"{shown}{more}"
