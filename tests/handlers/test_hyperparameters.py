@@ -185,13 +185,13 @@ def test_hooks_of_others_behind_ours_are_called(fault: bool) -> None:
 
 
 def test_no_hook_is_left() -> None:
-    optimizer = sgd()
-    trainer = Engine(lambda e, b: None)
+    optimizer, within = sgd(), []
+    trainer = Engine(lambda e, b: within.append(len(optimizer._optimizer_step_pre_hooks)))
     handle = HyperparameterMonitor(optimizer, MemoryWriter()).attach(trainer)
     trainer.run([1])
-    assert optimizer._optimizer_step_pre_hooks
-    handle.remove()
+    assert within == [1]
     assert not optimizer._optimizer_step_pre_hooks
+    handle.remove()
     assert not any(trainer._event_handlers.values())
 
 

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from tests.handlers.leftovers import leftovers
-from trainkit import MemoryWriter, Sampler
+from trainkit import MemoryWriter, Sampler, UpdateMonitor
 from trainkit.handlers.optimizer_step import StepObserver
 from trainkit.handlers.scaling import LossScale
 
@@ -57,28 +57,29 @@ class First(StepObserver):
 def test_observers_of_one_sampler_share_one_pair_of_hooks() -> None:
     one, other = optimizer(), optimizer()
     sampler, notes = Sampler(2), Notes()
-    engine = Engine(lambda engine, batch: (one.step(), other.step()))
+    within: list[int] = []
+    outside: list[int] = []
+
+    def look(seen: list[int]) -> None:
+        seen.append(len(one._optimizer_step_pre_hooks) + len(one._optimizer_step_post_hooks))
+
+    engine = Engine(lambda engine, batch: (look(within), one.step(), other.step()))
     both = {"one": one, "other": other}
     handles = [
         Diary("a", both, sampler, notes).attach(engine),
         Diary("b", {"same": one}, sampler, notes).attach(engine),
     ]
-    seen: list[int] = []
-
-    def look(engine: Engine) -> None:
-        seen.append(len(one._optimizer_step_pre_hooks) + len(one._optimizer_step_post_hooks))
-
-    engine.add_event_handler(Events.ITERATION_COMPLETED, look)
+    for event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
+        engine.add_event_handler(event, lambda: look(outside))
     engine.run(range(4))
-    assert seen == [2, 2, 0, 2]  # sampled are 1, 2 and 4; in 3 nobody waits
+    assert within == [2, 2, 0, 2]  # sampled are 1, 2 and 4; in 3 nobody waits
+    assert not any(outside)
     expected = [
         *[("a", "before one"), ("b", "before same"), ("a", "after one"), ("b", "after same")],
         *[("a", "before other"), ("a", "after other")],
     ]
     assert notes == [(*note, step) for step in (1, 2, 4) for note in expected]
     handles[0].remove()
-    assert not other._optimizer_step_pre_hooks
-    assert one._optimizer_step_pre_hooks  # the other one is still there
     handles[1].remove()
     assert leftovers(one, other, engine) == []
 
@@ -174,3 +175,96 @@ def test_the_gradient_mode_is_put_back() -> None:
     First({"k": sgd}, MemoryWriter()).attach(engine)
     engine.run([True, False])
     assert modes == [True, False]
+
+
+class Decayed(torch.optim.SGD):
+    """Halves the weights before the step of its parent, as decoupled weight decay does."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.mul_(0.5)
+        return super().step(closure)
+
+
+class Stubborn(Decayed):
+    """Fails in the middle and tries again."""
+
+    def step(self, closure: Any = None) -> Any:
+        with pytest.raises(ZeroDivisionError):
+            torch.optim.SGD.step(self, _fails)
+        return super().step(closure)
+
+
+def _fails() -> float:
+    raise ZeroDivisionError
+
+
+class Wrapper(torch.optim.Optimizer):
+    """An optimizer that steps another one, and moves the weights once more."""
+
+    def __init__(self, inner: torch.optim.Optimizer) -> None:
+        super().__init__(inner.param_groups, {})
+        self.inner = inner
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        self.inner.step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.mul_(0.5)
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_around_super_step_the_outer_call_is_the_step(other: bool) -> None:
+    if other:  # torch wraps the step of a class when the first object of it is made
+        torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1)
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    decayed, writer = Decayed([weight], lr=0.1), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        decayed.zero_grad()
+        weight.sum().backward()
+        decayed.step()
+
+    engine = Engine(step)
+    UpdateMonitor(torch.nn.ParameterList([weight]), decayed, writer).attach(engine)
+    engine.run([0, 0])
+    # 2 → 1 − 0.1 = 0.9 → 0.45 − 0.1
+    ratios = [value for _, value in writer.scalars["updates/global_ratio"]]
+    assert ratios == pytest.approx([1.1 / 2, 0.55 / 0.9])
+
+
+def test_a_step_within_a_step_that_raised_and_one_of_another_optimizer() -> None:
+    torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1)
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    for made, moved in ((Stubborn, 1.1), (lambda p, lr: Wrapper(Decayed(p, lr)), 1.55)):
+        with torch.no_grad():
+            weight.fill_(2.0)
+        writer, failing = MemoryWriter(), made([weight], lr=0.1)
+
+        def step(engine: Engine, batch: int, failing: Any = failing) -> None:
+            weight.grad = torch.ones(1)
+            failing.step()
+
+        engine = Engine(step)
+        UpdateMonitor(torch.nn.ParameterList([weight]), failing, writer).attach(engine)
+        engine.run([0])
+        assert writer.scalars["updates/global_ratio"] == [(1, pytest.approx(moved / 2))]
+
+
+def test_a_step_that_raised_and_was_tried_again() -> None:
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    sgd, writer = Decayed([weight], lr=0.1), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        weight.grad = torch.ones(1)
+        with pytest.raises(ZeroDivisionError):
+            sgd.step(_fails)  # it has halved the weight: 1
+        sgd.step()  # 0.5 − 0.1
+
+    engine = Engine(step)
+    UpdateMonitor(torch.nn.ParameterList([weight]), sgd, writer).attach(engine)
+    engine.run([0])
+    assert writer.scalars["updates/global_ratio"] == [(1, pytest.approx(0.6))]

@@ -1,5 +1,6 @@
 """What every monitor of a training engine is: something that measures in sampled iterations."""
 
+import logging
 from abc import ABC, abstractmethod
 
 from ignite.engine import Engine, Events, RemovableEventHandle
@@ -12,15 +13,17 @@ from trainkit.writers.protocol import Writer
 
 __all__ = ["Monitor", "MonitorHandle"]
 
+_log = logging.getLogger("trainkit")
+
 
 class Monitor(ABC):
     """Measures in the sampled iterations of one engine, and writes what it measured.
 
-    An iteration that is sampled is `begin`, the engine's process function, `end`; hooks on
-    tensors, modules and optimizers live only in between (or until the optimizer's step, where
-    that comes in a later iteration). Every call is guarded: a fault is reported once, disables
-    this monitor and never reaches the training loop. Hooks that torch calls must be wrapped with
-    `self.guard.wrap`.
+    An iteration that is sampled is `begin`, the engine's process function, `release`, `end`.
+    Hooks on tensors, modules and optimizers exist between `begin` and `release` only: in the
+    handlers of other people there is none, whatever became of the iteration. Every call is
+    guarded: a fault is reported once, disables this monitor and never reaches the training loop.
+    Hooks that torch calls must be wrapped with `self.guard.wrap`.
 
     Monitors of the optimizer's step are `StepObserver`s: their hooks are shared.
 
@@ -47,18 +50,35 @@ class Monitor(ABC):
         Raises:
             ValueError: The monitor is attached already.
         """
-        own = type(self)
-        self.guard = self.sampler.subscribe(
-            engine, self, own.begin is not Monitor.begin, own.end is not Monitor.end
-        )
+        self.guard = self.sampler.subscribe(engine, self)
         return MonitorHandle(engine, self)
+
+    def does(self, name: str) -> bool:
+        """Whether it has a method of its own of this name: those of `Monitor` do nothing."""
+        return getattr(type(self), name) is not getattr(Monitor, name)
 
     def begin(self, engine: Engine) -> None:
         """Prepare, just before the process function of a sampled iteration."""
         return
 
+    def release(self) -> None:
+        """Take every hook away, just after the process function; also when that raised."""
+        return
+
     def end(self, engine: Engine) -> None:
-        """Measure what is left to measure and write, just after the process function."""
+        """Measure what is left to measure and write, when the sampled iteration is completed."""
+        return
+
+    def enter(self, engine: Engine) -> None:
+        """Look, just before the process function of every iteration: a microsecond, no more."""
+        return
+
+    def leave(self, engine: Engine, returned: bool) -> None:
+        """Look, just after the process function of every iteration; also when that raised."""
+        return
+
+    def finish(self, engine: Engine) -> None:
+        """Write what is left to write, when the run is completed."""
         return
 
     @abstractmethod
@@ -75,5 +95,10 @@ class MonitorHandle(RemovableEventHandle):
 
     def remove(self) -> None:
         """Detach the monitor; harmless when it is detached already."""
-        self._monitor.sampler.unsubscribe(self._monitor)
-        self._monitor.cancel()
+        monitor = self._monitor
+        monitor.sampler.unsubscribe(monitor)
+        for take_away in (monitor.release, monitor.cancel):
+            try:
+                take_away()
+            except Exception:  # often called at the end of a training, which is worth more
+                _log.exception("%s could not take all of its hooks away", type(monitor).__name__)

@@ -62,7 +62,7 @@ class StepObserver(Monitor):
 
     def cancel(self) -> None:
         """Take every hook away and forget what was begun; harmless at any time."""
-        self.steps.leave(self)
+        self.steps.leave_out(self)
 
     def has_own(self, name: str) -> bool:
         """Whether there is anything to call under this name: a method that does nothing is not."""

@@ -1,7 +1,8 @@
 """One pair of event handlers for all monitors that measure in the same iterations."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from time import perf_counter
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
 from ignite.engine import Engine, Events, RemovableEventHandle
-from torch.utils.hooks import RemovableHandle
 
 from trainkit.handlers.alarm import SECTIONS, loss_in_sight
+from trainkit.handlers.around import Around
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
@@ -64,32 +65,33 @@ class Sampler:
         self._engine: Engine | None = None
         self._handles: list[RemovableEventHandle] = []
         self._monitors: dict[Monitor, Guard] = {}
-        # Those of them that do anything when an iteration begins, and when it ends.
+        # Those of them that do anything when a sampled iteration begins, and when it ends.
         self._begins: list[tuple[Monitor, Guard]] = []
         self._ends: list[tuple[Monitor, Guard]] = []
+        # Those that have hooks to take away, and those that look at every iteration.
+        self._releases: list[tuple[Monitor, Guard]] = []
+        self._each: list[tuple[Monitor, Guard]] = []
         # What the monitors of one iteration have read of the step's output, by the transform's id.
         self.outputs: dict[int, StepOutput] = {}
-        self.steps = Steps(self.remove_later)
-        # Of host time that this iteration's `_start` took.
+        self.steps = Steps()
+        self._around = Around(self._enter, self._leave)
+        # Of host time that this iteration took so far.
         self._seconds = 0.0
+        # The last iteration that was seen.
+        self._latest = 0
+        self._told_of_going_back = self._failed = False
         self._is_due = False
         # The step of some optimizer is still to come, perhaps in an iteration that is not sampled.
         self._waiting = False
         self._within = False
-        self._spent: list[RemovableHandle] = []
-        self._faulty: list[Monitor] = []
         self.failures: dict[str, BaseException] = {}
 
-    def subscribe(
-        self, engine: Engine, monitor: "Monitor", begins: bool = True, ends: bool = True
-    ) -> Guard:
+    def subscribe(self, engine: Engine, monitor: "Monitor") -> Guard:
         """Call `monitor` in the sampled iterations of `engine` from now on.
 
         Args:
             engine: Whose iterations they are.
-            monitor: Its `begin` and `end` are called.
-            begins: Whether its `begin` does anything.
-            ends: Whether its `end` does anything.
+            monitor: Of its methods those are called that do anything.
 
         Raises:
             ValueError: The monitor is attached already, or the sampler serves another engine.
@@ -103,6 +105,7 @@ class Sampler:
             self._handles = [
                 engine.add_event_handler(Events.ITERATION_STARTED, self._start),
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
+                engine.add_event_handler(Events.COMPLETED, self._complete_run),
             ]
             if self._pause is not None:
                 handle = engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
@@ -111,10 +114,15 @@ class Sampler:
         clock = partial(getattr, self.steps, "clock")
         guard = Guard(type(monitor).__name__, disable, self._spend, clock)
         self._monitors[monitor] = guard
-        if begins:
-            self._begins.append((monitor, guard))
-        if ends:
-            self._ends.append((monitor, guard))
+        pair = monitor, guard
+        for called, names in (
+            (self._begins, ("begin",)),
+            (self._ends, ("end",)),
+            (self._releases, ("release",)),
+            (self._each, ("enter", "leave", "finish")),
+        ):
+            if any(map(monitor.does, names)):
+                called.append(pair)
         writer = unguarded(monitor.writer)
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
@@ -127,8 +135,9 @@ class Sampler:
         if self._monitors.pop(monitor, None) is None:
             return
         self._call_no_more(monitor)
-        self._remove_spent()
         if not self._monitors:
+            if self._engine is not None:
+                self._around.take_away(self._engine)
             for handle in self._handles:
                 handle.remove()
             self._handles, self._engine, self._completed = [], None, None
@@ -137,78 +146,117 @@ class Sampler:
                     writer.listeners.remove(self._listener)
             self._threads = {}
 
-    def remove_later(self, hooks: Iterable[RemovableHandle]) -> None:
-        """Remove these hooks when the iteration is over.
-
-        For a hook that takes itself away: torch is going through its hooks at that moment, and
-        fails if one disappears.
-        """
-        self._spent += hooks
-
-    def _remove_spent(self) -> None:
-        for hook in self._spent:
-            hook.remove()
-        self._spent = []
-
-    # These two are called in every iteration: so few operations, and the usual case first. What
-    # they take is counted in every iteration too: for a small network it is not nothing.
+    # These are called in every iteration: so few operations, and the usual case first. What they
+    # take is counted in every iteration too: for a small network it is not nothing.
     def _start(self, engine: Engine) -> None:
         start = perf_counter()
-        self._completed = None
-        if self._spent:
-            self._remove_spent()
-        if self._within:  # the iteration before was left by an exception
-            self._within = self._waiting = False
-            self.outputs.clear()
-            self.steps.cancel()
-            for monitor, guard in self._monitors.items():
-                if monitor not in self.steps:
-                    guard(monitor.cancel)
-        was_due, self._is_due = self._is_due, self._due(engine.state.iteration)
-        if self._is_due:
-            self._within = True
-            self.steps.begin(engine)
-            for monitor, guard in self._begins:
+        try:
+            self._completed = None
+            if self._within:  # a handler of somebody else raised when the iteration was over
+                self._forget()
+            iteration = engine.state.iteration
+            if iteration <= self._latest:
+                self._go_back(iteration)
+            self._latest = iteration
+            self._is_due = self._due(iteration)
+            if self._is_due or self._waiting or self._each:
+                self._around.put(engine)
+        except Exception as error:
+            self._fail(error)
+        self._seconds += perf_counter() - start
+
+    def _enter(self, engine: Engine) -> None:
+        """Just before the process function."""
+        start = perf_counter()
+        try:
+            for monitor, guard in self._each:
                 try:
-                    monitor.begin(engine)
+                    monitor.enter(engine)
                 except Exception as error:
                     guard.fail(error)
-        elif self._waiting:
-            self._within = True
-        elif was_due:
-            self.steps.rest()
+            if self._is_due or self._waiting:
+                self._within = True
+                self.steps.enter(engine, self._is_due)
+                if self._is_due:
+                    for monitor, guard in self._begins:
+                        try:
+                            monitor.begin(engine)
+                        except Exception as error:
+                            guard.fail(error)
+        except Exception as error:
+            self._fail(error)
+        self._seconds += perf_counter() - start
+
+    def _leave(self, engine: Engine, returned: bool) -> None:
+        """Just after the process function, also where it raised: no hook stays."""
+        start = perf_counter()
+        try:
+            if self._within:
+                self.steps.leave(returned)
+                if self._is_due:
+                    for monitor, guard in self._releases:
+                        try:
+                            monitor.release()
+                        except Exception as error:
+                            guard.fail(error)
+                if not returned:
+                    self._forget()
+            for monitor, guard in self._each:
+                try:
+                    monitor.leave(engine, returned)
+                except Exception as error:
+                    guard.fail(error)
+        except Exception as error:
+            self._fail(error)
         self._seconds += perf_counter() - start
 
     def _complete(self, engine: Engine) -> None:
         start = perf_counter()
-        if self._spent:
-            self._remove_spent()
-        if self._looking:
-            try:
-                loss = loss_in_sight(engine.state.output)
-            except Exception:  # whatever the step returned, it is not worth a training run
-                self._looking, loss = False, None
-                _log.exception("the loss cannot be looked at, and is not any more")
-            if loss is not None and not -inf < loss < inf:
-                self._see_bad_loss(engine)
-        if self._within:
-            self._within = False
-            clock = self.steps.clock
-            mark = None if clock is None else clock.start()
-            self._finish(engine)
-            if clock is not None:
-                clock.stop(mark, perf_counter() - start)
-        self._completed = now = perf_counter()
-        self._spend(self._seconds + self.steps.seconds + (now - start))
-        self._seconds = self.steps.seconds = 0.0
+        try:
+            if self._looking:
+                self._look(engine)
+            if self._within:
+                self._within = False
+                clock = self.steps.clock
+                mark = None if clock is None else clock.start()
+                self._finish(engine)
+                if clock is not None:
+                    clock.stop(mark, perf_counter() - start)
+            self._completed = now = perf_counter()
+            self._spend(self._seconds + self.steps.seconds + (now - start))
+            self._seconds = self.steps.seconds = 0.0
+        except Exception as error:
+            self._fail(error)
 
     def _start_epoch(self, engine: Engine) -> None:
         if self._pause is not None and self._completed is not None:
-            self._pause(perf_counter() - self._completed)
+            try:
+                self._pause(perf_counter() - self._completed)
+            except Exception as error:
+                self._fail(error)
+
+    def _complete_run(self, engine: Engine) -> None:
+        try:
+            self._around.take_away(engine)
+            self.steps.finish()
+            for monitor, guard in self._each:
+                guard(monitor.finish, engine)
+        except Exception as error:
+            self._fail(error)
+
+    def _look(self, engine: Engine) -> None:
+        """At the loss, as far as it can be seen."""
+        try:
+            loss = loss_in_sight(engine.state.output)
+        except Exception:  # whatever the step returned, it is not worth a training run
+            self._looking, loss = False, None
+            _log.exception("the loss cannot be looked at, and is not any more")
+        if loss is not None and not -inf < loss < inf:
+            self._see_bad_loss(engine)
 
     def _finish(self, engine: Engine) -> None:
         """A sampled iteration is over, or one in which a step was waited for."""
-        self.steps.end(engine)
+        self.steps.end()
         if self._is_due:
             for monitor, guard in self._ends:
                 try:
@@ -217,8 +265,6 @@ class Sampler:
                     guard.fail(error)
             self.outputs.clear()
         self._waiting = self.steps.pending
-        if not (self._is_due or self._waiting):
-            self.steps.rest()
         if self._spend_beside is not None:
             for writer, before in self._threads.items():
                 now = writer.thread_seconds
@@ -227,22 +273,66 @@ class Sampler:
                     self._spend_beside(now - before)
             if self.steps.clock is not None:
                 self._spend_beside(self.steps.clock.beyond())
-        while self._faulty:  # within one of torch's hooks not every hook could be taken away
-            self._faulty.pop().cancel()
+
+    def _forget(self) -> None:
+        """The iteration was left: forget what was begun."""
+        self._within = self._waiting = False
+        self.outputs.clear()
+        self.steps.cancel()
+        for monitor, guard in self._monitors.items():
+            if monitor not in self.steps:
+                guard(monitor.cancel)
+
+    def _go_back(self, iteration: int) -> None:
+        """The iterations start again, or go on from an earlier one."""
+        if self._told_of_going_back:
+            return
+        self._told_of_going_back = True
+        _log.warning(
+            "iteration %d comes again: it was run and monitored up to %d before. Both are written, "
+            "and TensorBoard draws them as one line that goes back. For a second run (a fold, or "
+            "the training after a search for the learning rate) remove() these monitors and attach "
+            "new ones, with a writer of its own",
+            iteration, self._latest,
+        )  # fmt: skip
+
+    def _fail(self, error: Exception) -> None:
+        """What is not a monitor's own fault (a cadence that raises, say) ends them all, once."""
+        if self._failed:
+            return
+        self._failed = True
+        _log.error(
+            "deciding when to sample failed; monitoring ends and training goes on: %s: %s",
+            type(error).__name__, error, exc_info=error,
+        )  # fmt: skip
+        self._due, self._is_due, self._within, self._waiting = _never, False, False, False
+        self._looking = False
+        self._each = []
+        with suppress(Exception):
+            self.steps.leave(False)
+        for monitor, guard in self._monitors.items():
+            if guard.failure is None:
+                guard.failure = error
+                self.failures.setdefault(guard.name, error)
+            with suppress(Exception):
+                monitor.release()
+            with suppress(Exception):
+                monitor.cancel()
 
     def _disable(self, monitor: "Monitor") -> None:
         """There was a fault in it."""
         guard = self._monitors[monitor]
         if guard.failure is not None:
             self.failures.setdefault(guard.name, guard.failure)
-        self._faulty.append(monitor)
         self._call_no_more(monitor)
         monitor.cancel()
 
     def _call_no_more(self, monitor: "Monitor") -> None:
-        # New lists: somebody may be going through the old ones.
+        # New lists: somebody may be going through the old ones. Its hooks, if it has any, are
+        # still taken away when the process function is left.
         self._begins = [pair for pair in self._begins if pair[0] is not monitor]
         self._ends = [pair for pair in self._ends if pair[0] is not monitor]
+        self._each = [pair for pair in self._each if pair[0] is not monitor]
 
     def _see_bad_loss(self, engine: Engine) -> None:
         if self._alarm is not None:
@@ -257,6 +347,10 @@ class Sampler:
         """In the writer's thread: these values of that step were not finite."""
         if self._alarm is not None and any(tag.startswith(SECTIONS) for tag in tags):
             self._alarm(step)
+
+
+def _never(iteration: int) -> bool:
+    return False
 
 
 def as_sampler(every: "int | Cadence | Sampler") -> Sampler:

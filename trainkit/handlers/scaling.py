@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler, OptState
 from torch.optim import Optimizer
 
+from trainkit.handlers.around import process_function
+
 __all__ = ["LossScale"]
 
 # Between the hook and the scaler stand the step itself and what wraps it: schedulers, profilers,
@@ -62,7 +64,7 @@ class LossScale:
         self._add(getattr(engine.state, "scaler", None))
         if self._engine is not engine:
             self._engine = engine
-            for found in _referred_to(engine._process_function):
+            for found in _referred_to(process_function(engine)):
                 self._add(found)
 
     def find_in_stack(self, optimizer: Optimizer) -> None:

@@ -1,6 +1,7 @@
 """The steps of optimizers: one pair of hooks on each, for all monitors that share a sampler."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
 from time import perf_counter
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ignite.engine import Engine
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from trainkit.handlers.backward import BackwardEnd
 from trainkit.handlers.device_clock import DeviceClock
+from trainkit.handlers.optimizer_hooks import OptimizerHooks, inner_step
 from trainkit.handlers.scaling import LossScale
+from trainkit.handlers.witness import Witness
 
 if TYPE_CHECKING:
     from trainkit.handlers.optimizer_step import StepObserver
@@ -30,26 +32,24 @@ class Steps:
     """Calls observers at the end of a backward pass, before a step and after it.
 
     A sampled iteration arms them for the next step of each of their optimizers, in whichever
-    iteration that comes; the step disarms them. Hooks are dear to make, so those on an optimizer
-    and on its parameters are shared, and stay until `rest` finds that nobody waits for them.
-
-    Args:
-        remove_later: Takes hooks that cannot be removed now: torch is going through them.
+    iteration that comes; the step disarms them. The hooks on an optimizer and its parameters are
+    shared. They are there from `enter` to `leave`, around a process function, and at no other
+    time.
     """
 
-    def __init__(self, remove_later: Callable[[Iterable[RemovableHandle]], None]) -> None:
+    def __init__(self) -> None:
         self.loss_scale = LossScale()
         # The iteration that is going on, and the last one that was sampled.
         self.iteration = self.sampled = 0
-        self.in_hook = False
-        self.remove_later = remove_later
         # Of host time that the observers took, since somebody set this to 0.
         self.seconds = 0.0
         # Of the CUDA device on which the optimizers' parameters are, once that is known.
         self.clock: DeviceClock | None = None
         self._sought = False
-        self._engine: Engine | None = None
+        # Whether a process function is being called, and hooks may be there.
+        self._inside = False
         self._watched: dict[int, _Watched] = {}
+        self._witness = Witness()
 
     @property
     def pending(self) -> bool:
@@ -68,48 +68,63 @@ class Steps:
                 watched = self._watched[id(optimizer)] = _Watched(self, optimizer)
             watched.join(observer, key)
 
-    def leave(self, observer: "StepObserver") -> None:
-        """Forget an observer; the hooks go with the last one."""
-        for number, watched in list(self._watched.items()):
-            watched.leave(observer)
-            if not watched.members:
-                watched.rest()
-                del self._watched[number]
-
-    def begin(self, engine: Engine) -> None:
-        """A sampled iteration of `engine` begins."""
-        if self._watched:
-            if not self._sought:
-                self._sought = True
-                self.clock = _device_clock(watched.optimizer for watched in self._watched.values())
-            self._engine = engine
-            self.iteration = self.sampled = engine.state.iteration
-            for watched in list(self._watched.values()):
-                watched.guarded(watched.arm, engine)
-
-    def end(self, engine: Engine) -> None:
-        """The iteration is over: see whether a step that should have come was skipped."""
-        if self._watched:
-            self.iteration = engine.state.iteration
-            for watched in list(self._watched.values()):
-                watched.guarded(watched.settle)
-
-    def rest(self) -> None:
-        """Take the hooks away that nobody waits for."""
+    def leave_out(self, observer: "StepObserver") -> None:
+        """Forget an observer; harmless in a hook: torch is going through its hooks then."""
         for watched in self._watched.values():
-            if not watched.armed:
-                watched.rest()
+            watched.leave(observer)
+        if not self._inside:
+            self._forget_the_unwatched()
+
+    def enter(self, engine: Engine, sampled: bool) -> None:
+        """The process function is about to be called, in a sampled iteration or one that waits."""
+        if not self._watched:
+            return
+        self._inside = True
+        if not self._sought:
+            self._sought = True
+            self.clock = _device_clock(watched.optimizer for watched in self._watched.values())
+        self.iteration = engine.state.iteration
+        if sampled:
+            self.sampled = self.iteration
+        self.loss_scale.begin(engine)
+        for watched in list(self._watched.values()):
+            watched.guarded(watched.enter, sampled)
+        self._witness.enter([watched.optimizer for watched in self._watched.values()])
+
+    def leave(self, returned: bool) -> None:
+        """The process function has returned, or raised: no hook stays."""
+        self._witness.leave(returned)
+        for watched in list(self._watched.values()):
+            watched.let_go()
+            if not returned:
+                watched.guarded(watched.cancel)
+        self._inside = False
+        self._forget_the_unwatched()
+
+    def end(self) -> None:
+        """The iteration is over: see whether a step that should have come was skipped."""
+        for watched in list(self._watched.values()):
+            watched.guarded(watched.settle)
+            if watched.armed and self._witness.hopeless(watched.optimizer):
+                watched.guarded(watched.cancel)
 
     def cancel(self) -> None:
-        """Forget what was begun, and take every hook away."""
+        """Forget what was begun."""
         for watched in self._watched.values():
             watched.cancel()
 
-    def now(self) -> int:
-        """The iteration in which a hook is called: with accumulation a later one."""
-        if self._engine is not None:
-            self.iteration = self._engine.state.iteration
-        return self.iteration
+    def finish(self) -> None:
+        """The run is over: say which optimizers were never seen to step."""
+        self._witness.finish([watched.optimizer for watched in self._watched.values()])
+
+    def stepped(self, optimizer: Optimizer) -> None:
+        """This optimizer does step."""
+        self._witness.stepped(optimizer)
+
+    def _forget_the_unwatched(self) -> None:
+        for number, watched in list(self._watched.items()):
+            if not watched.members:
+                del self._watched[number]
 
 
 class _Watched:
@@ -124,7 +139,9 @@ class _Watched:
         self._steps = steps
         self.optimizer = optimizer
         self._passes: BackwardEnd | None = None
-        self._hooks: list[RemovableHandle] = []
+        self._hooks = OptimizerHooks(optimizer, self._before, self._after)
+        # Calls of its step that have begun and not ended, as far as is known.
+        self._depth = 0
         # Of some observers, the calls that do anything.
         self._known: tuple[Observers, dict[str, list[_Call]]] = {}, {}
 
@@ -135,31 +152,37 @@ class _Watched:
     def leave(self, observer: "StepObserver") -> None:
         """Forget an observer."""
         if observer in self.members:
-            observer.discard(self.members[observer])
+            key = self.members[observer]
             self.members, self.armed, self._within = (
                 {o: key for o, key in some.items() if o is not observer}
                 for some in (self.members, self.armed, self._within)
             )
+            with suppress(Exception):  # it is forgotten either way
+                observer.discard(key)
 
-    def arm(self, engine: Engine) -> None:
-        """Wait for the next step, and make the hooks that tell of it."""
-        self.armed = self.members
-        if not self._hooks:
-            self._hooks = [
-                self.optimizer.register_step_pre_hook(self._before),
-                self.optimizer.register_step_post_hook(self._after),
-            ]
-        loss_scale = self._steps.loss_scale
-        loss_scale.begin(engine)
+    def enter(self, sampled: bool) -> None:
+        """Wait for the next step, with hooks that tell of it."""
+        if sampled:
+            self.armed = self.members
+        if not self.armed:
+            return
+        self._depth = 0
+        self._hooks.put()
         calls = self._calls(self.armed, "after_backward")
-        if loss_scale.known:  # without it a skipped step would go unnoticed
+        if self._steps.loss_scale.known:  # without it a skipped step would go unnoticed
             calls = self._calls(self.armed, "tensors")
         if calls:
             observer, key, _ = calls[0]
             tensors = observer.tensors(key)
             if self._passes is None or self._passes.tensors is not tensors:
-                self._remove_passes()
                 self._passes = BackwardEnd(tensors, self._ended)
+            self._passes.put()
+
+    def let_go(self) -> None:
+        """Take every hook away; harmless when there is none."""
+        self._hooks.remove()
+        if self._passes is not None:
+            self._passes.remove()
 
     def settle(self) -> None:
         """Forget a step that raised something, and tell of one that was skipped."""
@@ -167,6 +190,7 @@ class _Watched:
             self._discard(self._within)
             self._within = {}
         if self.armed and self._steps.loss_scale.skipped(self.optimizer):
+            self._steps.stepped(self.optimizer)
             armed, self.armed = self.armed, {}
             for observer, key, skipped in self._calls(armed, "skipped"):
                 observer.guard(skipped, key)
@@ -178,20 +202,9 @@ class _Watched:
 
     def cancel(self) -> None:
         """Forget what was begun."""
-        self._discard(self.members)
         self.armed, self._within = {}, {}
-        self.rest()
-
-    def rest(self) -> None:
-        """Take every hook away, as soon as torch allows."""
-        self._remove_passes()
-        hooks, self._hooks = self._hooks, []
-        if self._steps.in_hook:  # the optimizer is going through its hooks, and fails if one goes
-            self._steps.remove_later(hooks)
-        else:
-            for hook in hooks:
-                hook.remove()
         self._steps.loss_scale.forget(self.optimizer)
+        self._discard(self.members)
 
     def guarded(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function of this object; a fault of it is one of every member."""
@@ -206,10 +219,18 @@ class _Watched:
             self.guarded(self._after_backward)
 
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._depth and inner_step(optimizer):  # `super().step()`: the outer call is the step
+            self._depth += 1
+            return
+        self._depth = 1
         if self.armed:
             self.guarded(self._before_step, args, kwargs)
 
     def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self._depth > 1 and inner_step(optimizer):
+            self._depth -= 1
+            return
+        self._depth = 0
         if self._within:
             self.guarded(self._after_step, args, kwargs)
 
@@ -218,7 +239,7 @@ class _Watched:
         self._call(self._calls(self.armed, "after_backward"), self.optimizer)
 
     def _before_step(self, args: Any, kwargs: Any) -> None:
-        self._steps.now()
+        self._steps.stepped(self.optimizer)
         self._steps.loss_scale.find_in_stack(self.optimizer)
         self._within = self.armed
         calls = self._calls(self._within, "before_step")
@@ -232,13 +253,11 @@ class _Watched:
         self._steps.loss_scale.forget(self.optimizer)
 
     def _discard(self, observers: Observers) -> None:
-        for _, key, discard in self._calls(observers, "discard"):
-            discard(key)
-
-    def _remove_passes(self) -> None:
-        if self._passes is not None:
-            self._passes.remove()
-            self._passes = None
+        for observer, key, discard in self._calls(observers, "discard"):
+            try:
+                discard(key)
+            except Exception as error:
+                observer.guard.fail(error)
 
     def _calls(self, observers: Observers, name: str) -> "list[_Call]":
         """The methods of this name of those observers that have one of their own."""
@@ -255,7 +274,6 @@ class _Watched:
         steps = self._steps
         mark = None if steps.clock is None else steps.clock.start()
         start = perf_counter()
-        steps.in_hook = True
         # What torch.no_grad does, with less around it.
         grad = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)
@@ -267,7 +285,6 @@ class _Watched:
                     observer.guard.fail(error)
         finally:
             torch._C._set_grad_enabled(grad)
-            steps.in_hook = False
             seconds = perf_counter() - start
             steps.seconds += seconds
             if steps.clock is not None:

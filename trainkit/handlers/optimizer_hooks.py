@@ -1,0 +1,86 @@
+"""Hooks before and after an optimizer's step, which come and go at little cost."""
+
+import sys
+from collections.abc import Callable
+from itertools import count
+from types import FrameType
+from typing import Any
+
+from torch.optim import Optimizer
+
+__all__ = ["OptimizerHooks", "compiling", "inner_step", "uncompiled"]
+
+Hook = Callable[[Optimizer, Any, Any], None]
+
+_numbers = count()
+
+# `Optimizer.step` of every class is wrapped in a function of this code, which calls the hooks.
+_WRAPPER = Optimizer.profile_hook_step(lambda: None).__code__
+
+
+class OptimizerHooks:
+    """A hook before the step of an optimizer and one after it, behind those of everybody else.
+
+    They are the same two objects under the same key each time, and are not registered through
+    torch's method: it takes a new key each time, and `torch.compile` would compile a step that it
+    looks into anew for each of them.
+
+    Args:
+        optimizer: Whose step it is.
+        before: Called like torch's own pre hooks. It must not raise.
+        after: Called like torch's own post hooks. It must not raise.
+    """
+
+    def __init__(self, optimizer: Optimizer, before: Hook, after: Hook) -> None:
+        hooks: Any = optimizer
+        self._places: tuple[dict[Any, Any], ...] = (
+            hooks._optimizer_step_pre_hooks,
+            hooks._optimizer_step_post_hooks,
+        )
+        self._key = f"trainkit.{next(_numbers)}"
+        self._hooks: tuple[Hook, ...] = (before, after)
+        self._ready = False
+
+    def put(self) -> None:
+        """Put the hooks there; harmless when they are."""
+        if not self._ready and compiling():
+            self._ready = True
+            self._hooks = tuple(map(uncompiled, self._hooks))
+        for place, hook in zip(self._places, self._hooks, strict=True):
+            place[self._key] = hook
+
+    def remove(self) -> None:
+        """Take them away; harmless when that is done. Not while the optimizer calls its hooks."""
+        for place in self._places:
+            place.pop(self._key, None)
+
+
+def compiling() -> bool:
+    """Whether anything may be compiled in this process: torch's compiler is imported."""
+    return "torch._dynamo" in sys.modules
+
+
+def uncompiled(hook: Hook) -> Hook:
+    """The hook, as something that `torch.compile` calls and does not look into."""
+    from torch._dynamo import disable
+
+    make: Any = disable
+    found: Hook = make(hook)
+    return found
+
+
+def inner_step(optimizer: Optimizer) -> bool:
+    """Whether a step of this optimizer calls another of its own: `super().step()`.
+
+    To be called from a hook. It looks at the stack, because nothing tells that a step has ended
+    by an exception.
+    """
+    found = 0
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _WRAPPER and frame.f_locals.get("self") is optimizer:
+            found += 1
+            if found == 2:
+                return True
+        frame = frame.f_back
+    return False
