@@ -198,3 +198,25 @@ def test_a_process_function_that_was_replaced_meanwhile_stays() -> None:
     )
     program.run()
     assert program.trainer._process_function is other
+
+
+def test_a_step_in_a_handler_is_seen_and_no_hook_stays_when_the_run_is_over() -> None:
+    program = Program()
+    optimizer, model, writer = program.optimizer, program.model, MemoryWriter()
+
+    def compute(engine: Engine, batch: torch.Tensor) -> float:
+        loss = model(batch).pow(2).mean()
+        loss.backward()
+        return loss.item()
+
+    trainer = Engine(compute)
+    GradientMonitor(model, optimizer, writer, every=4).attach(trainer)
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def step() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    trainer.run(torch.randn(6, 5, 3))
+    assert [at for at, _ in writer.scalars["gradients/global_norm_raw"]] == [1, 4]
+    assert program.left == []

@@ -136,6 +136,7 @@ class Sampler:
             return
         self._call_no_more(monitor)
         if not self._monitors:
+            self.steps.rest()
             if self._engine is not None:
                 self._around.take_away(self._engine)
             for handle in self._handles:
@@ -161,6 +162,10 @@ class Sampler:
             self._is_due = self._due(iteration)
             if self._is_due or self._waiting or self._each:
                 self._around.put(engine)
+            if self.steps.open:  # a step came in a handler, or still may
+                self._waiting = self.steps.pending
+                if not self._waiting:
+                    self.steps.rest()
         except Exception as error:
             self._fail(error)
         self._seconds += perf_counter() - start

@@ -34,7 +34,8 @@ class Steps:
     A sampled iteration arms them for the next step of each of their optimizers, in whichever
     iteration that comes; the step disarms them. The hooks on an optimizer and its parameters are
     shared. They are there from `enter` to `leave`, around a process function, and at no other
-    time.
+    time; unless the optimizer was never seen to step in there. Then they stay until the step
+    comes, perhaps in a handler, or until the run is over.
     """
 
     def __init__(self) -> None:
@@ -46,8 +47,8 @@ class Steps:
         # Of the CUDA device on which the optimizers' parameters are, once that is known.
         self.clock: DeviceClock | None = None
         self._sought = False
-        # Whether a process function is being called, and hooks may be there.
-        self._inside = False
+        # Whether a process function is being called, and whether hooks stay beyond one.
+        self._inside = self.open = False
         self._watched: dict[int, _Watched] = {}
         self._witness = Witness()
 
@@ -72,7 +73,7 @@ class Steps:
         """Forget an observer; harmless in a hook: torch is going through its hooks then."""
         for watched in self._watched.values():
             watched.leave(observer)
-        if not self._inside:
+        if not (self._inside or self.open):
             self._forget_the_unwatched()
 
     def enter(self, engine: Engine, sampled: bool) -> None:
@@ -95,11 +96,20 @@ class Steps:
         """The process function has returned, or raised: no hook stays."""
         self._witness.leave(returned)
         for watched in list(self._watched.values()):
-            watched.let_go()
             if not returned:
                 watched.guarded(watched.cancel)
+            if watched.may_step_outside and watched.armed:
+                self.open = True
+            else:
+                watched.let_go()
         self._inside = False
         self._forget_the_unwatched()
+
+    def rest(self) -> None:
+        """Take the hooks away that nobody waits for."""
+        self.open = False
+        for watched in self._watched.values():
+            watched.let_go()
 
     def end(self) -> None:
         """The iteration is over: see whether a step that should have come was skipped."""
@@ -110,20 +120,28 @@ class Steps:
 
     def cancel(self) -> None:
         """Forget what was begun."""
+        self.rest()
         for watched in self._watched.values():
             watched.cancel()
 
     def finish(self) -> None:
         """The run is over: say which optimizers were never seen to step."""
+        self.rest()
         self._witness.finish([watched.optimizer for watched in self._watched.values()])
 
     def stepped(self, optimizer: Optimizer) -> None:
         """This optimizer does step."""
         self._witness.stepped(optimizer)
 
+    @property
+    def inside(self) -> bool:
+        """Whether the process function is being called."""
+        return self._inside
+
     def _forget_the_unwatched(self) -> None:
         for number, watched in list(self._watched.items()):
             if not watched.members:
+                watched.let_go()
                 del self._watched[number]
 
 
@@ -138,6 +156,8 @@ class _Watched:
         self._within: Observers = {}
         self._steps = steps
         self.optimizer = optimizer
+        # Until it was seen to step within a process function.
+        self.may_step_outside = True
         self._passes: BackwardEnd | None = None
         self._hooks = OptimizerHooks(optimizer, self._before, self._after)
         # Calls of its step that have begun and not ended, as far as is known.
@@ -191,6 +211,7 @@ class _Watched:
             self._within = {}
         if self.armed and self._steps.loss_scale.skipped(self.optimizer):
             self._steps.stepped(self.optimizer)
+            self.may_step_outside = False
             armed, self.armed = self.armed, {}
             for observer, key, skipped in self._calls(armed, "skipped"):
                 observer.guard(skipped, key)
@@ -240,6 +261,7 @@ class _Watched:
 
     def _before_step(self, args: Any, kwargs: Any) -> None:
         self._steps.stepped(self.optimizer)
+        self.may_step_outside = not self._steps.inside
         self._steps.loss_scale.find_in_stack(self.optimizer)
         self._within = self.armed
         calls = self._calls(self._within, "before_step")

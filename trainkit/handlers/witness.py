@@ -92,8 +92,8 @@ class Witness:
             what = f"but {others} did. Pass the optimizer whose step() is called as optimizers="
         else:
             what = (
-                "nor did any other. Is the step captured in a CUDA graph, or are the weights moved "
-                "by other means?"
+                "nor did any other within them. Is the step captured in a CUDA graph, or are the "
+                "weights moved by other means?"
             )
         _log.warning(
             "gradients, updates and hyperparameters are left out: in the first %d iterations the "
