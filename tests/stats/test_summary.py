@@ -248,7 +248,9 @@ def test_the_version_for_other_devices_agrees(plain: list[NDArray[Any]]) -> None
     ):
         largest = torch.stack([t.nan_to_num(0, 0, 0).abs().amax() for t in tensors])
         close = (mine - other).abs() <= 2e-5 * other.abs() + 1e-6 * largest
-        assert (close | (mine == other) | (mine.isnan() & other.isnan())).all(), (mine, other)
+        # With an infinity the mean is infinite or NaN: sums may be taken in any order.
+        alike = (mine == other) | ~(mine.isfinite() | other.isfinite())
+        assert (close | alike).all(), (mine, other)
     counts, table = loops().histogram_rows(tensors, sizes_of(tensors), 8)
     counts_too, table_too = _histograms(tensors, 8)
     assert counts.sum(1).tolist() == counts_too.sum(1).tolist()

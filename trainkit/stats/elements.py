@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["chunks", "elements", "partitions", "power_of_two"]
+from trainkit.stats.readable import plain
+
+__all__ = ["chunks", "elements", "elements_and_sizes", "partitions", "power_of_two"]
 
 # Tensors are taken together while their copy stays under this; so many bytes are borrowed at once.
 _CHUNK_BYTES = 32 * 2**20
@@ -17,7 +19,10 @@ def elements(tensor: Tensor) -> Tensor:
 
     Complex elements become their magnitudes; half precision and integers become float32. Of a
     sparse tensor these are the stored values, duplicates added up; the zeros that it does not
-    store are left to the caller, who knows `tensor.numel()`.
+    store are left to the caller, who knows `tensor.numel()`. Of other kinds: see `plain`.
+
+    Raises:
+        UnreadableError: The tensor's elements cannot be had.
 
     Example:
         >>> elements(torch.tensor([3 + 4j]))
@@ -25,13 +30,22 @@ def elements(tensor: Tensor) -> Tensor:
         >>> elements(torch.eye(2).to_sparse())
         tensor([1., 1.])
     """
-    if tensor.requires_grad:  # with thousands of tensors, detaching for nothing is felt
-        tensor = tensor.detach()
+    return _values(plain(tensor))
+
+
+def elements_and_sizes(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """The `elements` of each, and how many it would have with the zeros that it does not store."""
+    plains = [plain(tensor) for tensor in tensors]
+    return [_values(tensor) for tensor in plains], [tensor.numel() for tensor in plains]
+
+
+def _values(tensor: Tensor) -> Tensor:
     if tensor.layout is not torch.strided:
         tensor = tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor
-        tensor = tensor.values()
+        tensor = plain(tensor.values())
     if tensor.is_complex():
-        tensor = tensor.abs()
+        wide = tensor.to(torch.complex64) if tensor.dtype is torch.complex32 else tensor
+        tensor = wide.abs()
     if tensor.is_neg():  # the imaginary part of a conjugate: a view with the sign still to come
         tensor = tensor.resolve_neg()
     if tensor.dtype not in (torch.float32, torch.float64):

@@ -14,7 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ClassRows", "Loops", "Sizes", "loops", "plain_sizes", "sizes_of"]
+from trainkit.stats.readable import ORDINARY
+
+__all__ = [
+    "ClassRows", "Loops", "PlainTensors", "Sizes", "loops", "plain_sizes", "plain_tensors",
+    "sizes_of",
+]  # fmt: skip
 
 _log = logging.getLogger("trainkit")
 
@@ -31,7 +36,7 @@ class Loops(NamedTuple):
     """Functions over tensors in main memory, of one dtype, all with elements, and their sizes.
 
     What they return is told where they are: in `numpy_summary` and its neighbours, and in
-    `numba_predictions`.
+    `numba_predictions`. They raise `UnreadableError` for memory that a tensor does not own.
     """
 
     summary_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
@@ -88,13 +93,36 @@ def numpy_loops() -> Loops:
     )
 
 
+class PlainTensors(tuple[Tensor, ...]):
+    """Tensors that `plain_sizes` has just looked at, and their numbers of elements.
+
+    For whoever asks several statistics of them: so no tensor is asked the same question twice.
+    They are to be forgotten soon, for tensors change.
+    """
+
+    sizes: Sizes
+
+
+def plain_tensors(tensors: Sequence[Tensor]) -> PlainTensors | None:
+    """The tensors with their sizes, if the loops can take them as they are; else None."""
+    sizes = plain_sizes(tensors)
+    if sizes is None:
+        return None
+    found = PlainTensors(tensors)
+    found.sizes = sizes
+    return found
+
+
 def plain_sizes(tensors: Sequence[Tensor]) -> Sizes | None:
     """The tensors' numbers of elements, if the loops can take them as they are; else None.
 
-    They can where all are dense, in main memory, of one dtype, float32 or float64, and have
-    elements. So it is nearly always, and then nothing need be done to each of thousands of tensors.
+    They can where all are of torch's own types, dense, in main memory, of one dtype, float32 or
+    float64, and have elements. So it is nearly always, and then nothing need be done to each of
+    thousands of tensors. Whether they own their memory is asked by the loops.
     """
-    if set(map(_KIND, tensors)) not in _PLAIN:
+    if isinstance(tensors, PlainTensors):
+        return tensors.sizes
+    if not (ORDINARY.issuperset(map(type, tensors)) and set(map(_KIND, tensors)) in _PLAIN):
         return None
     sizes = sizes_of(tensors)
     return None if 0 in sizes else sizes

@@ -1,12 +1,14 @@
 """How many elements are no numbers."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
 from trainkit.stats.main_memory import loops, plain_sizes
+from trainkit.stats.readable import UnreadableError
 
 __all__ = ["non_finite"]
 
@@ -29,7 +31,8 @@ def non_finite(tensors: Sequence[Tensor]) -> Tensor:
     """
     sizes = plain_sizes(tensors)
     if sizes is not None:
-        return loops().summary_rows(tensors, sizes)[5].to(torch.int64)
+        with suppress(UnreadableError):
+            return loops().summary_rows(tensors, sizes)[5].to(torch.int64)
     values = [elements(tensor) for tensor in tensors]
     device = values[0].device if values else torch.device("cpu")
     found = [torch.zeros((), dtype=torch.int64, device=device)] * len(values)

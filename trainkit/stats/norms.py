@@ -1,12 +1,14 @@
 """L2 norms of many tensors together."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from trainkit.stats.elements import elements, partitions
 from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
+from trainkit.stats.readable import UnreadableError
 
 __all__ = ["global_norm", "norms"]
 
@@ -37,7 +39,8 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
         return torch.zeros(0)
     sizes = plain_sizes(tensors)
     if sizes is not None:
-        return loops().norm_rows(tensors, sizes)
+        with suppress(UnreadableError):
+            return loops().norm_rows(tensors, sizes)
     values = [elements(tensor) for tensor in tensors]
     groups = list(partitions(values))
     if len(groups) == 1 and len(groups[0][0]) == len(values):

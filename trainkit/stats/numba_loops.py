@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats.main_memory import Sizes
+from trainkit.stats.readable import check_owned
 
 __all__ = [
     "AHEAD", "BITS", "Places", "array_at", "compiled", "copy_at", "fetch", "kind",
@@ -108,16 +109,31 @@ def places(tensors: Sequence[Tensor], sizes: Sizes) -> tuple[Places, Sequence[Te
 
     That is the tensors themselves, or copies of those whose elements are not in order and side by
     side, or have their signs still to come (the imaginary part of a conjugate).
+
+    Args:
+        tensors: Dense, of torch's own types, in main memory, all with elements.
+        sizes: Their numbers of elements.
+
+    Raises:
+        UnreadableError: A tensor does not own the memory of its elements.
     """
     if not all(map(Tensor.is_contiguous, tensors)):
+        check_owned(tensors)
         tensors = [tensor.contiguous() for tensor in tensors]
-    key = tuple(map(Tensor.data_ptr, tensors)), sizes
+    if any(map(Tensor.is_neg, tensors)):
+        check_owned(tensors)
+        tensors = [tensor.resolve_neg() for tensor in tensors]
+    try:
+        key = tuple(map(Tensor.data_ptr, tensors)), sizes
+    except RuntimeError:  # a wrapper of torch.func
+        check_owned(tensors)
+        raise
     # Weights stay where they are, and gradients mostly come to the same places again.
     found = _known.get(key)
     if found is None:
-        # torch is asked for signs only where something new is: the question is felt.
-        if any(map(Tensor.is_neg, tensors)):
-            return places([tensor.resolve_neg() for tensor in tensors], sizes)
+        # Where so many elements were once, they are still if the address is the same: a storage
+        # that is resized moves, and one without memory is at 0. So this is asked of new places.
+        check_owned(tensors)
         if len(_known) >= _KEPT:
             _known.clear()
         found = _known[key] = tuple(np.array(numbers, np.int64) for numbers in key)

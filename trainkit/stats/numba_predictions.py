@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats.numba_loops import compiled
+from trainkit.stats.readable import check_owned
 
 __all__ = ["class_rows"]
 
@@ -30,6 +31,7 @@ def class_rows(
         y: A class index per decision, `[N]`; None: all count.
         ignore_index: Decisions with this class index do not count.
     """
+    check_owned([scores] if y is None else [scores, y])
     scores = scores.contiguous()
     targets = _NONE if y is None else (y if y.dtype is torch.int64 else y.long()).numpy()
     sums, chosen = np.zeros(4), np.zeros(scores.shape[1])

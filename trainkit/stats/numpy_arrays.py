@@ -74,7 +74,7 @@ def _joined(tensors: Sequence[Tensor], sizes: Sequence[int], positions: list[int
     # What DistributedDataParallel joins its buckets with: a fraction of the time of `torch.cat`.
     flat = torch._utils._flatten_dense_tensors([tensors[i] for i in positions])  # type: ignore[no-untyped-call]
     found = np.array([sizes[i] for i in positions], np.int64)
-    return Joined(positions, flat.detach().numpy(), found.cumsum() - found, found)
+    return Joined(positions, flat.detach().resolve_neg().numpy(), found.cumsum() - found, found)
 
 
 def blocks(array: Array) -> Iterator[Array]:

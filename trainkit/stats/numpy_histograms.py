@@ -19,6 +19,7 @@ from trainkit.stats.numpy_arrays import (
     ones,
     scale_of,
 )
+from trainkit.stats.readable import check_owned
 
 __all__ = ["RESOLUTION", "histogram_rows"]
 
@@ -36,6 +37,7 @@ def histogram_rows(tensors: Sequence[Tensor], sizes: Sizes, buckets: int) -> tup
         sizes: Their numbers of elements.
         buckets: B, less than 65535.
     """
+    check_owned(tensors)
     counts = np.zeros((len(sizes), buckets), np.int64)
     table = np.zeros((len(sizes), 6), np.float64)
     with np.errstate(all="ignore"):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_arrays import Array, blocks, joined, large, scale_of
+from trainkit.stats.readable import check_owned
 
 __all__ = ["norm_rows"]
 
@@ -19,6 +20,7 @@ _SAFE = (1e-26, 1e35)
 
 def norm_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
+    check_owned(tensors)
     found = np.empty(len(sizes), np.float64)
     with np.errstate(all="ignore"):
         for position, array in large(tensors, sizes):

@@ -19,6 +19,7 @@ from trainkit.stats.numpy_arrays import (
     ones,
     scale_of,
 )
+from trainkit.stats.readable import check_owned
 
 __all__ = ["summary_rows"]
 
@@ -28,6 +29,7 @@ _SHARE_OF_MEAN = 0.1
 
 def summary_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The columns of `summarize` for tensors of one dtype that all have elements, `[6, n]`."""
+    check_owned(tensors)
     table = np.empty((6, len(sizes)), np.float64)
     equal = np.empty(BLOCK, np.bool_)
     with np.errstate(all="ignore"):

@@ -1,13 +1,15 @@
 """How far tensors have moved since a moment."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from trainkit.stats.elements import chunks, elements, partitions
-from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
+from trainkit.stats.main_memory import Sizes, loops, plain_sizes
 from trainkit.stats.norms import norms
+from trainkit.stats.readable import UnreadableError, dense
 
 __all__ = ["Snapshot"]
 
@@ -18,10 +20,13 @@ class Snapshot:
     """Copies of tensors, to compare the same tensors with when they were written to.
 
     Args:
-        tensors: Dense tensors of any shapes and dtypes.
+        tensors: Any shapes, dtypes and layouts.
+
+    Raises:
+        UnreadableError: The elements of a tensor cannot be had: see `stats.readable`.
 
     Cost:
-        Their memory, one pass.
+        Their memory (of sparse ones, that of dense ones), one pass.
 
     Example:
         >>> weight = torch.tensor([3.0, 4.0])
@@ -33,15 +38,18 @@ class Snapshot:
     """
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._tensors = tensors
+        self._tensors: list[Tensor] = list(tensors)
+        # All of one kind end to end; or each by itself.
         self._flat: Tensor | None = None
         self._copies: list[Tensor] = []
         sizes = plain_sizes(tensors)
-        self._sizes = sizes_of(tensors) if sizes is None else sizes
         if sizes is not None:
-            self._flat = loops().copy_rows(tensors, sizes)
-        else:
-            self._copies = _copies(self._tensors)
+            with suppress(UnreadableError):
+                self._flat = loops().copy_rows(tensors, sizes)
+        if self._flat is None:
+            self._copies = _copies([dense(tensor) for tensor in tensors])
+            sizes = tuple(map(Tensor.numel, self._copies))
+        self._sizes: Sizes = sizes or ()
 
     def distances(self) -> Tensor:
         """The L2 norm of each tensor's difference, ‖now − then‖, and that of the tensor then.
@@ -54,40 +62,51 @@ class Snapshot:
 
         Raises:
             ValueError: A tensor has got another number of elements.
+            UnreadableError: The elements of a tensor cannot be had any more.
 
         Cost:
             Three passes, and a copy of up to 32 MiB at a time; in main memory one pass.
         """
-        now = self._tensors
-        sizes = plain_sizes(now)
-        if (sizes_of(now) if sizes is None else sizes) != self._sizes:
-            raise ValueError("a tensor has got another number of elements since the snapshot")
         flat = self._flat
-        if flat is not None and sizes is not None and now[0].dtype is flat.dtype:
-            return loops().distance_rows(flat, now, sizes)
-        then = self._copies if flat is None else _pieces(flat, now)
+        sizes = None if flat is None else plain_sizes(self._tensors)
+        if sizes == self._sizes and flat is not None and self._tensors[0].dtype is flat.dtype:
+            with suppress(UnreadableError):
+                return loops().distance_rows(flat, self._tensors, sizes)
+        then = self._copies if flat is None else torch.split(flat, list(self._sizes))
+        now = [dense(tensor).reshape(-1) for tensor in self._tensors]
+        for tensor, size in zip(now, self._sizes, strict=True):
+            if tensor.numel() != size:
+                raise ValueError(
+                    f"has got another number of elements: {tensor.numel()}, after {size}"
+                )
         moved = [norms(_differences(then[some], now[some])) for some in chunks(then)]
         kept = norms(then)
         return torch.stack((torch.cat([part.to(kept) for part in moved]), kept))
 
+    def part(self, positions: Sequence[int]) -> "Snapshot":
+        """Of some of the tensors; it shares the copies."""
+        found = Snapshot(())
+        found._tensors = [self._tensors[i] for i in positions]
+        found._sizes = tuple(self._sizes[i] for i in positions)
+        then = self._copies if self._flat is None else torch.split(self._flat, list(self._sizes))
+        found._copies = [then[i] for i in positions]
+        return found
+
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies; those of one kind in one piece of memory, which is had faster than many."""
-    found = list(tensors)
-    for positions, members in partitions(tensors):
-        flat = torch.cat([member.detach().reshape(-1) for member in members])
-        for position, piece in zip(positions, _pieces(flat, members), strict=True):
+    """Flat copies; those of one kind in one piece of memory, which is had faster than many."""
+    found = [tensor.reshape(-1) for tensor in tensors]
+    for positions, members in partitions(found):
+        flat = torch.cat(members)
+        pieces = torch.split(flat, [*map(Tensor.numel, members)])
+        for position, piece in zip(positions, pieces, strict=True):
             found[position] = piece
     return found
 
 
-def _pieces(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    return list(torch._utils._unflatten_dense_tensors(flat, like))  # type: ignore[no-untyped-call]
-
-
 def _differences(before: Sequence[Tensor], after: Sequence[Tensor]) -> Sequence[Tensor]:
     with torch.no_grad():
-        kinds = {(t.device, t.dtype) for t in before}
+        kinds = {(t.device, t.dtype) for t in (*before, *after)}
         if len(kinds) == 1 and before[0].dtype in _PRECISE:
             return torch._foreach_sub(list(after), list(before))
         return [

@@ -1,12 +1,14 @@
 """What one looks at in a gradient or a weight: its size, its spread, and what is wrong with it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from trainkit.stats.elements import chunks, elements, partitions, power_of_two
+from trainkit.stats.elements import chunks, elements_and_sizes, partitions, power_of_two
 from trainkit.stats.main_memory import loops, plain_sizes, sizes_of
+from trainkit.stats.readable import UnreadableError
 
 __all__ = ["COLUMNS", "summarize", "summary_table"]
 
@@ -31,6 +33,9 @@ def summarize(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     Args:
         tensors: Any shapes, dtypes and layouts.
 
+    Raises:
+        UnreadableError: The elements of a tensor cannot be had: see `stats.readable`.
+
     Returns:
         Each of shape `[len(tensors)]`, float32 (float64 if there is any float64), on the first
         tensor's device; a row per tensor, in order.
@@ -53,13 +58,13 @@ def summary_table(tensors: Sequence[Tensor]) -> Tensor:
     """The statistics of `summarize` in one tensor, a row for each of `COLUMNS`, `[6, N]`."""
     sizes = plain_sizes(tensors)
     if sizes is not None:
-        return loops().summary_rows(tensors, sizes)
-    values = [elements(tensor) for tensor in tensors]
+        with suppress(UnreadableError):
+            return loops().summary_rows(tensors, sizes)
+    values, counts = elements_and_sizes(tensors)
     dtype = torch.float64 if any(v.dtype is torch.float64 for v in values) else torch.float32
     device = values[0].device if values else torch.device("cpu")
     table = torch.zeros(len(COLUMNS), len(values), dtype=dtype, device=device)
     stored = [v.numel() for v in values]
-    counts = [t.numel() for t in tensors]
     for positions, members in partitions(values):
         if members[0].device.type == "cpu":
             found = loops().summary_rows(members, sizes_of(members)).to(table)
