@@ -225,8 +225,8 @@ def odd_output(output: Any) -> tuple[Engine, nn.Module, torch.optim.Optimizer]:
         (lambda loss: loss.item(), {"loss/total"}, ["predictions"]),
         (lambda loss: loss, {"loss/total"}, ["predictions"]),
         (lambda loss: (loss.item(), 2.0), {"output/0", "output/1"}, ["loss/total", "predictions"]),
-        (lambda loss: {"batch loss": loss.item()}, {"output/batch loss"},
-         ["loss/total", "predictions"]),
+        (lambda loss: {"batch loss": loss.item()}, {"loss/total"}, ["predictions"]),
+        (lambda loss: {"errD": loss.item()}, {"output/errD"}, ["loss/total", "predictions"]),
         ("done", set(), ["LossMonitor", "PredictionMonitor"]),
         (lambda loss: (loss, torch.zeros(4, 2), "x"), set(), ["LossMonitor", "PredictionMonitor"]),
         (lambda loss: {"loss": loss, "y_pred": (torch.zeros(4, 2),)}, {"loss/total"},
@@ -425,33 +425,44 @@ def test_what_is_no_output_transform(transform: Any, error: type[Exception], mes
         two_evaluators(nn.MSELoss(), output_transform=transform)
 
 
-def test_an_output_transform_that_only_the_trainer_takes_says_what_would_do() -> None:
-    trainer, evaluators, _, writer, attached = two_evaluators(
-        nn.MSELoss(), output_transform=lambda output: {"loss": output["batch loss"]}
+def test_an_evaluator_that_an_output_transform_does_not_fit_is_read_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls: list[object] = []
+
+    def transform(output: Any) -> Any:
+        calls.append(output)
+        return {"loss": output["batch loss"]}
+
+    trainer, evaluators, model, writer, attached = two_evaluators(
+        nn.MSELoss(), output_transform=transform
     )
     trainer.run(torch.randn(3, 4, 2))
     evaluators[0].run(pairs())
     assert len(writer.scalars["loss/total"]) == 3
-    failure = str(attached.failures["validation/LossMonitor"])
-    assert "does not take the engine's output, tuple(Tensor[4, 1], Tensor[4, 1])" in failure
-    assert "output_transform={'trainer': ..., 'validation': ...}" in failure
+    assert len(calls) == 4  # for all monitors of an iteration, and no second time on an evaluator
+    with torch.no_grad():
+        expected = sum(nn.functional.mse_loss(model(x), y).item() for x, y in pairs()) / 3
+    ((_, value),) = writer.subruns["validation"].scalars["loss/total"]
+    assert value == pytest.approx(expected)
+    assert not attached.failures
+    (line,) = [line for line in messages(caplog) if "is read as it is" in line]
+    assert "does not take the engine's output, tuple(Tensor[4, 1], Tensor[4, 1])" in line
+    assert "output_transform={'trainer': ..., 'validation': ...}" in line
     attached.remove()
 
 
-def test_a_loss_of_more_than_two_arguments_costs_one_line(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_loss_that_is_not_known_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
     trainer, evaluators, _, writer, attached = two_evaluators(nn.TripletMarginLoss())
     trainer.run(torch.randn(3, 4, 2))
     for _ in range(2):
         evaluators[0].run(pairs())
     assert not attached.failures
     assert "predictions/mean" in writer.subruns["validation"].scalars
-    lines = [line for line in messages(caplog) if line.startswith("LossMonitor is left out")]
-    assert len(lines) == 1
-    assert "loss_fn does not take its Tensor[4, 1] and Tensor[4, 1]" in lines[0]
-    (hint,) = [line for line in messages(caplog) if line.startswith("loss/total is left out")]
-    assert """{"loss": output['batch loss']}""" in hint
+    assert "loss/total" not in writer.subruns["validation"].scalars
+    (line,) = [line for line in messages(caplog) if line.startswith("loss/total is left out")]
+    assert "TripletMarginLoss() is not called for it" in line
+    assert "Return the loss too, in a dict with 'loss'" in line
     attached.remove()
 
 

@@ -86,7 +86,9 @@ def test_histograms_come_seldomer() -> None:
     assert steps == [1, 6, 10, 16, 20]
 
 
-@pytest.mark.parametrize("output", [0.5, None, {"y_pred": [1, 2]}, {"y_pred": None}])
+@pytest.mark.parametrize(
+    "output", [0.5, None, {"y_pred": [1, 2]}, {"y_pred": None}, {"y_pred": torch.zeros(4).long()}]
+)
 def test_what_is_missing_is_said_once(output: object, caplog: pytest.LogCaptureFixture) -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: output)
     monitor = PredictionMonitor(writer, kind="logits")
@@ -96,7 +98,7 @@ def test_what_is_missing_is_said_once(output: object, caplog: pytest.LogCaptureF
     assert monitor.guard.failure is None
     (line,) = [r.getMessage() for r in caplog.records if r.name == "trainkit"]
     assert line.startswith("predictions are left out")
-    assert "output_transform" in line
+    assert "return " in line
 
 
 def test_targets_of_another_shape_leave_residuals_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,6 +142,20 @@ class Focal(nn.CrossEntropyLoss):
 )
 def test_what_the_loss_says(loss_fn: object, kind: str | None) -> None:
     assert prediction_kind(loss_fn) == kind
+
+
+def test_a_loss_can_say_what_it_takes() -> None:
+    def own(y_pred: Tensor, y: Tensor) -> Tensor:
+        return y_pred.sum()
+
+    own.predictions = "binary_logits"  # type: ignore[attr-defined]
+    assert prediction_kind(own) == "binary_logits"
+    assert prediction_kind(Losses({"own": own})) == "binary_logits"
+    both = {"mse": nn.MSELoss(), "own": own}
+    assert prediction_kind(Losses(both)) == "values"  # PyTorch's own come first
+    assert prediction_kind(Losses(both, predictions="logits")) == "logits"
+    own.predictions = "nonsense"  # type: ignore[attr-defined]
+    assert prediction_kind(own) is None
 
 
 def test_the_index_that_the_loss_ignores() -> None:

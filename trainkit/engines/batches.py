@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["Loss", "PrepareBatch", "contributions_and_total", "move_pair"]
 
-Loss: TypeAlias = Callable[[Any, Any], Tensor | Mapping[str, Tensor]]
+Loss: TypeAlias = Callable[[Any, Any], Tensor | Mapping[str, Any]]
 PrepareBatch: TypeAlias = Callable[[Any, torch.device], tuple[Any, Any]]
 
 
@@ -35,11 +35,46 @@ def move_pair(batch: Any, device: torch.device) -> tuple[Any, Any]:
 def contributions_and_total(
     loss_fn: Loss, name: str, y_pred: Any, y: Any
 ) -> tuple[Mapping[str, Tensor], Tensor]:
-    """The contributions of the components, and their sum; of a plain loss one called `name`."""
+    """The contributions of the components, and their sum; of a plain loss one called `name`.
+
+    Components may be nested: those of `{"a": {"x": ...}}` are called `a/x`.
+
+    Raises:
+        TypeError: A component is no tensor.
+        ValueError: There is no component, or one is not 0-d or has the name `total`.
+    """
     value = loss_fn(y_pred, y)
-    contributions = value if isinstance(value, Mapping) else {name: value}
+    if isinstance(value, Tensor) and value.numel() == 1:  # so it is nearly always
+        total = value.reshape(()) if value.ndim else value
+        return {name: total}, total
+    contributions: dict[str, Tensor] = {}
+    _flatten(value if isinstance(value, Mapping) else {name: value}, "", contributions)
     parts = iter(contributions.values())
-    total = next(parts)
+    first = next(parts, None)
+    if first is None:
+        raise ValueError(f"a loss must have at least one component, got {value!r}")
+    total = first
     for part in parts:
         total = total + part
     return contributions, total
+
+
+def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, Tensor]) -> None:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            _flatten(value, f"{name}/", found)
+            continue
+        if not isinstance(value, Tensor):
+            raise TypeError(f"the loss component {name!r} must be a 0-d tensor, got {value!r:.60}")
+        if value.numel() != 1 or value.is_complex():
+            raise ValueError(
+                f"the loss component {name!r} must be one number (a 0-d tensor), got a tensor of "
+                f"shape {list(value.shape)}; return its mean or sum"
+            )
+        if name == "total" or name in found or not name:
+            raise ValueError(
+                f"a loss component needs a name of its own that is not 'total', got {name!r}: the "
+                "components are added up, and loss/total is their sum"
+            )
+        found[name] = value.reshape(()) if value.ndim else value

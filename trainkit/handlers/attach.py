@@ -17,7 +17,7 @@ from trainkit.handlers.budget import CostMonitor, Metered
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.destinations import destinations
-from trainkit.handlers.evaluation import PassMonitor
+from trainkit.handlers.evaluation import OutputMonitor, PassMonitor
 from trainkit.handlers.gradients import GradientMonitor
 from trainkit.handlers.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.kinds import ignored_index, prediction_kind
@@ -25,7 +25,6 @@ from trainkit.handlers.losses import LossMonitor
 from trainkit.handlers.memory import MemoryMonitor
 from trainkit.handlers.metrics import MetricMonitor, StepTransform
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.output import with_loss
 from trainkit.handlers.passes import Passes
 from trainkit.handlers.predictions import PredictionMonitor, check_kind
 from trainkit.handlers.sampler import Sampler, as_sampler
@@ -94,8 +93,9 @@ def attach_monitors(
         evaluators: One, called `validation`, or a mapping from name to evaluator. One called
             `train` (it evaluates on the training data) adds its metrics to the trainer's, and so
             does a pass of another one over the trainer's own data, if it runs over others too.
-        loss_fn: What the trainer minimizes. It tells what predictions are, and it is called on
-            the evaluators' batches where their output has no loss.
+        loss_fn: What the trainer minimizes. It tells what predictions are, and what the loss is
+            where an evaluator returns none. It is never called (but if it says `pure = True`):
+            PyTorch's losses are computed, any other is taken from the output: see `LossMonitor`.
         predictions: What `y_pred` holds, as in `PredictionMonitor`; `auto` asks `loss_fn`; None
             leaves predictions and calibration out.
         output_transform: Makes of `engine.state.output` what `as_step_output` understands, for
@@ -194,10 +194,9 @@ def attach_monitors(
     def of_evaluator(name: str) -> Iterator[PassMonitor]:
         place = places.writers[name]
         transform = transforms.get(name)
-        read = transform if loss_fn is None else with_loss(loss_fn, transform)
         trained = name == "train"  # its loss and predictions have the tags of the trainer's
         if losses and not trained:
-            yield LossMonitor(place, output_transform=read, trainer=trainer)
+            yield LossMonitor(place, loss_fn=loss_fn, output_transform=transform, trainer=trainer)
         if metrics:
             yield MetricMonitor(place, trainer=trainer, **measured[name])
         if kind is not None:
@@ -210,11 +209,15 @@ def attach_monitors(
 
     try:
         for monitor in of_trainer():
+            if isinstance(monitor, OutputMonitor):
+                monitor.engine_name = "trainer"
             attached.add("train", trainer, monitor)
         for name, evaluator in named.items():
             passes = Passes(trainer, name, None if "train" in named else train)
             for monitor in of_evaluator(name):
                 monitor.passes = passes
+                if isinstance(monitor, OutputMonitor):
+                    monitor.engine_name = name
                 attached.add(name if name != "train" else "train_evaluator", evaluator, monitor)
     except BaseException:
         attached.remove()
@@ -272,7 +275,8 @@ def _kind(predictions: str | None, loss_fn: Any) -> str | None:
     if kind is None:
         _log.warning(
             "predictions are left out: %s; pass predictions='logits' (or probabilities, "
-            "log_probabilities, binary_logits, binary_probabilities, values), or predictions=None",
+            "log_probabilities, binary_logits, binary_probabilities, values), or predictions=None; "
+            "or set loss_fn.predictions = 'logits'",
             "without a loss_fn nothing tells what they are"
             if loss_fn is None
             else f"the loss {loss_fn!r:.60} does not tell what they are",

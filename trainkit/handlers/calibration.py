@@ -1,25 +1,42 @@
 """Whether the network is as often right as it is confident, on validation data."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from ignite.engine import Engine
 from torch import Tensor
 
+from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
+from trainkit.handlers.losses import looks_wrong
 from trainkit.handlers.output import StepOutput, describe
-from trainkit.handlers.predictions import check_kind
+from trainkit.handlers.predictions import check_kind, no_scores
+from trainkit.stats.appearance import Appearance
 from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["CalibrationMonitor"]
 
 
-class CalibrationMonitor(OutputMonitor[CalibrationTotals]):
+@dataclass(eq=False, slots=True)
+class CheckedCalibration:
+    """The calibration of predictions, and what these look like; those of batches add up."""
+
+    found: CalibrationTotals
+    looks: Appearance
+
+    def __add__(self, other: "CheckedCalibration") -> "CheckedCalibration":
+        return CheckedCalibration(self.found + other.found, self.looks + other.looks)
+
+
+class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
     """Writes the calibration error of a whole evaluation and a picture of reliability.
 
     The statistics are those of `stats.calibration`, over all decisions of the pass, in one
-    streaming pass on the device. Left out are targets that are `ignore_index`.
+    streaming pass on the device. Left out are targets that are `ignore_index`, and, with a line in
+    the log, predictions that cannot be of this `kind`.
 
     Tags: `calibration/expected_calibration_error`, `calibration/maximum_calibration_error`,
     `calibration/overconfidence`; image `calibration/reliability`.
@@ -70,26 +87,45 @@ class CalibrationMonitor(OutputMonitor[CalibrationTotals]):
         self.ignore_index = ignore_index
         self.bins = bins
         self.diagram = diagram
+        self._checked = Checked(None, (), set())
 
-    def totals(self, output: StepOutput) -> CalibrationTotals | None:
+    def totals(self, output: StepOutput) -> CheckedCalibration | None:
         """The totals of one batch."""
-        y_pred, y = output.y_pred, output.y
+        y_pred, y = output.pair()
         if not (isinstance(y_pred, Tensor) and isinstance(y, Tensor)):
             self.leave_out(
                 "calibration",
-                f"y_pred and y must be tensors, got {describe(y_pred)} and {describe(y)}; pass an "
-                'output_transform, e.g. output_transform=lambda output: {"y_pred": ..., "y": ...}',
+                f"y_pred and y must be tensors, got {describe(y_pred)} and {describe(y)}; "
+                f"{self.hint(output, 'y_pred', 'y')}",
             )
             return None
-        return CalibrationTotals.of(
-            y_pred, y.detach(), kind=self.kind, ignore_index=self.ignore_index, bins=self.bins
-        )
+        if not y_pred.is_floating_point():
+            self.leave_out("calibration", no_scores(y_pred, self.kind))
+            return None
+        y = y.detach()
+        about: dict[str, Any] = {"kind": self.kind, "ignore_index": self.ignore_index}
+        try:
+            found = CalibrationTotals.of(y_pred, y, bins=self.bins, **about)
+        except ValueError as error:
+            self.leave_out("calibration", str(error))
+            return None
+        return CheckedCalibration(found, Appearance.of(y_pred, self.kind, y))
 
-    def write(self, step: int, totals: CalibrationTotals) -> None:
+    def write(self, step: int, totals: CheckedCalibration) -> None:
         """Write the calibration of the pass."""
-        found = totals.statistics()
-        self.writer.write_scalars(step, {f"calibration/{k}": v for k, v in found.items()})
-        if self.diagram:
-            confidence, accuracy = totals.reliability()
+        found = totals.found.statistics()
+        wrong = totals.looks.is_wrong()
+        complaints = (looks_wrong(totals.looks.form),)
+        if self._checked.complaints != complaints:
+            self._checked = Checked(None, complaints, self.complained)
+        tags = tuple(f"calibration/{name}" for name in found)
+        values = torch.stack(list(found.values()))
+        self.writer.write_scalars(step, Scalars(tags, (values, wrong), finish=self._checked))
+        if self.diagram and self._checked.wrong is not True:
+            confidence, accuracy = totals.found.reliability()
+            # Nothing is to be seen of what is wrong: an empty bin is white.
+            confidence, accuracy = (
+                one.where(wrong == 0, torch.nan) for one in (confidence, accuracy)
+            )
             picture = reliability_diagram(confidence, accuracy)
             self.writer.write_images(step, {"calibration/reliability": picture})

@@ -5,20 +5,32 @@ from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.guard import Guard
+from trainkit.handlers.hints import transform_for
 from trainkit.handlers.monitor import Monitor, MonitorHandle
 from trainkit.handlers.output import StepOutput, UnclearOutputError, as_step_output, describe
 from trainkit.handlers.passes import Passes
+from trainkit.handlers.random_numbers import preserved_random_state
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
 __all__ = ["OutputMonitor", "PassMonitor"]
 
 _log = logging.getLogger("trainkit")
+
+# What the monitors of an evaluator have read of the newest iteration: its number, its output, and
+# by the id of the transform what that made of it.
+_Read = tuple[int, Any, dict[int, StepOutput]]
+_read: "WeakKeyDictionary[Engine, _Read]" = WeakKeyDictionary()
+# What their monitors said of the predictions of an engine.
+_complained: "WeakKeyDictionary[Engine, set[str]]" = WeakKeyDictionary()
+# By the id of the transform: those that do not take the evaluator's output.
+_refused: "WeakKeyDictionary[Engine, set[int]]" = WeakKeyDictionary()
 
 Totals = TypeVar("Totals")
 
@@ -130,6 +142,10 @@ class PassMonitor(Monitor):
 class OutputMonitor(PassMonitor, Generic[Totals]):
     """Measures what the step returned; over a pass, the totals of its batches are added up.
 
+    `output_transform` is called at most once in an iteration, for all monitors of an engine that
+    have the same one: on a trainer in sampled iterations only. Random numbers that it draws are
+    put back. On an evaluator, one that fails is not called again; the output is read as it is.
+
     Args:
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
@@ -138,6 +154,8 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
     """
 
     late = True
+    #: What `attach_monitors` calls the engine; None where the monitor was attached by itself.
+    engine_name: str | None = None
 
     def __init__(
         self,
@@ -151,6 +169,21 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         self.output_transform = output_transform
         self._totals: Totals | None = None
         self._told: set[str] = set()
+        #: What the writer's thread has said of this engine's predictions.
+        self.complained: set[str] = set()
+
+    def attach(self, engine: Engine) -> RemovableEventHandle:
+        """Observe `engine` from now on: each whole pass, or its sampled iterations.
+
+        Returns:
+            Ignite's handle; after its `remove()` no handler is left.
+
+        Raises:
+            ValueError: The monitor is attached already.
+        """
+        handle = super().attach(engine)
+        self.complained = _complained.setdefault(engine, set())
+        return handle
 
     @abstractmethod
     def totals(self, output: StepOutput) -> Totals | None:
@@ -162,17 +195,22 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
 
     def end(self, engine: Engine) -> None:
         """Measure the output of this iteration and write."""
-        totals = self._read(engine, self.sampler.outputs)
+        totals = self._measured(engine, self.sampler.outputs)
         if totals is not None:
             self.write(engine.state.iteration, totals)
 
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before."""
         self._totals = None
+        _read.pop(engine, None)
 
     def observe(self, engine: Engine) -> None:
         """Add this batch to the totals."""
-        totals = self._read(engine, {})
+        number, output = engine.state.iteration, engine.state.output
+        found = _read.get(engine)
+        if found is None or found[0] != number or found[1] is not output:
+            found = _read[engine] = number, output, {}
+        totals = self._measured(engine, found[2])
         if totals is not None:
             so_far: Any = self._totals
             self._totals = totals if so_far is None else so_far + totals
@@ -180,6 +218,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
     def end_pass(self, engine: Engine) -> None:
         """Write the statistics of the whole pass, if it had any."""
         assert self.trainer is not None  # noqa: S101
+        _read.pop(engine, None)
         totals, self._totals = self._totals, None
         if totals is not None:
             step = self.trainer.state.iteration
@@ -196,28 +235,61 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             self._told.add(what)
             _log.warning("%s %s left out: %s", what, "are" if what.endswith("s") else "is", why)
 
-    def _read(self, engine: Engine, known: dict[int, StepOutput]) -> Totals | None:
+    def hint(self, output: StepOutput, *wanted: str) -> str:
+        """What to return, or which `output_transform` helps; it can be pasted.
+
+        Args:
+            output: What was read.
+            wanted: What it lacks: `loss`, `y_pred`, `y`.
+        """
+        keys = " and ".join(repr(name) for name in wanted)
+        return f"return a dict with {keys}{self._transform(output.seen, wanted)}"
+
+    def _transform(self, seen: Any, wanted: tuple[str, ...]) -> str:
+        if self.output_transform is not None:
+            return " from output_transform"
+        transform = transform_for(seen, wanted)
+        if transform is None:
+            return ""
+        if self.engine_name is not None:
+            transform = f"{{{self.engine_name!r}: {transform}}}"
+        return f", or pass output_transform={transform}"
+
+    def _measured(self, engine: Engine, known: dict[int, StepOutput]) -> Totals | None:
         transform = id(self.output_transform)
         try:
             output = known.get(transform)
             if output is None:
-                output = as_step_output(self._transformed(engine.state.output))
+                output = as_step_output(self._transformed(engine))
+                output.batch = engine.state.batch
                 known[transform] = output
             return self.totals(output)
         except UnclearOutputError as error:
-            self.leave_out(type(self).__name__, str(error))
+            wanted = ("loss", "y_pred", "y")
+            hint = self._transform(engine.state.output, wanted)
+            self.leave_out(
+                type(self).__name__,
+                f"{error.found}; return a dict with 'loss', 'y_pred' and 'y'{hint}",
+            )
             return None
 
-    def _transformed(self, output: Any) -> Any:
-        if self.output_transform is None:
+    def _transformed(self, engine: Engine) -> Any:
+        output, transform = engine.state.output, self.output_transform
+        if transform is None or id(transform) in _refused.get(engine, ()):
             return output
         try:
-            return self.output_transform(output)
+            with preserved_random_state():
+                return transform(output)
         except UnclearOutputError:
             raise
         except Exception as error:
-            raise TypeError(
+            why = (
                 f"output_transform does not take the engine's output, {describe(output)} "
                 f"({type(error).__name__}: {error}); where the engines' outputs differ, give "
                 "attach_monitors one for each: output_transform={'trainer': ..., 'validation': ...}"
-            ) from error
+            )
+            if self.trainer is None:
+                raise TypeError(why) from error
+            _refused.setdefault(engine, set()).add(id(transform))
+            _log.warning("an evaluator's output is read as it is: %s", why)
+            return output

@@ -7,6 +7,8 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from trainkit.stats.predictions import KINDS
+
 __all__ = ["ignored_index", "prediction_kind"]
 
 _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
@@ -43,6 +45,7 @@ def prediction_kind(loss_fn: Any) -> str | None:
     the modules, their subclasses, the functions of `torch.nn.functional`, and partials of them.
     A loss with an attribute `components` (name → loss, or name → mapping with an entry `loss`)
     takes what its components take, if they agree; a component that does not tell is passed over.
+    Any loss can say it itself, with an attribute: `loss_fn.predictions = "logits"`.
 
     Args:
         loss_fn: Any loss.
@@ -53,7 +56,11 @@ def prediction_kind(loss_fn: Any) -> str | None:
         >>> prediction_kind(lambda y_pred, y: 0) is None
         True
     """
-    kinds = {_kind(part) for part in _parts(loss_fn)} - {None}
+    said = _said(loss_fn)
+    if said is not None:
+        return said
+    parts = _parts(loss_fn)
+    kinds = {_kind(part) for part in parts} - {None} or {_said(part) for part in parts} - {None}
     return kinds.pop() if len(kinds) == 1 else None
 
 
@@ -78,6 +85,11 @@ def _parts(loss_fn: Any) -> list[Any]:
         part["loss"] if isinstance(part, Mapping) and "loss" in part else part
         for part in components.values()
     ]
+
+
+def _said(loss_fn: Any) -> str | None:
+    said = getattr(loss_fn, "predictions", None)
+    return said if isinstance(said, str) and said in KINDS else None
 
 
 def _kind(loss_fn: Any) -> str | None:

@@ -1,47 +1,85 @@
 """The loss and each of its components."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+from ignite.engine import Engine
 from torch import Tensor
 
+from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
-from trainkit.handlers.output import Number, StepOutput
+from trainkit.handlers.known_losses import KnownLoss, known_losses
+from trainkit.handlers.output import Number, StepOutput, describe
+from trainkit.handlers.sampler import Sampler
+from trainkit.stats.appearance import Appearance, looks_together
+from trainkit.stats.loss_sums import LossSum
 from trainkit.stats.predictions import wide
+from trainkit.writers.protocol import Scalars, Writer
 
-__all__ = ["LossMonitor", "LossTotals"]
+__all__ = ["LossMonitor", "LossTotals", "looks_wrong"]
 
 
 @dataclass(eq=False, slots=True)
 class LossTotals:
-    """Sums of values weighted by their batch's size; those of several batches add up.
+    """Sums of values, and what they are divided by; those of several batches add up.
 
     Args:
-        sums: Tag → Σ n · value.
-        counts: Tag → Σ n.
+        sums: Tag → Σ n · value, of what the step returned.
+        counts: Tag → Σ n; 0 for a value that is a sum itself.
+        computed: Component → the sums of what the step did not return.
+        looks: What the predictions look like that those were computed of.
+        add_up: Tags whose means add up to the total, where these are means of different things.
     """
 
-    sums: Mapping[str, Number]
-    counts: Mapping[str, int]
+    sums: Mapping[str, Number] = field(default_factory=dict)
+    counts: Mapping[str, Number] = field(default_factory=dict)
+    computed: Mapping[str, LossSum] = field(default_factory=dict)
+    looks: Appearance | None = None
+    add_up: tuple[str, ...] = ()
 
     def __add__(self, other: "LossTotals") -> "LossTotals":
-        tags = [*self.sums, *(tag for tag in other.sums if tag not in self.sums)]
+        tags = {**self.sums, **other.sums}
+        names = {**self.computed, **other.computed}
+        nothing = LossSum(0, 0)
         return LossTotals(
             {tag: self.sums.get(tag, 0) + other.sums.get(tag, 0) for tag in tags},
             {tag: self.counts.get(tag, 0) + other.counts.get(tag, 0) for tag in tags},
+            {
+                name: self.computed.get(name, nothing) + other.computed.get(name, nothing)
+                for name in names
+            },
+            looks_together(self.looks, other.looks),
+            self.add_up or other.add_up,
         )
 
     def means(self) -> dict[str, Number]:
-        """Tag → Σ n · value / Σ n."""
-        return {tag: total / (self.counts[tag] or 1) for tag, total in self.sums.items()}
+        """Tag → Σ n · value / Σ n, of what the step returned."""
+        found = {tag: _mean(total, self.counts[tag]) for tag, total in self.sums.items()}
+        if self.add_up:
+            found["loss/total"] = sum(found[tag] for tag in self.add_up)
+        return found
 
 
 class LossMonitor(OutputMonitor[LossTotals]):
     """Writes the total loss and the weighted contribution of each component.
 
-    On a trainer: the values of a sampled iteration. On an evaluator (with `trainer` given): the
-    mean over the whole pass, each batch weighted by its number of samples, Σ_b n_b·l_b / Σ_b n_b,
-    written once; that is the loss of the whole set if the loss averages over samples.
+    On a trainer: the values of a sampled iteration. On an evaluator (with `trainer` given): once,
+    over the whole pass:
+
+    - The step returns the loss: Σ_b n_b·l_b / Σ_b n_b over batches b. With `loss_fn` one that is
+      known (see `known_losses`) and predictions and targets in the output, n_b is what that
+      loss averages over (tokens that are not ignored, the sum of class weights, elements), and
+      the result is the loss of the whole set. Else n_b is the number of samples in the batch.
+    - It does not, but predictions and targets: a known `loss_fn` is computed, exactly as over the
+      whole set at once (with `reduction="sum"` it is the sum over the set). No other loss is
+      called: it might draw random numbers, count its calls or keep state, and the training would
+      change. Then the loss is left out, with a line in the log.
+
+    A computed loss is left out where the predictions cannot be what the loss takes: probabilities
+    where it takes logits, class indices, targets that are no class index.
 
     Whatever else the step returns as numbers is written too: the `scalars` of trainkit's own
     engines under their tags, other numbers of a dict under `output/<key>`.
@@ -54,12 +92,13 @@ class LossMonitor(OutputMonitor[LossTotals]):
     Args:
         writer: Where the values go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        loss_fn: What the trainer minimizes; looked at on evaluators only.
         output_transform: Makes of `engine.state.output` what `as_step_output` understands.
         trainer: Given, the monitor belongs on an evaluator.
 
     Cost:
-        Nothing on a trainer but to hand the tensors on; two launches per value and batch on an
-        evaluator.
+        Nothing on a trainer but to hand the tensors on; on an evaluator two launches per value
+        and batch, and those of the loss where it is computed.
 
     Example:
         >>> from ignite.engine import Engine
@@ -72,40 +111,168 @@ class LossMonitor(OutputMonitor[LossTotals]):
         [(1, 4.0), (2, 2.0)]
     """
 
+    def __init__(
+        self,
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        loss_fn: Callable[..., Any] | None = None,
+        output_transform: Callable[[Any], Any] | None = None,
+        trainer: Engine | None = None,
+    ) -> None:
+        super().__init__(writer, every, output_transform=output_transform, trainer=trainer)
+        self.loss_fn = loss_fn
+        self._known = None if trainer is None or loss_fn is None else known_losses(loss_fn)
+        self._finish: Checked | None = None
+
     def totals(self, output: StepOutput) -> LossTotals | None:
         """The weighted values of one batch."""
         values: dict[str, Number] = {}
         if output.loss is not None:
             values["loss/total"] = output.loss
-        values |= {f"loss/{name}": value for name, value in output.losses.items()}
-        values |= output.scalars
-        if output.loss is None:
-            self.leave_out(
-                "loss/total",
-                "the engine's output has no loss; return a dict with 'loss', or pass "
-                f'output_transform=lambda output: {{"loss": {_likely(values)}}}'
-                + (f" (written instead: {', '.join(values)})" if values else ""),
-            )
-        if not values:
-            return None
+        if output.losses:
+            values |= {f"loss/{name}": value for name, value in output.losses.items()}
+        for tag, value in output.scalars.items():
+            if tag in values:
+                self.leave_out(f"the scalar {tag}", "the loss has that tag; give it another")
+            else:
+                values[tag] = value
+        for what, why in output.left_out.items():
+            self.leave_out(what, why)
         if self.trainer is None:  # one batch, whose values are written as they are
-            return LossTotals(values, {})
-        n = output.batch_size
-        weighted = {
-            tag: value.to(wide(value.device)) * n if isinstance(value, Tensor) else value * n
-            for tag, value in values.items()
-        }
-        return LossTotals(weighted, dict.fromkeys(values, n))
+            if output.loss is None:
+                self._leave_out_loss(output, values)
+            return LossTotals(values) if values else None
+        found = self._computed(output) if output.loss is None and not output.losses else None
+        if output.loss is None and found is None:
+            self._leave_out_loss(output, values)
+        if not values:
+            return found
+        weighted = self._weighted(output, values)
+        return weighted if found is None else weighted + found
 
     def write(self, step: int, totals: LossTotals) -> None:
         """Write the values, or their means over the pass."""
-        self.writer.write_scalars(step, totals.sums if self.trainer is None else totals.means())
+        if self.trainer is None:
+            self.writer.write_scalars(step, totals.sums)
+            return
+        means = totals.means()
+        if means:
+            self.writer.write_scalars(step, means)
+        if totals.computed:
+            self._write_computed(step, totals)
+
+    def _weighted(self, output: StepOutput, values: Mapping[str, Number]) -> LossTotals:
+        """What the step returned, with what each value is a mean of."""
+        n = output.batch_size
+        counts: dict[str, Number] = dict.fromkeys(values, n)
+        add_up: tuple[str, ...] = ()
+        known = self._known or {}
+        y_pred, y = output.pair()
+        if known and isinstance(y_pred, Tensor) and isinstance(y, Tensor):
+            if "" in known and len(output.losses) < 2:  # the loss, and its one component
+                count = _count(known[""], y_pred, y, n)
+                counts |= {tag: count for tag in values if tag.startswith("loss/")}
+            elif known.keys() == output.losses.keys():
+                found = {name: _count(part, y_pred, y, n) for name, part in known.items()}
+                counts |= {f"loss/{name}": count for name, count in found.items()}
+                add_up = tuple(f"loss/{name}" for name in found)
+        sums = {tag: _times(value, counts[tag]) for tag, value in values.items()}
+        return LossTotals(sums, counts, add_up=add_up)
+
+    def _computed(self, output: StepOutput) -> LossTotals | None:
+        """What `loss_fn` would return, where it can be computed without calling it."""
+        if self._known is None:
+            return None
+        y_pred, y = output.pair()
+        if not isinstance(y_pred, Tensor) or not isinstance(y, Tensor):
+            return None
+        n = output.batch_size
+        try:
+            computed = {name: part.sum(y_pred, y, n) for name, part in self._known.items()}
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            self.leave_out("loss/total", f"{reason}; or return the loss too, in a dict with 'loss'")
+            return LossTotals()
+        forms = {part.kind for part in self._known.values()} - {None, "values"}
+        looks = Appearance.of(y_pred, str(forms.pop()), y) if len(forms) == 1 else None
+        return LossTotals(computed=computed, looks=looks)
+
+    def _write_computed(self, step: int, totals: LossTotals) -> None:
+        parts = totals.computed
+        first = next(iter(parts.values())).total
+        device = first.device if isinstance(first, Tensor) else None
+        means = [_mean(part.total, part.count) for part in parts.values()]
+        values = torch.stack([torch.as_tensor(mean, device=device) for mean in means])
+        tags = [f"loss/{name}" for name in parts if name]
+        values = torch.cat((values, values.sum()[None])) if tags else values
+        bad = sum((torch.as_tensor(p.bad, device=device) for p in parts.values()), start=0)
+        complaints = [
+            "the loss is left out: some targets are no class index of the predictions; return the "
+            "loss too, in a dict with 'loss'"
+        ]
+        flags = [torch.as_tensor(bad, device=device).float()]
+        if totals.looks is not None:
+            complaints.append(looks_wrong(totals.looks.form))
+            flags.append(totals.looks.is_wrong())
+        if self._finish is None or self._finish.complaints != tuple(complaints):
+            self._finish = Checked(None, tuple(complaints), self.complained)
+        both = (values, torch.stack(flags))
+        self.writer.write_scalars(step, Scalars((*tags, "loss/total"), both, finish=self._finish))
+
+    def _leave_out_loss(self, output: StepOutput, values: Mapping[str, Number]) -> None:
+        if "loss/total" in output.left_out:
+            return
+        written = f" (written instead: {', '.join(values)})" if values else ""
+        predicted = output.y_pred is not None and output.y is not None
+        if self.trainer is not None and self.loss_fn is not None and predicted:
+            if self._known is None:
+                why = (
+                    f"the evaluator returns no loss, and {self.loss_fn!r:.60} is not called for it:"
+                    " it might draw random numbers or keep state. Return the loss too, in a dict "
+                    "with 'loss', or set pure = True on a loss whose calls change nothing"
+                )
+            else:
+                why = (
+                    f"the loss cannot be computed of {describe(output.y_pred)} and "
+                    f"{describe(output.y)}; return it too, in a dict with 'loss'"
+                )
+            self.leave_out("loss/total", why + written)
+            return
+        self.leave_out(
+            "loss/total", f"the engine's output has no loss; {self.hint(output, 'loss')}{written}"
+        )
 
 
-def _likely(values: Mapping[str, Number]) -> str:
-    """How the loss is found in the output, if the name of one value suggests it."""
-    keys = [tag.removeprefix("output/") for tag in values]
-    found = [key for key in keys if "loss" in key.lower()]
-    total = [key for key in found if "total" in key.lower()]
-    chosen = total if len(total) == 1 else found
-    return f"output[{chosen[0]!r}]" if len(chosen) == 1 else "..."
+def looks_wrong(form: str) -> str:
+    """What to say where predictions cannot be of this form."""
+    if form.endswith("logits"):
+        found = "look like probabilities (after a softmax or sigmoid), where logits are expected"
+    else:
+        kind = form.replace("_", " ")
+        found = f"cannot be {kind}: they are out of range, or do not add up to 1"
+    return (
+        f"predictions {found}; a loss, entropy and calibration made of them are left out: return "
+        "what the loss takes, or say what they are (predictions=... or loss_fn.predictions=...)"
+    )
+
+
+def _mean(total: Number, count: Number) -> Number:
+    if isinstance(count, Tensor) or count:
+        return total / count
+    return total
+
+
+def _times(value: Number, count: Number) -> Number:
+    if isinstance(count, Tensor):
+        # The mean of nothing is NaN, and counts nothing.
+        return torch.where(count > 0, value * count, 0)
+    n = count or 1
+    return value.to(wide(value.device)) * n if isinstance(value, Tensor) else value * n
+
+
+def _count(known: KnownLoss, y_pred: Tensor, y: Tensor, samples: int) -> Number:
+    try:
+        return known.sum(y_pred, y, samples, only_count=True).count
+    except Exception:  # it is not of these that the step computed its loss
+        return samples

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
+from trainkit.handlers.hints import transform_for
+from trainkit.handlers.losses import looks_wrong
 from trainkit.handlers.output import StepOutput, describe
 from trainkit.handlers.sampler import Sampler
+from trainkit.stats.appearance import Appearance, looks_together
 from trainkit.stats.predictions import KINDS, ClassTotals
 from trainkit.stats.probability import ProbabilityCounts
 from trainkit.stats.values import ValueTotals
@@ -29,12 +33,14 @@ class PredictionTotals:
 
     statistics: Any  # ClassTotals or ValueTotals: each adds up with its like
     histogram: ProbabilityCounts | None
+    looks: Appearance | None = None
 
     def __add__(self, other: "PredictionTotals") -> "PredictionTotals":
         both = self.histogram is not None and other.histogram is not None
         return PredictionTotals(
             self.statistics + other.statistics,
             self.histogram + other.histogram if both else None,  # type: ignore[operator]
+            looks_together(self.looks, other.looks),
         )
 
 
@@ -48,6 +54,11 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
     class is in how many of the decisions it was the most probable; of a label, in how many it was
     predicted. Left out are targets that are `ignore_index`, shares where there are more classes
     than `shares`, and per-output values where there are more outputs than that.
+
+    Predictions that cannot be of this `kind` (probabilities where logits are expected, and the
+    other way round; class indices) are left out, with a line in the log. The numbers are looked at
+    in every pass of an evaluator; on a trainer in the first samples, until they were found right,
+    and then each time that the number of samples has doubled.
 
     Tags, of classes: `predictions/entropy`, `/entropy_normalized`, `/confidence`, `/margin`,
     `predictions.share/<class>`, histogram `predictions/probability` (of all classes; of
@@ -106,6 +117,8 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self._with_histogram = False
         self._tags: tuple[str, ...] = ()
         self._finish = _Finish(0)
+        self._checked = Checked(self._finish, (), set())
+        self._samples, self._next_look = 0, 1
 
     def end(self, engine: Engine) -> None:
         """Measure the output of this iteration and write."""
@@ -123,9 +136,10 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
 
     def totals(self, output: StepOutput) -> PredictionTotals | None:
         """The totals of one batch."""
-        y_pred, y = output.y_pred, output.y if isinstance(output.y, Tensor) else None
+        y_pred, y = output.pair()
+        y = y if isinstance(y, Tensor) else None
         if not isinstance(y_pred, Tensor):
-            self.leave_out("predictions", _missing(output))
+            self.leave_out("predictions", self._missing(output))
             return None
         if self.kind == "values":
             if y is not None and y.numel() != y_pred.numel():
@@ -134,31 +148,54 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
                     f"y must have the shape of y_pred, {describe(y_pred)}, got {describe(y)}",
                 )
             return PredictionTotals(ValueTotals.of(y_pred, y, outputs=self.shares), None)
+        if not y_pred.is_floating_point():
+            self.leave_out("predictions", no_scores(y_pred, self.kind))
+            return None
+        about: dict[str, Any] = {"kind": self.kind, "ignore_index": self.ignore_index}
         counts: ProbabilityCounts | None = None
-        if self._with_histogram:
-            counts = ProbabilityCounts.of(y_pred, y, kind=self.kind, ignore_index=self.ignore_index)
-        classes = ClassTotals.of(
-            y_pred, y, kind=self.kind, ignore_index=self.ignore_index, shares=self.shares
-        )
-        return PredictionTotals(classes, counts)
+        try:
+            classes = ClassTotals.of(y_pred, y, shares=self.shares, **about)
+            if self._with_histogram:
+                counts = ProbabilityCounts.of(y_pred, y, **about)
+        except ValueError as error:
+            self.leave_out("predictions", str(error))
+            return None
+        looks = Appearance.of(y_pred, self.kind, y) if self._is_to_be_looked_at() else None
+        return PredictionTotals(classes, counts, looks)
+
+    def _is_to_be_looked_at(self) -> bool:
+        if self.trainer is not None or self._checked.wrong is not False:
+            return True
+        self._samples += 1
+        if self._samples < self._next_look:
+            return False
+        self._next_look *= 2
+        return True
 
     def write(self, step: int, totals: PredictionTotals) -> None:
         """Write the statistics of these totals."""
         found = totals.statistics
+        wrong = None if totals.looks is None else totals.looks.is_wrong()
         if isinstance(found, ClassTotals):
-            self._write_classes(step, found)
+            form = self.kind if totals.looks is None else totals.looks.form
+            self._write_classes(step, found, form, wrong)
         else:
             self.writer.write_scalars(step, found.statistics())
             for section, values in found.per_output().items():
                 if values.numel():
                     tags = [f"{section}/{i}" for i in range(values.numel())]
                     self.writer.write_scalars(step, Scalars(tags, values))
-        if totals.histogram is not None:
+        if totals.histogram is not None and self._checked.wrong is not True:
             h = totals.histogram
-            histogram = Histogram(h.counts, h.edges(), h.moments, h.non_finite)
+            counts, moments = h.counts, h.moments
+            if wrong is not None:  # nothing is to be seen of what is wrong
+                counts, moments = counts.where(wrong == 0, 0), moments.where(wrong == 0, 0)
+            histogram = Histogram(counts, h.edges(), moments, h.non_finite)
             self.writer.write_histograms(step, {"predictions/probability": histogram})
 
-    def _write_classes(self, step: int, totals: ClassTotals) -> None:
+    def _write_classes(
+        self, step: int, totals: ClassTotals, form: str, wrong: Tensor | None
+    ) -> None:
         shares = totals.chosen.numel()
         if len(self._tags) != len(_STATISTICS) + shares or self._finish.classes != totals.classes:
             own = [f"predictions/{name}" for name in _STATISTICS]
@@ -167,9 +204,26 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         parts = [totals.sums, totals.chosen]
         if totals.offered is not None:
             parts.append(totals.offered)
-        self.writer.write_scalars(
-            step, Scalars(self._tags, parts, finish=self._finish, together=True)
-        )
+        if wrong is None:
+            scalars = Scalars(self._tags, parts, finish=self._finish, together=True)
+        else:
+            complaints = (looks_wrong(form),)
+            if self._checked.finish is not self._finish or self._checked.complaints != complaints:
+                self._checked = Checked(self._finish, complaints, self.complained)
+            scalars = Scalars(self._tags, [*parts, wrong], finish=self._checked)
+        self.writer.write_scalars(step, scalars)
+
+    def _missing(self, output: StepOutput) -> str:
+        """What the output lacks, and what would help."""
+        alone = output.y_pred is None and output.loss is not None and not output.losses
+        if alone and transform_for(output.seen, ("y_pred", "y")) is None:
+            return (
+                "the engine's output is the loss alone; return a dict with tensors 'y_pred' and "
+                "'y' too (create_supervised_trainer(..., output_transform=lambda x, y, y_pred, "
+                'loss: {"loss": loss, "y_pred": y_pred, "y": y}))'
+            )
+        found = "no y_pred" if output.y_pred is None else f"y_pred as a {describe(output.y_pred)}"
+        return f"the engine's output has {found}; {self.hint(output, 'y_pred', 'y')}"
 
 
 @dataclass(frozen=True)
@@ -200,16 +254,9 @@ def check_kind(kind: str) -> str:
     return kind
 
 
-def _missing(output: StepOutput) -> str:
-    """What the output lacks, and what would help."""
-    if output.y_pred is None and output.loss is not None and not output.losses:
-        return (
-            "the engine's output is the loss alone; return a dict with tensors 'y_pred' and 'y' "
-            "too (create_supervised_trainer(..., output_transform=lambda x, y, y_pred, loss: "
-            '{"loss": loss, "y_pred": y_pred, "y": y}))'
-        )
-    found = "no y_pred" if output.y_pred is None else f"y_pred as a {describe(output.y_pred)}"
+def no_scores(y_pred: Tensor, kind: str) -> str:
+    """What to say of predictions that are integers."""
     return (
-        f"the engine's output has {found}; return a dict with tensors 'y_pred' and 'y', or pass "
-        'output_transform=lambda output: {"y_pred": ..., "y": ...}'
+        f"they are {str(y_pred.dtype).removeprefix('torch.')}, class indices perhaps, where "
+        f"{kind.replace('_', ' ')} are expected; return what the loss takes"
     )

@@ -27,6 +27,8 @@ class EntropyBonus(nn.Module):
         tensor(-0.3466)
     """
 
+    pure = True  # calling it changes nothing: monitors may
+
     def __init__(self, predictions: str = "logits") -> None:
         super().__init__()
         if predictions not in _KINDS:

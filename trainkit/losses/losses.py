@@ -16,6 +16,12 @@ __all__ = ["Component", "LossError", "Losses"]
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
 
 
+_KINDS = (
+    "logits", "log_probabilities", "probabilities", "binary_logits", "binary_probabilities",
+    "values",
+)  # fmt: skip
+
+
 class Component(TypedDict, total=False):
     """One part of a loss: what is computed, and how much of it counts."""
 
@@ -40,11 +46,14 @@ class Losses(nn.Module):
             with `(y_pred, y)` and returns a 0-d tensor; a `functools.partial` that waits for
             `model` (`L1`, `L2`) is completed with `model`.
         model: What is trained, for components that look at its weights.
+        predictions: What `y_pred` holds, for monitors, where the components do not tell: `logits`,
+            `log_probabilities`, `probabilities`, `binary_logits`, `binary_probabilities`,
+            `values`.
 
     Raises:
         TypeError: A component is not of that form.
-        ValueError: No component is left, a weight is not finite, or a name is empty, is `total`
-            or contains a slash.
+        ValueError: No component is left, a weight is not finite, a name is empty, is `total`
+            or contains a slash, or `predictions` is none of these.
 
     Example:
         >>> mse, l1 = nn.MSELoss(), nn.L1Loss()
@@ -53,12 +62,22 @@ class Losses(nn.Module):
         {'mse': tensor(10.), 'l1': tensor(1.5000)}
     """
 
+    # What monitors may know: it is the sum of its components, with targets adapted.
+    additive = True
+    adapt_target = staticmethod(adapt_target)
+
     def __init__(
         self,
         components: Mapping[str, Component | Callable[..., Tensor]],
         model: nn.Module | Mapping[str, nn.Module] | None = None,
+        predictions: str | None = None,
     ) -> None:
         super().__init__()
+        if predictions is not None and predictions not in _KINDS:
+            raise ValueError(
+                f"loss.predictions must be one of {', '.join(_KINDS)}, got {predictions!r}"
+            )
+        self.predictions = predictions
         if not isinstance(components, Mapping):
             raise TypeError(
                 f"loss.components must map names to components, got {type(components).__name__}"

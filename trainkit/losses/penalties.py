@@ -65,6 +65,8 @@ class L1(_Penalty):
         6.0
     """
 
+    pure = True  # calling it changes nothing: monitors may
+
     def norm(self, parameter: Tensor) -> Tensor:
         """The sum of absolute values."""
         return parameter.abs().sum()
@@ -92,6 +94,8 @@ class L2(_Penalty):
         >>> L2(model, parameters=["weight"])().item()
         18.0
     """
+
+    pure = True  # calling it changes nothing: monitors may
 
     def norm(self, parameter: Tensor) -> Tensor:
         """The sum of squared absolute values."""

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from trainkit.stats.main_memory import ClassRows, loops
 
-__all__ = ["KINDS", "ClassTotals", "classification", "kept", "probabilities", "wide"]
+__all__ = [
+    "KINDS",
+    "ClassTotals",
+    "class_dimension",
+    "classification",
+    "kept",
+    "probabilities",
+    "wide",
+]
 
 KINDS = (
     "logits",
@@ -33,9 +41,9 @@ def probabilities(y_pred: Tensor, kind: str, y: Tensor | None = None) -> Tensor:
     A yes-or-no decision becomes two classes, no and yes: shape `[N, ...]` becomes `[N, 2, ...]`.
 
     Args:
-        y_pred: `[N, C]` or `[N, C, ...]`; `[N, ..., C]` is understood where only that fits `y`.
-            For the binary kinds, and for `logits` without a class dimension or with one of size
-            1, every element is a decision of its own.
+        y_pred: `[N, C]` or `[N, C, ...]`; `[N, ..., C]` where the shape of `y` says so: see
+            `class_dimension`. For the binary kinds, and for `logits` without a class dimension or
+            with one of size 1, every element is a decision of its own.
         kind: One of `KINDS` but `values`.
         y: Class indices; only their shape is looked at.
 
@@ -58,24 +66,54 @@ def _scores(y_pred: Tensor, kind: str, y: Tensor | None) -> tuple[Tensor, str]:
         y_pred = y_pred.reshape(1)
     if y_pred.dtype not in _WIDE:
         y_pred = y_pred.float()
-    single = y_pred.ndim < 2 or y_pred.shape[1] == 1
-    if kind == "binary_logits" or (kind == "logits" and single):
+    if kind == "binary_logits":
         return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1), "probabilities"
-    if kind == "binary_probabilities" or (kind == "probabilities" and single):
+    if kind == "binary_probabilities":
         return torch.stack((1 - y_pred, y_pred), dim=1), "probabilities"
-    if single:
-        raise ValueError(
-            f"{kind} need two or more classes in dimension 1 (shape [N, C, ...]), got shape "
-            f"{list(y_pred.shape)}"
-        )
-    if y is not None and _classes_are_last(y_pred, y):
-        y_pred = y_pred.movedim(-1, 1)
-    return y_pred, kind
+    classes = class_dimension(y_pred, y)
+    if classes is None or y_pred.shape[classes] == 1:
+        if kind == "log_probabilities":
+            raise ValueError(
+                f"{kind} need two or more classes in dimension 1 (shape [N, C, ...]), got shape "
+                f"{list(y_pred.shape)}"
+            )
+        return _scores(y_pred, f"binary_{kind}", y)
+    if classes == 0:
+        return y_pred.unsqueeze(0), kind
+    return (y_pred if classes == 1 else y_pred.movedim(classes, 1)), kind
 
 
-def _classes_are_last(y_pred: Tensor, y: Tensor) -> bool:
-    behind = y_pred.shape[:1] + y_pred.shape[2:]
-    return y.shape != behind and y.shape == y_pred.shape[:-1]
+def class_dimension(y_pred: Tensor, y: Tensor | None) -> int | None:
+    """Which dimension of the predictions holds the classes, by the shape of the class indices.
+
+    That which is missing in `y`, or is 1 there; where `y` was flattened, that without which the
+    numbers of elements agree. 1 comes before the last; where `y` does not tell (there is none, it
+    has the shape of `y_pred`, several dimensions fit), it is 1. None where there is no dimension
+    for classes.
+
+    Args:
+        y_pred: `[N, C]`, `[N, C, ...]` or `[N, ..., C]`, or `[C]` where `y` is 0-d.
+        y: Class indices; only their shape is looked at.
+
+    Example:
+        >>> class_dimension(torch.zeros(2, 4, 4, 3), torch.zeros(2, 4, 4))
+        3
+        >>> class_dimension(torch.zeros(2, 4, 4, 3), None)
+        1
+    """
+    shape = y_pred.shape
+    if len(shape) < 2:
+        return 0 if len(shape) and y is not None and not y.ndim else None
+    if y is None or len(shape) == 2:
+        return 1
+    last = len(shape) - 1
+    for kept_as in ((), (1,)):
+        for d in (1, last):
+            if y.shape == shape[:d] + kept_as + shape[d + 1 :]:
+                return d
+    if y.numel() * shape[1] != shape.numel() and y.numel() * shape[last] == shape.numel():
+        return last
+    return 1
 
 
 def kept(shape: torch.Size, y: Tensor | None, ignore_index: int | None) -> Tensor | None:

@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, full, nan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["Histogram", "Histograms", "Reporting", "Scalars", "Subruns", "Writer"]
+__all__ = ["Histogram", "Histograms", "LeftOut", "Reporting", "Scalars", "Subruns", "Writer"]
+
+
+class LeftOut(Exception):  # noqa: N818 - nothing went wrong
+    """What a `finish` raises where its values are not to be written; it has said why itself."""
 
 
 class Scalars(Mapping[str, Tensor]):
@@ -92,7 +96,10 @@ class Scalars(Mapping[str, Tensor]):
         arrays = [
             part.cpu().float() if part.is_floating_point() else part.cpu() for part in self.parts
         ]
-        return from_numpy(finish(*(array.numpy() for array in arrays)))
+        try:
+            return from_numpy(finish(*(array.numpy() for array in arrays)))
+        except LeftOut:  # such a writer expects a value for every tag
+            return full((len(self.tags),), nan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainkit.writers import transfer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
-from trainkit.writers.protocol import Scalars
+from trainkit.writers.protocol import LeftOut, Scalars
 
 __all__ = ["in_main_memory", "read_step", "read_steps"]
 
@@ -180,6 +180,9 @@ def _values(what: Scalars, parts: Sequence[Sequence[Tensor | Array]]) -> Array |
         if found.shape != (steps, len(what.tags)):
             raise ValueError(f"expected {len(what.tags)} values, got shape {list(found.shape[1:])}")
         return found
+    except LeftOut:
+        if steps == 1:
+            return [None]
     except Exception as error:
         if steps == 1:  # all else that was written at this step is still good
             _leave_out(what, error)

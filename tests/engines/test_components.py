@@ -1,0 +1,73 @@
+"""What a loss returns to the engines: components that add up, or a clear refusal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainkit.engines import supervised_evaluator, supervised_trainer
+from trainkit.losses import Losses
+
+one, two = torch.tensor(1.0), torch.tensor(2.0)
+
+
+def output(loss_fn: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    evaluator = supervised_evaluator(nn.Identity(), loss_fn, device="cpu")
+    evaluator.run([(torch.zeros(2, 1), torch.zeros(2, 1))])
+    found: dict[str, Any] = evaluator.state.output
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (two, ["own"]),
+        (two.reshape(1), ["own"]),
+        ({"a": one, "b": one}, ["a", "b"]),
+        ({"a": {"x": one * 0.5, "y": one}, "b": one * 0.5}, ["a/x", "a/y", "b"]),
+        ({"a": two.reshape(1)}, ["a"]),
+    ],
+)
+def test_components_add_up(value: Any, names: list[str]) -> None:
+    def own(y_pred: Tensor, y: Tensor) -> Any:
+        return value
+
+    found = output(own)
+    assert list(found["losses"]) == names
+    assert found["loss"].item() == sum(part.item() for part in found["losses"].values()) == 2
+    assert {part.ndim for part in [found["loss"], *found["losses"].values()]} == {0}
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "why"),
+    [
+        ({"a": one, "box": torch.ones(2)}, ValueError, r"'box' must be one number.*shape \[2\]"),
+        (torch.ones(3), ValueError, r"must be one number.*shape \[3\]"),
+        ({"total": one, "x": two}, ValueError, "not 'total', got 'total'"),
+        ({"a": {"x": one}, "a/x": two}, ValueError, "a name of its own.*got 'a/x'"),
+        ({"a": one, "b": 2.0}, TypeError, "'b' must be a 0-d tensor, got 2.0"),
+        ({}, ValueError, "at least one component, got {}"),
+        ({"a": {}}, ValueError, "at least one component"),
+    ],
+)
+def test_what_does_not_add_up_is_refused(value: Any, error: type[Exception], why: str) -> None:
+    model = nn.Linear(1, 1)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = supervised_trainer(model, sgd, lambda y_pred, y: value, device="cpu")
+    with pytest.raises(error, match=why):
+        trainer.run([(torch.zeros(2, 1), torch.zeros(2, 1))])
+    with pytest.raises(error, match=why):
+        output(lambda y_pred, y: value)
+
+
+def test_a_component_called_total_is_refused_when_it_is_made() -> None:
+    with pytest.raises(ValueError, match="not 'total'"):
+        Losses({"total": nn.MSELoss()})
+
+
+def test_losses_can_say_what_predictions_are() -> None:
+    assert Losses({"own": lambda y_pred, y: y_pred.sum()}, predictions="logits").predictions
+    with pytest.raises(ValueError, match=r"loss\.predictions must be one of logits.*got 'classes'"):
+        Losses({"mse": nn.MSELoss()}, predictions="classes")

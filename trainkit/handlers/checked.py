@@ -1,0 +1,54 @@
+"""Values that are written only if what they were made of looks right."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from trainkit.writers.protocol import LeftOut
+
+__all__ = ["Checked"]
+
+_log = logging.getLogger("trainkit")
+
+
+class Checked:
+    """A `finish` whose last part says what is wrong, as numbers that are 0 where nothing is.
+
+    It is called by the writer's thread, so the training never waits for the answer.
+
+    Args:
+        finish: Makes the values of all other parts; None: they are one part, as it is.
+        complaints: What to say, once, for each number that is not 0.
+        told: What was said already, by others that share it.
+    """
+
+    def __init__(
+        self,
+        finish: Callable[..., NDArray[Any]] | None,
+        complaints: tuple[str, ...],
+        told: set[str],
+    ) -> None:
+        self.finish = finish
+        self.complaints = complaints
+        #: What was found at last; None before the writer's thread has looked.
+        self.wrong: bool | None = None
+        self._told = told
+
+    def __call__(self, *parts: NDArray[Any]) -> NDArray[Any]:
+        """The values.
+
+        Raises:
+            LeftOut: Something is wrong.
+        """
+        *others, flags = parts
+        found = [c for c, flag in zip(self.complaints, flags.reshape(-1), strict=True) if flag > 0]
+        self.wrong = bool(found)
+        for complaint in found:
+            if complaint not in self._told:
+                self._told.add(complaint)
+                _log.warning("%s", complaint)
+        if found:
+            raise LeftOut(found[0])
+        return others[0] if self.finish is None else self.finish(*others)
