@@ -173,3 +173,106 @@ def test_wrong_arguments() -> None:
         PredictionMonitor(MemoryWriter(), kind="classes")
     with pytest.raises(ValueError, match="calibration needs probabilities"):
         CalibrationMonitor(MemoryWriter(), kind="values", trainer=Engine(identity))
+
+
+def evaluated(
+    outputs: list[object], kind: str = "logits", ignore_index: int | None = None
+) -> MemoryWriter:
+    """What an evaluation writes whose batches are these outputs."""
+    writer, trainer, evaluator = MemoryWriter(), Engine(identity), Engine(identity)
+    about = {"kind": kind, "ignore_index": ignore_index, "trainer": trainer}
+    monitors = [
+        PredictionMonitor(writer, histograms_every=1, **about),
+        CalibrationMonitor(writer, **about),
+    ]
+    for monitor in monitors:
+        monitor.attach(evaluator)
+    evaluator.run(outputs)
+    assert [monitor.guard.failure for monitor in monitors] == [None, None]
+    return writer
+
+
+def test_classes_in_the_last_dimension_of_pixels_and_tokens() -> None:
+    x, y = rows(2, 4, 5, 3), torch.arange(40).reshape(2, 4, 5) % 3
+    p = softmax(x.double().numpy(), axis=-1)
+    expected = calibration(x.reshape(-1, 3), y.reshape(-1))["expected_calibration_error"].item()
+    for output in (
+        (x, y), {"logits": x, "labels": y.reshape(-1)}, (x, y.unsqueeze(-1)),
+        (x.flatten(1, 2), y.flatten(1)), (x.movedim(-1, 1), y),
+    ):  # fmt: skip
+        writer = evaluated([output])
+        assert value(writer, "predictions/entropy") == pytest.approx(entropy(p, axis=-1).mean())
+        found = value(writer, "calibration/expected_calibration_error")
+        assert found == pytest.approx(expected)
+
+
+def test_one_column_of_logits_and_a_vector_of_targets() -> None:
+    x, y = rows(12, 1), torch.arange(12) % 2
+    expected = evaluated([(x[:, 0], y)], "binary_logits").scalars
+    for output in ((x, y), (x, y.float()), (x, y[:, None])):
+        assert evaluated([output], "binary_logits").scalars == expected
+    assert value(evaluated([(x, y)], "binary_logits"), "predictions/entropy") < 0.7
+
+
+def test_samples_that_were_taken_apart_are_put_together() -> None:
+    x, y = rows(6, 3, 4, 4), torch.arange(96).reshape(6, 1, 4, 4) % 3
+    apart = [{"pred": a, "label": b, "image": a} for a, b in zip(x, y, strict=True)]
+    whole = evaluated([(x, y)]).scalars
+    assert evaluated([apart]).scalars == whole
+    assert "predictions/entropy" in whole
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "why"),
+    [
+        ((rows(12, 3).softmax(1), torch.arange(12) % 3), "logits", "look like probabilities"),
+        ((rows(12, 3), torch.arange(12) % 3), "probabilities", "cannot be probabilities"),
+        ((rows(12, 3), torch.arange(12) % 3), "log_probabilities", "cannot be log probabilities"),
+        ((rows(12), torch.arange(12) % 2), "binary_probabilities", "cannot be binary prob"),
+        ((rows(12).sigmoid(), torch.arange(12) % 2), "binary_logits", "look like probabilities"),
+    ],
+)
+def test_what_looks_wrong_is_left_out_with_one_line(
+    output: object, kind: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = evaluated([output, output], kind)
+    assert not writer.scalars
+    for _, histogram in writer.histograms["predictions/probability"]:
+        assert histogram.counts.sum() == 0
+    (line,) = {r.getMessage() for r in caplog.records}
+    assert len(caplog.records) == 1
+    assert why in line
+
+
+def test_classes_as_predictions_are_left_out_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    choice = rows(12, 3).argmax(1)
+    writer = evaluated([(choice, choice)] * 2)
+    assert {**writer.scalars, **writer.histograms, **writer.images} == {}
+    lines = [r.getMessage() for r in caplog.records]
+    assert [line.split(" ")[0] for line in lines] == ["predictions", "calibration"]
+    assert all("they are int64, class indices perhaps" in line for line in lines)
+
+
+def test_targets_that_do_not_fit_leave_predictions_out(caplog: pytest.LogCaptureFixture) -> None:
+    assert not evaluated([(rows(6, 3), torch.zeros(6, 2).long())], ignore_index=-100).scalars
+    assert caplog.text.count("must have one class index per prediction") == 2
+
+
+def test_a_trainer_that_returns_probabilities_is_found_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    x, y = rows(8, 3), torch.arange(8) % 3
+    writer, trainer = MemoryWriter(), Engine(identity)
+    PredictionMonitor(writer, kind="logits").attach(trainer)
+    trainer.run([(x.softmax(1), y)] * 5 + [(x, y)] * 5)
+    # Nobody has looked yet, so all of them are checked.
+    assert [step for step, _ in writer.scalars["predictions/entropy"]] == [6, 7, 8, 9, 10]
+    assert caplog.text.count("look like probabilities") == 1
+    # All is well now: the next ones are taken on trust, but for the first, second, fourth, eighth.
+    trainer.run([(x.softmax(1), y)] * 10, max_epochs=2)
+    steps = [step for step, _ in writer.scalars["predictions/entropy"] if step > 10]
+    assert steps == [13, 15, 16, 17, 19, 20]
+    # What was wrong is checked every time.
+    trainer.run([(x.softmax(1), y)] * 10, max_epochs=3)
+    assert [step for step, _ in writer.scalars["predictions/entropy"] if step > 20] == []
+    assert trainer.state.iteration == 30

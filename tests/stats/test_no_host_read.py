@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainkit.stats import main_memory
+from trainkit.stats.appearance import Appearance
 from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
+from trainkit.stats.loss_sums import FORMS, loss_sum
 from trainkit.stats.predictions import ClassTotals
 from trainkit.stats.probability import ProbabilityCounts
 from trainkit.stats.values import ValueTotals
@@ -62,13 +64,30 @@ def reliability() -> Tensor:
     return reliability_diagram(*totals.reliability())
 
 
+def losses() -> Tensor:
+    known = {"weight": torch.rand(4), "ignore_index": 1, "label_smoothing": 0.1}
+    found = loss_sum("cross_entropy", X, Y, **known) + loss_sum("nll", X, Y, ignore_index=1)
+    for form in FORMS.keys() - {"cross_entropy", "nll"}:
+        found = found + loss_sum(form, X, X.sigmoid())
+    return torch.as_tensor(found.total)
+
+
+def appearance() -> Tensor:
+    kinds = ("logits", "log_probabilities", "probabilities", "binary_logits")
+    return torch.stack(
+        [(Appearance.of(X, k, Y) + Appearance.of(X, k, Y)).is_wrong() for k in kinds]
+    )
+
+
 @pytest.fixture(autouse=True)
 def _as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """In main memory predictions are counted by compiled loops: no operator, and no device."""
     monkeypatch.setattr(main_memory, "_chosen", [main_memory.numpy_loops()])
 
 
-@pytest.mark.parametrize("measure", [classes, labels, values, probability, reliability])
+@pytest.mark.parametrize(
+    "measure", [classes, labels, values, probability, reliability, losses, appearance]
+)
 def test_no_operator_reads_the_device(measure: Callable[[], Tensor]) -> None:
     with Operators() as operators:
         measure()

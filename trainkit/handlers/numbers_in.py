@@ -40,11 +40,12 @@ def as_number(value: Any) -> Number | None:
     if type(value) is float:
         return value
     if isinstance(value, Tensor):
+        # Most are detached and 0-d already, and a launch is felt.
+        if value.ndim == 0 and not value.requires_grad and not value.is_complex():
+            return value
         if value.numel() != 1 or value.ndim > 1 or value.is_complex():
             return None
-        # Most are detached and 0-d already, and a launch is felt.
-        if value.requires_grad:
-            value = value.detach()
+        value = value.detach()
         scalar: Tensor = value if value.ndim == 0 else value.reshape(())
         return scalar
     if isinstance(value, np.ndarray):

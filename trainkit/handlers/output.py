@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _KNOWN = {"loss", "losses", "scalars", "y_pred", "y"}
+_OWN = {name: name for name in sorted(_KNOWN)}
 
 # Names under which people return predictions and targets; the first that is there is taken.
 _Y_PRED = ("y_pred", "logits", "pred", "preds", "prediction", "predictions", "predicted", "y_hat",
@@ -64,11 +65,11 @@ class StepOutput:
     """
 
     loss: Number | None = None
-    losses: Mapping[str, Number] = field(default_factory=dict)
-    scalars: Mapping[str, Number] = field(default_factory=dict)
+    losses: dict[str, Number] = field(default_factory=dict)
+    scalars: dict[str, Number] = field(default_factory=dict)
     y_pred: Any = None
     y: Any = None
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     batch: Any = None
     seen: Any = None
     by_sample: bool = False
@@ -181,44 +182,49 @@ def _as_mapping(output: Any) -> Mapping[Any, Any] | None:
 
 
 def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
-    if output.keys() <= _KNOWN:
-        keys: dict[str, Any] = {key: key for key in output}
+    if output.keys() <= _KNOWN:  # as trainkit's own engines return it
+        keys: Mapping[str, Any] = _OWN
         others: list[Any] = []
     else:
         keys = _keys(output)
         used = set(keys.values())
         others = [key for key in output if key not in used]
-    given = output[keys["loss"]] if "loss" in keys else None
-    y_pred, y = (_detached(output[keys[k]]) if k in keys else None for k in ("y_pred", "y"))
-    left_out: dict[str, str] = {}
-    losses: dict[str, Number] = {}
-    scalars: dict[str, Number] = {}
-    complete = True
-    components = output.get("losses")
-    if given is None and as_number(components) is not None:
-        given, components = components, None
-    for part in (components, given if isinstance(given, Mapping) else None):
-        if part is not None:
-            complete &= _add_components(part, losses, scalars, left_out)
-    loss = None if isinstance(given, Mapping) else as_number(given)
-    if loss is None and given is not None and not isinstance(given, Mapping):
-        left_out["loss/total"] = (
-            f"'{keys.get('loss', 'losses')}' must be one number, got {describe(given)}; return "
-            "its mean"
-        )
-    elif loss is None and losses and complete:
-        loss = sum(losses.values())
-    elif loss is None and not complete:
-        left_out["loss/total"] = "its components do not add up; return the total as 'loss'"
+    y_pred, y = (_detached(output.get(keys.get(name, name))) for name in ("y_pred", "y"))
+    found = StepOutput(y_pred=y_pred, y=y)
+    _read_loss(output.get(keys.get("loss", "loss")), output.get("losses"), found)
     if output.get("scalars") is not None:
         for tag, value in _items(output["scalars"]):
-            _add_scalars(tag, value, scalars, left_out)
+            _add_scalars(tag, value, found)
     for key in others:
         value = output[key]
         if isinstance(value, Tensor) and value.ndim == 1 and _is_a_value_per_sample(value, y_pred):
             continue
-        _add_scalars(f"output/{_name(key)}", value, scalars, left_out)
-    return StepOutput(loss, losses, scalars, y_pred, y, left_out)
+        _add_scalars(f"output/{_name(key)}", value, found)
+    return found
+
+
+def _read_loss(loss: Any, components: Any, found: StepOutput) -> None:
+    """Take in the total and its components."""
+    complete = True
+    if loss is None and as_number(components) is not None:
+        loss, components = components, None
+    if components is not None:
+        complete = _add_components(components, found)
+    if isinstance(loss, Mapping):  # components under the name of the total
+        complete &= _add_components(loss, found)
+        loss = None
+    found.loss = as_number(loss)
+    if found.loss is not None:
+        return
+    if loss is not None:
+        found.left_out["loss/total"] = (
+            f"the loss must be one number, got {describe(loss)}; return its mean"
+        )
+    elif not complete:
+        why = "its components do not add up; return the total as 'loss'"
+        found.left_out["loss/total"] = why
+    elif found.losses:
+        found.loss = sum(found.losses.values())
 
 
 def _keys(output: Mapping[Any, Any], of_sample: bool = False) -> dict[str, Any]:
@@ -271,46 +277,40 @@ def _items(values: Any) -> list[tuple[str, Any]]:
     return [("", values)]
 
 
-def _add_components(
-    values: Any,
-    losses: dict[str, Number],
-    scalars: dict[str, Number],
-    left_out: dict[str, str],
-    prefix: str = "",
-) -> bool:
+def _add_components(values: Any, found: StepOutput, prefix: str = "") -> bool:
     """Add the components in `values`; whether they are all of them."""
     complete = True
     for key, value in _items(values):
         name = f"{prefix}{key}"
         number = as_number(value)
         if name == "total":
-            left_out["loss component 'total'"] = (
+            found.left_out["loss component 'total'"] = (
                 "loss/total is the sum of all components; give this one another name"
             )
             complete = False
-        elif number is not None and name and name not in losses:
-            losses[name] = number
+        elif number is not None and name and name not in found.losses:
+            found.losses[name] = number
         elif isinstance(value, Mapping):
-            complete &= _add_components(value, losses, scalars, left_out, f"{name}/")
+            complete &= _add_components(value, found, f"{name}/")
         elif value is not None:
             complete = False
-            left_out[f"loss component '{name}'"] = (
+            found.left_out[f"loss component '{name}'"] = (
                 f"a component is one number of a name of its own, got {describe(value)}; "
                 "return its mean or sum"
             )
-            drawn = {tag: x for tag, x in numbers_in(f"loss/{name}", value) if x is not None}
-            scalars |= drawn
+            if number is None:
+                drawn = numbers_in(f"loss/{name}", value)
+                found.scalars.update((tag, x) for tag, x in drawn if x is not None)
     return complete
 
 
-def _add_scalars(
-    tag: str, value: Any, scalars: dict[str, Number], left_out: dict[str, str]
-) -> None:
+def _add_scalars(tag: str, value: Any, found: StepOutput) -> None:
     for name, number in numbers_in(tag, value):
-        if number is None or name in scalars:
-            left_out[name] = f"a {type(value).__name__} like it cannot be drawn; return a number"
+        if number is None or name in found.scalars:
+            why = f"a {type(value).__name__} like it cannot be drawn; return a number"
+            found.left_out[name] = why
         else:
-            scalars[name] = number
+            found.scalars[name] = number
 
 
 def _of_sequence(output: tuple[Any, ...] | list[Any]) -> StepOutput:

@@ -101,14 +101,13 @@ class Appearance:
         elif form == "binary_logits":
             p, z = self.likelihoods.unbind()
             wrong = inside & ((p < z) | (most - least >= 0.5))
-            if self.elements < _FEWEST:
-                wrong = torch.zeros_like(wrong)
         elif form == "log_probabilities":
             wrong = deviation > 10 * self.tolerance
         else:
             outside = (least < -self.tolerance) | (most > 1 + self.tolerance)
             wrong = outside | (deviation > 10 * self.tolerance)
-        return wrong.float()
+        fewest = _FEWEST if form == "binary_logits" else 1
+        return wrong.float() if self.elements >= fewest else torch.zeros_like(wrong).float()
 
 
 def looks_together(a: Appearance | None, b: Appearance | None) -> Appearance | None:

@@ -66,6 +66,8 @@ def _scores(y_pred: Tensor, kind: str, y: Tensor | None) -> tuple[Tensor, str]:
         y_pred = y_pred.reshape(1)
     if y_pred.dtype not in _WIDE:
         y_pred = y_pred.float()
+    if y_pred.ndim == 2 and not kind.startswith("binary") and y_pred.shape[1] > 1:
+        return y_pred, kind  # so it is nearly always
     if kind == "binary_logits":
         return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1), "probabilities"
     if kind == "binary_probabilities":
