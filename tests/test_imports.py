@@ -17,6 +17,7 @@ ARROWS = {
     "stats": set(),
     "names": set(),
     "samples": set(),
+    "masking": set(),
     "losses": {"names"},
     "optimizers": {"names"},
     "schedules": set(),
@@ -28,13 +29,13 @@ ARROWS = {
     "writers": {"stats"},
     "handlers": {"samples", "stats", "writers"},
     "engines": {"losses", "samples"},
-    "rundir": {"settings", "writers.protocol"},
+    "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
-        "data", "engines", "handlers", "losses", "names", "optimizers", "rundir", "samples",
-        "schedules", "screen", "settings", "writers",
+        "data", "engines", "handlers", "losses", "masking", "names", "optimizers", "rundir",
+        "samples", "schedules", "screen", "settings", "writers",
     },
-    "config": {"rundir", "screen", "settings", "training"},
-    "cli": {"config", "rundir", "screen", "training"},
+    "config": {"masking", "rundir", "screen", "settings", "training"},
+    "cli": {"config", "masking", "rundir", "screen", "training"},
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 from trainkit.config.errors import ConfigError
+from trainkit.masking import masked
 from trainkit.screen.commands import shown_path
 from trainkit.screen.frames import own_frames
 
@@ -23,21 +24,25 @@ def status_of(error: BaseException) -> int:
     """Print what happened on standard error and return the exit status."""
     if isinstance(error, UsageError | ConfigError):
         if _FULL:
-            traceback.print_exception(error)
+            _trace(error)
         tell(str(error))
         return 2
     folder = next((n for n in getattr(error, "__notes__", ()) if n.startswith("run: ")), "")
     if _FULL or not folder:
-        traceback.print_exception(error)
+        _trace(error)
         tell(f"{type(error).__name__}: {error}")
         return 1
     log = shown_path(Path(folder.removeprefix("run: ")) / "run.log")
     for line in own_frames(error):
-        print(f"  {line}", file=sys.stderr)
+        print(f"  {masked(line)}", file=sys.stderr)
     tell(f"{type(error).__name__}: {error} (the full traceback is in {log})")
     return 1
 
 
 def tell(text: str) -> None:
-    """One line on standard error."""
-    print(f"trainkit: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    """One line on standard error, without secrets."""
+    print(f"trainkit: {' '.join(masked(text).split())}", file=sys.stderr, flush=True)
+
+
+def _trace(error: BaseException) -> None:
+    print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from trainkit.masking import masked, masked_override
+
 __all__ = ["capture"]
 
 
@@ -21,6 +23,7 @@ def capture(
 
     Left out: environment variables (they hold secrets) and, where there is no repository or no
     git, the two git files. The diff is against HEAD; untracked files are listed, not copied.
+    Secrets are masked in all of them (`trainkit.masking`), so that a diff may not apply.
 
     Args:
         directory: The folder of the run.
@@ -29,9 +32,9 @@ def capture(
         project: A folder in the repository that the code comes from; the current one.
     """
     if config:
-        (directory / "config.yaml").write_text(config, encoding="utf-8")
+        (directory / "config.yaml").write_text(masked(config), encoding="utf-8")
     (directory / "overrides.txt").write_text(
-        "".join(f"{override}\n" for override in overrides), encoding="utf-8"
+        "".join(f"{masked_override(override)}\n" for override in overrides), encoding="utf-8"
     )
     (directory / "environment.json").write_text(
         json.dumps(_environment(), indent=2) + "\n", encoding="utf-8"
@@ -45,7 +48,7 @@ def _environment() -> dict[str, object]:
         for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     ]
     return {
-        "command": [_without_password(argument) for argument in sys.argv],
+        "command": [masked_override(argument) for argument in sys.argv],
         "folder": str(Path.cwd()),
         "python": sys.version,
         "machine": {
@@ -65,12 +68,6 @@ def _environment() -> dict[str, object]:
     }
 
 
-def _without_password(argument: str) -> str:
-    name, equals, _ = argument.partition("=")
-    secret = any(word in name.lower() for word in ("password", "passwd", "token", "secret", "key"))
-    return f"{name}=***" if equals and secret else argument
-
-
 def _capture_git(directory: Path, project: Path) -> None:
     commit = _git(project, "rev-parse", "HEAD")
     if commit is None:
@@ -82,7 +79,7 @@ def _capture_git(directory: Path, project: Path) -> None:
     )
     difference = _git(project, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if difference:
-        (directory / "git.diff").write_text(difference, encoding="utf-8")
+        (directory / "git.diff").write_text(masked(difference), encoding="utf-8")
 
 
 def _git(project: Path, *arguments: str) -> str | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trainkit.masking import masked
+
 __all__ = ["logged_to"]
 
 _log = logging.getLogger("trainkit.rundir")
@@ -27,7 +29,7 @@ def logged_to(path: Path) -> Iterator[None]:
     unopened = ""
     try:
         file = _File(path, encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(logging.Formatter(_FORMAT))
+        file.setFormatter(_WithoutSecrets(_FORMAT))
         handlers.append(file)
     except OSError as error:
         unopened = error.strerror or str(error)
@@ -69,6 +71,11 @@ class _File(logging.FileHandler):
             _log.warning("%s cannot be written (%s); training goes on", self.baseFilename, reason)
 
 
+class _WithoutSecrets(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 class _OneLine(logging.Formatter):
     """Leaves the traceback, and the lines of what prints itself on many, to the file."""
 
@@ -78,4 +85,4 @@ class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         record.exc_text = None  # the next formatter makes its own
-        return " ".join(text.split())
+        return " ".join(masked(text).split())

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainkit.masking import masked
 from trainkit.rundir.bookkeeping import Bookkeeping
 from trainkit.rundir.replacing import replace_atomically
 
@@ -89,4 +90,6 @@ def _as_json(value: Any) -> Any:
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if value is None or isinstance(value, int | float):
+        return value
+    return masked(str(value))  # the reason of a failure may say what it failed with

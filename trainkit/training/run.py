@@ -10,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Events
 
+from trainkit.masking import masked, masked_config
 from trainkit.rundir import (
     Bookkeeping,
     History,
@@ -127,7 +128,8 @@ def run(
         # draws numbers of its own.
         seed_everything(settings.seed + idist.get_rank())
         _claim(place)
-        numbers = hparams if hparams is not None else _numbers_of(settings)
+        numbers = masked_config(hparams if hparams is not None else _numbers_of(settings))
+        config = masked(config)
         books = Bookkeeping()
         with ExitStack() as stack:
             if first:
