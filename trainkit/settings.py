@@ -7,7 +7,7 @@ of the groups `trainer`, `monitor` and `checkpoint`. Importing this module loads
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CheckpointSettings", "MonitorSettings", "TrainerSettings"]
+__all__ = ["CheckpointSettings", "MonitorSettings", "SweepSettings", "TrainerSettings"]
 
 
 def _whole(key: str, value: int | None, least: int) -> None:
@@ -155,3 +155,17 @@ class CheckpointSettings:
 
     def __post_init__(self) -> None:
         _one_of("checkpoint.mode", self.mode, ("auto", "min", "max"))
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """What a sweep (`trainkit run --multirun`) does.
+
+    Args:
+        on_failure: When one of its jobs fails, `continue` with the others or `stop`.
+    """
+
+    on_failure: str = "continue"
+
+    def __post_init__(self) -> None:
+        _one_of("sweep.on_failure", self.on_failure, ("continue", "stop"))

@@ -45,4 +45,4 @@ def test_the_working_folder_is_importable(
     monkeypatch.chdir(str(tmp_path))
     monkeypatch.setattr(sys, "path", list(sys.path))
     commands.main(["--version"])
-    assert sys.path[0] == str(tmp_path)
+    assert sys.path[-1] == str(tmp_path), "behind everything that is installed"

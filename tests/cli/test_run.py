@@ -184,35 +184,6 @@ def test_a_model_that_leaves_in_training_has_failed(
     assert json.loads((last_line(done.out) / "run.json").read_text())["status"] == "failed"
 
 
-def test_a_sweep_gives_each_run_a_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = call(capsys, "run", "-m", "+experiment=own,digits", "optimizer.lr=0.1,0.2", *SHORT)
-    assert done.status == 0, done.err
-    runs = [Path(line[5:]) for line in done.out.splitlines() if line.startswith("run: ")]
-    assert [run.parents[1].name for run in runs] == ["own", "own", "digits", "digits"]
-    assert [saved(run)["optimizer"]["lr"] for run in runs] == [0.1, 0.2, 0.1, 0.2]
-    assert len(set(runs)) == 4
-
-
-def test_a_sweep_with_a_refused_run_goes_on_and_says_so(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done = call(capsys, "run", "-m", "model=net", "optimizer.lr=-1,0.1", *SHORT)
-    assert done.status == 2
-    assert len(done.err.splitlines()) == 1
-    (directory,) = (project / "runs" / "net").glob("*/*/run.json")
-    assert saved(directory.parent)["optimizer"]["lr"] == 0.1
-    assert last_line(done.out) == directory.parent
-
-
-def test_a_sweep_over_all_experiments_of_a_folder(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (project / "experiments" / "own_too.yaml").write_text("defaults: [own]\n")
-    done = call(capsys, "run", "-m", "+experiment=glob(own*)", *SHORT)
-    assert done.status == 0, done.err
-    assert sorted(p.name for p in (project / "runs").iterdir()) == ["own", "own_too", "several"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),

@@ -65,3 +65,27 @@ def test_accepted(node: dict[str, Any]) -> None:
 def test_refused(node: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         check_targets({"model": node}, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "posix.system", "subprocess.run", "subprocess.Popen", "builtins.eval",
+     "builtins.exec", "builtins.open", "builtins.__import__", "shutil.rmtree", "os.remove",
+     "torch.os.system", "pickle.loads", "importlib.import_module", "runpy.run_path", "sys.exit",
+     "ctypes.CDLL", "pathlib.os.unlink", "os.execv", "socket.socket"],
+)  # fmt: skip
+def test_what_runs_commands_is_refused(target: str) -> None:
+    with pytest.raises(ConfigError, match=f"model._target_: {target} is refused") as refused:
+        check_targets({"model": {"_target_": target, "_args_": ["x"]}}, NOWHERE)
+    assert "\n" not in str(refused.value)
+
+
+def test_what_hydra_hands_out_is_looked_at_too() -> None:
+    node = {"_target_": "hydra.utils.get_method", "path": "os.system"}
+    with pytest.raises(ConfigError, match=r"os\.system is refused"):
+        check_targets({"model": node}, NOWHERE)
+
+
+@pytest.mark.parametrize("target", ["os.path.join", "os.cpu_count", "pathlib.Path", "builtins.len"])
+def test_what_harms_nobody_is_not(target: str) -> None:
+    check_targets({"model": {"_target_": target, "_partial_": True}}, NOWHERE)

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(given: list[str]) -> int:
     # A console script does not put the working folder on the path; `_target_: mine.Model` needs it.
+    # At the end: a file `random.py` there must not take the place of Python's.
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())
     if not given or given[0] in ("-h", "--help", "help"):
         rows = "\n".join(f"  {name:<11} {about}" for name, about in _COMMANDS.items())
         print(_HELP.format(commands=rows))

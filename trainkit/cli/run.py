@@ -1,12 +1,14 @@
 """`trainkit run`: compose a config and train."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainkit.cli import completion
-from trainkit.cli.failure import status_of
+from trainkit.cli.failure import status_of, tell
+from trainkit.cli.sweep import Outcome, ranking
 from trainkit.config.directories import give_back, reserve
 from trainkit.config.errors import ConfigError
+from trainkit.masking import forget_secrets
 
 if TYPE_CHECKING:
     from trainkit.config.composing import Composed
@@ -18,33 +20,75 @@ def main(arguments: list[str]) -> int:
     """Train what the arguments say; with `--multirun` several times.
 
     Args:
-        arguments: Hydra's overrides and flags.
+        arguments: Hydra's overrides and flags, and `--from RUN_DIR`.
 
     Returns:
-        The exit status; of several runs the worst.
+        The exit status; of a sweep 1 if any of its jobs failed.
     """
     if completion.is_installing(arguments):
         return completion.main(arguments)
+    if arguments in (["--version"], ["-V"]):
+        from trainkit.cli.main import main as trainkit
+
+        return trainkit(["--version"])
     completion.forget_the_command()
+    forget_secrets()
     from trainkit.config.composing import compose_and_run
 
-    ends: list[int] = []
+    jobs = _Jobs()
     try:
-        compose_and_run(arguments, lambda composed: ends.append(_one(composed)))
+        compose_and_run(arguments, jobs.run)
     except ConfigError as error:
-        ends.append(status_of(error))
-    return max(ends, default=0)
+        jobs.ends.append(status_of(error))
+    finally:
+        if jobs.outcomes:
+            print(ranking(jobs.outcomes))
+            print(f"run: {jobs.outcomes[0].directory.parent}", flush=True)
+    if jobs.outcomes and any(jobs.ends):
+        return 1
+    return max(jobs.ends, default=0)
 
 
-def _one(composed: "Composed") -> int:
-    """Run one config; its folder is the last line, unless nothing was begun."""
+class _Jobs:
+    """The one run of a config, or those of a sweep, one after the other."""
+
+    def __init__(self) -> None:
+        self.ends: list[int] = []
+        self.outcomes: list[Outcome] = []
+        self._stopped = False
+
+    def run(self, composed: "Composed") -> None:
+        """Run one config; its folder is the last line, unless nothing was begun."""
+        job = composed.sweep
+        if job is None:
+            self.ends.append(_one(composed)[0])
+            return
+        if self._stopped:
+            give_back(composed.directory, reserved=False)
+            self.outcomes.append(Outcome(job, composed.directory, None))
+            return
+        print(f"{'' if job.number == 0 else chr(10)}{job.heading}", flush=True)
+        status, result, mode = _one(composed)
+        self.ends.append(status)
+        if status == 0 and result is not None:
+            self.outcomes.append(Outcome.of(job, composed.directory, result, mode))
+            return
+        self.outcomes.append(Outcome(job, composed.directory, status))
+        self._stopped = composed.config.sweep.on_failure == "stop"
+        rest = "no other job is begun" if self._stopped else "the other jobs go on"
+        tell(f"job {job.heading} failed; {rest} (sweep.on_failure)")
+
+
+def _one(composed: "Composed") -> tuple[int, Any, str]:
+    """The exit status, the result if there is one, and whether its metric is to be min or max."""
     from trainkit.config.running import run_config
 
     if not composed.chosen:
         composed = replace(composed, directory=reserve(composed.directory))
     directory, begun, end = composed.directory, True, 0
+    result, mode = None, "min"
     try:
-        run_config(composed)
+        result, mode = run_config(composed)
     except (Exception, SystemExit) as error:  # a model may call sys.exit(): training failed
         begun, end = _has_begun(error), status_of(error)
     except BaseException as interrupt:
@@ -55,7 +99,7 @@ def _one(composed: "Composed") -> int:
             print(f"run: {directory}", flush=True)
         else:
             give_back(directory, reserved=not composed.chosen)
-    return end
+    return end, result, mode
 
 
 def _has_begun(error: BaseException) -> bool:

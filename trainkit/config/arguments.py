@@ -2,18 +2,21 @@
 
 import re
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from trainkit.config.again import FROM_RUN, EarlierRun, earlier_run
 from trainkit.config.errors import ConfigError, nearest
-from trainkit.config.sources import experiments, groups
+from trainkit.config.schema import defaults
+from trainkit.config.sources import experiments, groups, primary_config
+from trainkit.masking import remember_override
 
 __all__ = ["Arguments", "read_arguments"]
 
@@ -26,11 +29,17 @@ class Arguments:
         experiments: What was written behind `experiment=`; a sweep has several, perhaps patterns.
         choices: The overrides that choose an option of a group, as written.
         config_dir: Of `--config-dir`.
+        earlier: The run of `--from`.
+        swept: The keys that have several values.
+        hydra: What Hydra is given.
     """
 
     experiments: tuple[str, ...]
     choices: tuple[str, ...]
     config_dir: Path | None
+    earlier: EarlierRun | None = None
+    swept: tuple[str, ...] = ()
+    hydra: tuple[str, ...] = ()
 
 
 def read_arguments(arguments: Sequence[str]) -> Arguments:
@@ -42,24 +51,30 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     for argument in arguments:
         if re.match(r"--?experiment(=|$)", argument):
             raise ConfigError(f"there is no flag {argument}: write +experiment=NAME")
+    directory, rest = _taken_out("--from", arguments)
     parser = get_args_parser()
     parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
-    given = parser.parse_args(list(arguments))
+    given = parser.parse_args(rest)
     config_dir = Path(given.config_dir).resolve() if given.config_dir else None
+    _check_config_dir(config_dir, given.config_name)
     known = {"experiment", *groups(config_dir)}
     chosen: list[str] = []
     values: list[str] = []
+    swept: list[str] = []
     # For completion and for help an override may be unfinished.
     reader = OverridesParser.create()
     helping = given.shell_completion or given.help or given.hydra_help
     for text in () if helping else given.overrides:
         override = _parsed(reader, text)
+        remember_override(text)
+        if override.is_sweep_override():
+            swept.append(str(override.key_or_group))
         if override.key_or_group not in known:
             _check_plain(override)
             continue
         if override.is_delete():
             continue
-        _check_choice(override)
+        _check_choice(override, config_dir)
         if not override.is_sweep_override():
             chosen.append(text)
         if override.key_or_group == "experiment":
@@ -69,14 +84,62 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
             f"experiment is chosen twice ({', '.join(values)}); leave one of them out"
         )
     names = re.findall(r"[^\s,()\[\]'\"]+", values[0]) if values else []
-    return Arguments(tuple(names), tuple(chosen), config_dir)
+    earlier = None if directory is None else earlier_run(directory, defaults())
+    if earlier is not None and not helping:
+        if values:
+            raise ConfigError(f"--from takes a run's own config: leave +experiment={values[0]} out")
+        earlier.check_secrets(given.overrides)
+        rest.append(f"+experiment={FROM_RUN}")
+        chosen.append(f"+experiment={FROM_RUN}")
+        names = [FROM_RUN]
+    return Arguments(tuple(names), tuple(chosen), config_dir, earlier, tuple(swept), tuple(rest))
+
+
+def _taken_out(flag: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The value of a flag that is not Hydra's, and the other arguments.
+
+    Raises:
+        ConfigError: It has no value, or two.
+    """
+    values: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == flag:
+            values.append(next(waiting, ""))
+        elif argument.startswith(f"{flag}="):
+            values.append(argument.removeprefix(f"{flag}="))
+        else:
+            rest.append(argument)
+    if "" in values or any(value.startswith("--") for value in values):
+        raise ConfigError(f"{flag} needs the folder of a run: trainkit run {flag} RUN_DIR")
+    if len(values) > 1:
+        raise ConfigError(f"{flag} is given twice ({', '.join(values)}); leave one of them out")
+    return (values[0] if values else None), rest
+
+
+def _check_config_dir(folder: Path | None, name: str | None) -> None:
+    """A config that trainkit's own hides would not be used, without a word."""
+    if folder is None or not (folder / f"{name or 'config'}.yaml").is_file():
+        return
+    if (folder / "overrides.txt").is_file():
+        raise ConfigError(
+            f"--config-dir: {folder.name} is the folder of a run; to train again from its config: "
+            f"trainkit run --from {folder}"
+        )
+    if (primary_config().parent / f"{name or 'config'}.yaml").is_file():
+        raise ConfigError(
+            f"--config-dir: {name or 'config'}.yaml in {folder} would not be used: trainkit's own "
+            "has the same name; call yours otherwise and choose it with --config-name"
+        )
 
 
 def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
     flags = [flag for action in parser._actions for flag in action.option_strings]
     unknown = re.search(r"unrecognized arguments: (\S+)", message)
     if unknown:
-        near = nearest(unknown[1], [flag for flag in flags if flag.startswith("--")])
+        known = [flag for flag in flags if flag.startswith("--")]
+        near = nearest(unknown[1], [*known, "--from"])
         raise ConfigError(f"there is no flag {unknown[1]}{near}")
     raise ConfigError(message)
 
@@ -98,15 +161,35 @@ def _parsed(reader: OverridesParser, text: str) -> Override:
     return override
 
 
-def _check_choice(override: Override) -> None:
-    value = override.value()
+def _check_choice(override: Override, config_dir: Path | None) -> None:
+    value: object = override.value()
+    group = override.key_or_group
+    sources = experiments() if group == "experiment" else groups(config_dir).get(group, ())
+    options = [source.name for source in sources]
+    if isinstance(value, Glob):
+        _check_glob(group, value, options)
+    if group == "experiment" and isinstance(value, list):
+        text = ",".join(map(str, value))
+        raise ConfigError(
+            f"on the command line: experiments cannot be mixed, got [{text}]: choose one; "
+            f"--multirun +experiment={text} runs one after the other"
+        )
     if override.is_sweep_override() or isinstance(value, str | list):
         return
-    group, text = override.key_or_group, override.get_value_element_as_str()
-    options = [source.name for source in groups().get(group, ())]
+    text = override.get_value_element_as_str()
     raise ConfigError(
         f"on the command line: {group} is a group, got {text}: choose one of {', '.join(options)}"
     )
+
+
+def _check_glob(group: str, wanted: Glob, options: Iterable[str]) -> None:
+    names = list(options)
+    if not wanted.filter(names):
+        patterns = ", ".join(wanted.include)
+        what = "experiment" if group == "experiment" else f"option of {group}"
+        raise ConfigError(
+            f"on the command line: no {what} matches glob({patterns}){nearest(patterns, names)}"
+        )
 
 
 def _check_plain(override: Override) -> None:

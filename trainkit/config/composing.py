@@ -14,16 +14,21 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
+from trainkit.config.again import FROM_RUN
 from trainkit.config.arguments import Arguments, read_arguments
 from trainkit.config.choosing import circle, may_be_chosen, who_chose
 from trainkit.config.errors import ConfigError, noted
 from trainkit.config.explaining import dotted, explained, not_utf8
 from trainkit.config.origins import COMMAND_LINE, Origins, line_of
-from trainkit.config.schema import register
-from trainkit.config.sources import Source, experiments, groups, never_used
+from trainkit.config.replacing import replaced_groups, said
+from trainkit.config.schema import defaults, registered
+from trainkit.config.sources import Source, experiments, groups, never_used, relative
+from trainkit.config.sweeping import SweepJob, begin_sweep, hide_secrets, job_of
+from trainkit.masking import masked_override
 
 __all__ = ["Composed", "Job", "compose_and_run"]
 
@@ -36,9 +41,11 @@ class Composed:
         config: As Hydra composed it, without Hydra's own part.
         directory: Where the run goes; Hydra has made it.
         chosen: Whether the user said where.
-        overrides: Those of the command line.
+        overrides: Those of the command line, as they are recorded: without secrets.
         origins: Where each key was set.
         never_used: Chosen `group/option` → a line about a file of the user's that lost this name.
+        notes: What to tell the user, a line each.
+        sweep: Of a sweep, which of its jobs this is.
     """
 
     config: DictConfig
@@ -47,6 +54,8 @@ class Composed:
     overrides: list[str]
     origins: Origins
     never_used: dict[str, str]
+    notes: tuple[str, ...] = ()
+    sweep: SweepJob | None = None
 
 
 Job = Callable[[Composed], None]
@@ -63,10 +72,13 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
         ConfigError: The config cannot be composed.
     """
     given = read_arguments(arguments)
-    register(given.experiments)
+    earlier = given.earlier
     members = groups(given.config_dir)
+    named = [*experiments(), *([earlier.source] if earlier else [])]
     lost = never_used(given.config_dir)
     begun = False  # a job: what fails from then on is not Hydra's
+    several = "experiment" in given.swept
+    begin_sweep(given.swept)
 
     def task(config: DictConfig) -> None:
         nonlocal begun
@@ -75,6 +87,20 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
         choices = {str(group): str(option) for group, option in settings.runtime.choices.items()}
         # Unresolved: an override may hold an interpolation.
         overrides: Any = OmegaConf.to_container(settings.overrides, resolve=False)
+        options = defaults()
+        replaced = list(replaced_groups(overrides["task"], nodes, options))
+        written = [o for o in overrides["task"] if not (earlier and FROM_RUN in o)]
+        notes = []
+        if earlier:
+            written.insert(0, f"--from {earlier.directory}")
+            notes.append(f"trained again from {relative(earlier.directory)}")
+        else:
+            shown = next((s.shown for s in named if s.name == choices.get("experiment")), "")
+            notes += said(overrides["task"], nodes, options, shown)
+        if settings.output_subdir is not None:
+            for file in (Path(settings.runtime.output_dir) / settings.output_subdir).glob("*.yaml"):
+                hide_secrets(file)
+        sweep = settings.mode == RunMode.MULTIRUN
         job(
             Composed(
                 config=config,
@@ -83,17 +109,22 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                     o.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"))
                     for o in overrides["hydra"]
                 ),
-                overrides=overrides["task"],
-                origins=Origins(overrides["task"], choices, members, experiments()),
+                overrides=[masked_override(override) for override in written],
+                origins=Origins(overrides["task"], choices, members, named, replaced),
                 never_used={
                     name: line
                     for name, line in lost.items()
                     if choices.get(name.rpartition("/")[0]) == name.rpartition("/")[2]
                 },
+                notes=tuple(notes),
+                sweep=job_of(int(settings.job.num), overrides["task"]) if sweep else None,
             )
         )
 
-    with _called_as("trainkit run", arguments):
+    with (
+        registered(given.experiments, earlier=earlier, several=several) as nodes,
+        _called_as("trainkit run", given.hydra),
+    ):
         try:
             hydra.main(
                 version_base="1.3", config_path="pkg://trainkit.configs", config_name="config"
@@ -141,6 +172,8 @@ def _explained(error: Exception, given: Arguments) -> str:
     members = groups(given.config_dir)
     named = {f"{group}/{s.name}": s for group, sources in members.items() for s in sources}
     named |= {f"experiment/{source.name}": source for source in experiments()}
+    if given.earlier:
+        named[f"experiment/{FROM_RUN}"] = given.earlier.source
 
     def where(file: str, key: str) -> str:
         if file == "command line":

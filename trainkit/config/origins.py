@@ -32,6 +32,7 @@ class Origins:
         choices: Group (or group@package) → chosen option.
         groups: Group → its options.
         experiments: Every experiment.
+        replaced: Groups of which the experiment's settings do not count.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Origins:
         choices: Mapping[str, str],
         groups: Mapping[str, Sequence[Source]],
         experiments: Sequence[Source],
+        replaced: Sequence[str] = (),
     ) -> None:
         self._overrides = [override.lstrip("+~").partition("=")[0] for override in overrides]
         self._choices = choices
         self._groups = groups
         self._experiments = experiments
+        self._replaced = replaced
 
     def where(self, key: str) -> str:
         """`FILE:LINE: `, `on the command line: ` or nothing, to put in front of a message."""
@@ -69,7 +72,8 @@ class Origins:
                 continue
             if f"{key}.".startswith(f"{override}.") or override.startswith(f"{key}."):
                 return _Origin(2, COMMAND_LINE)
-        for source in self._files("experiment", self._experiments):
+        counts = path[0] not in self._replaced
+        for source in self._files("experiment", self._experiments) if counts else ():
             line = line_of(source.path, path)
             if line:
                 return _Origin(1, f"{source.shown}:{line}")

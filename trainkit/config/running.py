@@ -17,25 +17,26 @@ from trainkit.config.explaining import dotted, explained
 from trainkit.config.origins import Origins
 from trainkit.config.schema import TOP_KEYS
 from trainkit.config.targets import check_targets
-from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+from trainkit.masking import masked_config, remember_secrets
+from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings
 
 __all__ = ["run_config"]
 
-_SETTINGS = {
+_SETTINGS: dict[str, type] = {
     "trainer": TrainerSettings,
     "monitor": MonitorSettings,
     "checkpoint": CheckpointSettings,
 }
 
 
-def run_config(composed: Composed) -> Any:
+def run_config(composed: Composed) -> tuple[Any, str]:
     """Check a composed config, instantiate its parts, and run it.
 
     Args:
         composed: The config, and where it comes from.
 
     Returns:
-        The `RunResult`.
+        The `RunResult`, and whether its metric is to be `min` or `max`.
 
     Raises:
         ConfigError: The user can mend it; nothing was trained.
@@ -46,29 +47,36 @@ def run_config(composed: Composed) -> Any:
         raise ConfigError(noted(str(error), composed.never_used)) from error
 
 
-def _run(composed: Composed) -> Any:
+def _run(composed: Composed) -> tuple[Any, str]:
     origins = composed.origins
     plain = _resolved(composed)
-    settings = {name: _settings(name, plain[name], origins) for name in _SETTINGS}
-    parts = {k: v for k, v in plain.items() if k not in _SETTINGS and v is not None}
+    settings = {name: _made(name, kind, plain[name], origins) for name, kind in _SETTINGS.items()}
+    _made("sweep", SweepSettings, plain.pop("sweep"), origins)  # of all of its runs
+    remember_secrets(plain)
+    parts = {k: v for k, v in plain.items() if k not in (*_SETTINGS, "name") and v is not None}
     _check_parts(parts, origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
-    notes = [*composed.never_used.values(), *check_targets(parts, origins)]
-    from trainkit.rundir import seed_everything
+    notes = [
+        *composed.never_used.values(),
+        *composed.notes,
+        *check_targets(parts, origins),
+    ]
+    from trainkit.rundir import Best, seed_everything
     from trainkit.training import run
 
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
     try:
-        return run(
+        result = run(
             **built,
             **settings,
             directory=composed.directory,
-            config=OmegaConf.to_yaml(OmegaConf.create(plain)),
+            config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
             overrides=composed.overrides,
-            hparams=_hparams(plain),
+            hparams=masked_config(_hparams(plain)),
             notes=notes,
         )
+        return result, Best.of(settings["checkpoint"]).mode
     except (TypeError, ValueError) as error:
         if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):
             raise
@@ -102,8 +110,8 @@ def _resolved(composed: Composed) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def _settings(name: str, values: dict[str, Any], origins: Origins) -> Any:
-    known = [field.name for field in fields(_SETTINGS[name])]
+def _made(name: str, kind: type, values: dict[str, Any], origins: Origins) -> Any:
+    known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
             raise ConfigError(
@@ -111,7 +119,7 @@ def _settings(name: str, values: dict[str, Any], origins: Origins) -> Any:
                 f"{nearest(key, known)}"
             )
     try:
-        return _SETTINGS[name](**values)
+        return kind(**values)
     except (TypeError, ValueError) as error:
         raise blamed(error, {name: values}, origins, name) from error
 

@@ -1,6 +1,8 @@
 """The schema that every config is checked against, and what Hydra is told before it composes."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
@@ -15,12 +17,16 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trainkit.config.again import FROM_RUN, EarlierRun
 from trainkit.config.errors import ConfigError
 from trainkit.config.explaining import not_utf8
-from trainkit.config.sources import Source, experiments, project_configs
-from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+from trainkit.config.inside_hydra import before_each_composition, jobs_are_noted
+from trainkit.config.replacing import default_options, replaced_groups, without
+from trainkit.config.sources import Source, experiments, primary_config, project_configs
+from trainkit.config.sweeping import job_folder
+from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings
 
-__all__ = ["TOP_KEYS", "register"]
+__all__ = ["TOP_KEYS", "defaults", "registered"]
 
 
 def _open(settings: type) -> Any:
@@ -36,7 +42,9 @@ def _open(settings: type) -> Any:
     return make_dataclass(settings.__name__, parts)
 
 
-_Trainer, _Monitor, _Checkpoint = map(_open, (TrainerSettings, MonitorSettings, CheckpointSettings))
+_Trainer, _Monitor, _Checkpoint, _Sweep = map(
+    _open, (TrainerSettings, MonitorSettings, CheckpointSettings, SweepSettings)
+)
 
 
 @dataclass
@@ -51,6 +59,8 @@ class RunConfig:
     metrics: Any = None
     engine: Any = None
     samples: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
+    sweep: _Sweep = field(default_factory=_Sweep)  # type: ignore[valid-type]
     trainer: _Trainer = field(default_factory=_Trainer)  # type: ignore[valid-type]
     monitor: _Monitor = field(default_factory=_Monitor)  # type: ignore[valid-type]
     checkpoint: _Checkpoint = field(default_factory=_Checkpoint)  # type: ignore[valid-type]
@@ -68,12 +78,27 @@ class _ProjectConfigs(SearchPathPlugin):
 TOP_KEYS = tuple(part.name for part in fields(RunConfig))
 
 
-def register(chosen: Sequence[str] = ()) -> None:
+def defaults() -> dict[str, str | None]:
+    """Group → the option that is chosen where nobody chooses."""
+    found = OmegaConf.to_container(OmegaConf.load(primary_config()), resolve=False)
+    items = default_options(found["defaults"] if isinstance(found, dict) else [])
+    return {group: option for group, option in items.items() if "/" not in group}
+
+
+@contextmanager
+def registered(
+    chosen: Sequence[str] = (), *, earlier: EarlierRun | None = None, several: bool = False
+) -> Iterator[dict[str, DictConfig]]:
     """Tell Hydra the schema, the experiments, and the resolvers that `configs/config.yaml` uses.
 
     Args:
         chosen: Names (or patterns) of the experiments that will be used: a file that cannot be
             read only matters to a run that wants it.
+        earlier: A run whose config is used as an experiment.
+        several: Whether a sweep goes over experiments.
+
+    Returns:
+        The experiments by name, as they are written.
 
     Raises:
         ConfigError: A chosen experiment file is not a YAML mapping.
@@ -81,26 +106,44 @@ def register(chosen: Sequence[str] = ()) -> None:
     Plugins.instance().register(_ProjectConfigs)
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
-    # What an earlier call in this process found in another folder.
-    store.repo["experiment"] = {}
+    nodes: dict[str, DictConfig] = {} if earlier is None else {FROM_RUN: earlier.config}
     for experiment in experiments():
         wanted = any(fnmatchcase(experiment.name, pattern) for pattern in chosen)
         try:
-            node = _loaded(experiment)
+            nodes[experiment.name] = _loaded(experiment)
         except ConfigError:
             if wanted:
                 raise
-            continue
-        group, _, name = f"experiment/{experiment.name}".rpartition("/")
-        store.store(group=group, name=name, node=node, package="_global_", provider="trainkit")
+    _store(nodes)
     # Under a resolver of its own `now` is the same in every part of one run's path.
     started = datetime.now().astimezone()
+    name = "several" if several else "" if earlier is None else earlier.experiment
     resolvers: dict[str, Callable[..., Any]] = {
-        "trainkit.run_name": lambda choices: _run_name(choices, chosen),
+        "trainkit.run_name": lambda choices: name or _run_name(choices),
         "trainkit.started": lambda: started.strftime("%Y-%m-%d_%H-%M-%S"),
+        "trainkit.named": _named,
+        "trainkit.job_folder": job_folder,
     }
-    for name, resolver in resolvers.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+    for key, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(key, resolver, replace=True)
+    options = defaults()
+
+    def drop_replaced(overrides: Sequence[str]) -> None:
+        # What one job of a sweep replaces, another does not.
+        groups = list(replaced_groups(overrides, nodes, options))
+        _store({name: without(node, groups) for name, node in nodes.items()} if groups else nodes)
+
+    with before_each_composition(drop_replaced), jobs_are_noted():
+        yield nodes
+
+
+def _store(nodes: dict[str, DictConfig]) -> None:
+    """In the place of all experiments of before, those of an earlier call in this process too."""
+    store = ConfigStore.instance()
+    store.repo["experiment"] = {}
+    for path, node in nodes.items():
+        group, _, name = f"experiment/{path}".rpartition("/")
+        store.store(group=group, name=name, node=node, package="_global_", provider="trainkit")
 
 
 def _loaded(experiment: Source) -> Any:
@@ -119,9 +162,25 @@ def _loaded(experiment: Source) -> Any:
     return node
 
 
-def _run_name(choices: Any, chosen: Sequence[str]) -> str:
+def _run_name(choices: Any) -> str:
     """The experiment's name; without one that of the model."""
-    if choices.get("experiment"):
-        return str(choices["experiment"])
-    # A sweep over experiments has a folder too, beside those of its runs.
-    return "several" if chosen else str(choices.get("model") or "default")
+    return str(choices.get("experiment") or choices.get("model") or "default")
+
+
+def _named(name: Any) -> str:
+    """What a run's name adds to that of its folder.
+
+    Raises:
+        ValueError: It holds something that not every disk takes.
+    """
+    if name is None:
+        return ""
+    text = str(name)
+    if not re.fullmatch(r"\w[\w.+=,-]{0,63}", text, re.ASCII):
+        safe = re.sub(r"[^\w.+=,-]+", "-", text, flags=re.ASCII).strip("-.+=,")[:64]
+        mend = f"; did you mean {safe}?" if safe else ""
+        raise ValueError(
+            "name must be at most 64 letters, digits and _ . + = , - of ASCII, beginning with a "
+            f"letter or digit, got {text!r}{mend}"
+        )
+    return f"_{text}"

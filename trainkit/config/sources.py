@@ -1,5 +1,6 @@
 """Where options and experiments come from: the installed package and the user's own folder."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,8 +13,10 @@ __all__ = [
     "first_line",
     "groups",
     "never_used",
+    "primary_config",
     "project_configs",
     "relative",
+    "shadowed_module",
 ]
 
 
@@ -66,6 +69,11 @@ def project_configs() -> Path | None:
     return _own("configs")
 
 
+def primary_config() -> Path:
+    """The file that every run begins with."""
+    return _packaged("trainkit.configs") / "config.yaml"
+
+
 def groups(config_dir: Path | None = None) -> dict[str, list[Source]]:
     """Every group with its options, trainkit's first; an own one of the same name is shadowed.
 
@@ -115,6 +123,32 @@ def never_used(config_dir: Path | None = None) -> dict[str, str]:
             taken = f"{winner.shown} has the same name and is used; rename yours"
             lines.setdefault(name, f"{source.shown} is never used: {taken}")
     return lines
+
+
+def shadowed_module(target: str) -> str:
+    """A line on a module of the user's that lost its name to one that is installed; or nothing.
+
+    The working folder is searched last, so that no file in it can take the place of a module that
+    Python, torch or trainkit needs.
+
+    Args:
+        target: A dotted name.
+    """
+    name = target.partition(".")[0]
+    own = next((p for p in (Path.cwd() / f"{name}.py", Path.cwd() / name) if p.exists()), None)
+    if own is None or name == "trainkit" or not (own.is_file() or any(own.glob("*.py"))):
+        return ""
+    found = sys.modules.get(name)
+    home = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), None)
+    if found is None or (home and Path(home).is_relative_to(Path.cwd()) and _is_own(Path(home))):
+        return ""
+    whose = "Python's own" if name in sys.stdlib_module_names else "an installed"
+    return f"{relative(own)} is never used: {whose} module {name!r} has that name; rename yours"
+
+
+def _is_own(path: Path) -> bool:
+    # An environment in the working folder is not the user's code.
+    return not {"site-packages", "dist-packages"} & set(path.parts)
 
 
 def first_line(path: Path) -> str:

@@ -9,7 +9,9 @@ from typing import Any, get_type_hints
 from trainkit.config.annotations import accepts, described
 from trainkit.config.blame import raised_in
 from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.forbidden import check_allowed
 from trainkit.config.origins import Origins
+from trainkit.config.sources import shadowed_module
 
 __all__ = ["check_targets", "locate"]
 
@@ -33,7 +35,7 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
         ConfigError: A target does not exist or refuses an argument; the nearest right name is in
             the text.
     """
-    told = []
+    told: list[str] = []
     for key, node in list(_nodes("", config)):
         target = node["_target_"]
         # Asked only where something is wrong: it reads files.
@@ -42,6 +44,7 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
             raise ConfigError(f"{where}{key}._target_ must be a dotted name, got {target!r}")
         try:
             function = locate(target)
+            check_allowed(target, function, node)
         except ConfigError as error:
             where = origins.where(f"{key}._target_")
             raise ConfigError(f"{where}{key}._target_: {error}") from error
@@ -51,6 +54,9 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
                     f"{origins.where(f'{key}.{switch}')}{key}.{switch} must be true or false, "
                     f"got {node[switch]!r}"
                 )
+        lost = shadowed_module(target)
+        if lost and lost not in told:
+            told.append(lost)
         foreign = _check_arguments(key, target, function, node, origins)
         if foreign:
             beside = "".join(_beside(key, name) for name in foreign)
@@ -73,15 +79,21 @@ def locate(target: str) -> Any:
         # An attribute before a module: `trainkit.data.digits` is a function and a file.
         if not hasattr(found, part) and inspect.ismodule(found):
             if not hasattr(found, "__path__") or find_spec(f"{so_far}.{part}") is None:
-                raise ConfigError(f"{so_far} has no {part!r}{nearest(part, _public(found))}")
+                raise _no_such(so_far, part, found)
             found = _imported(f"{so_far}.{part}", target)
         elif not hasattr(found, part):
-            raise ConfigError(f"{so_far} has no {part!r}{nearest(part, _public(found))}")
+            raise _no_such(so_far, part, found)
         else:
             found = getattr(found, part)
     if not callable(found):
         raise ConfigError(f"{target} is not callable")
     return found
+
+
+def _no_such(module: str, name: str, found: Any) -> ConfigError:
+    lost = shadowed_module(module)
+    mend = f"; {lost}" if lost else nearest(name, _public(found))
+    return ConfigError(f"{module} has no {name!r}{mend}")
 
 
 def _public(found: Any) -> list[str]:
