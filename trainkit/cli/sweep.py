@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainkit.cli.program import program, shown_path
+from trainkit.screen.commands import board_command
 
 if TYPE_CHECKING:
     from trainkit.config.sweeping import SweepJob
@@ -73,7 +73,7 @@ def ranking(outcomes: Sequence[Outcome]) -> str:
         ((metric, larger),) = metrics
         head += f"; best first, by validation {metric} ({'more' if larger else 'less'} is better)"
     folder = outcomes[0].directory.parent
-    return "\n".join(["", head, *lines, f"dashboard   {program()} board {shown_path(folder)}"])
+    return "\n".join(["", head, *lines, f"dashboard   {board_command(folder)}"])
 
 
 def _order(outcome: Outcome) -> tuple[bool, bool, float, int]:

@@ -75,6 +75,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
             overrides=composed.overrides,
             hparams=masked_config(_hparams(plain)),
             notes=notes,
+            name=str(plain["name"] or ""),
         )
         return result, Best.of(settings["checkpoint"]).mode
     except (TypeError, ValueError) as error:
