@@ -6,17 +6,19 @@ from trainkit.writers.ignite_logger import IgniteLoggerWriter
 from trainkit.writers.memory import MemoryWriter
 from trainkit.writers.opening import existing_runs, open_writer
 from trainkit.writers.prefix import PrefixWriter
-from trainkit.writers.protocol import Histogram, Histograms, Scalars, Subruns, Writer
+from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Subruns, Writer
 from trainkit.writers.several import SeveralWriter
 from trainkit.writers.subruns import subrun
 
 __all__ = [
     "BackgroundWriter",
+    "Curve",
     "EventFileWriter",
     "Histogram",
     "Histograms",
     "IgniteLoggerWriter",
     "MemoryWriter",
+    "Point",
     "PrefixWriter",
     "Scalars",
     "SeveralWriter",

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainkit.writers.host_step import HostStep
+from trainkit.writers.host_step import HostBlock, HostItem
 from trainkit.writers.outage import Outage
 
 __all__ = ["Delivery"]
@@ -32,7 +32,7 @@ class Delivery:
     def __init__(
         self,
         what: str,
-        write: Callable[[Sequence[HostStep]], object],
+        write: Callable[[Sequence[HostItem]], object],
         *,
         together: bool,
         beside: object = None,
@@ -40,11 +40,11 @@ class Delivery:
         self.outage = Outage(what, beside)
         self._write = write
         self._together = together
-        self._waiting: deque[HostStep] = deque()
+        self._waiting: deque[HostItem] = deque()
         self._size = 0
         self._tries = 0
 
-    def write(self, host_steps: Sequence[HostStep]) -> None:
+    def write(self, host_steps: Sequence[HostItem]) -> None:
         """Write these, behind those that wait."""
         if self._together and not self._waiting and not self.outage:
             try:
@@ -105,8 +105,13 @@ class Delivery:
             self.outage.fail(error)
         self.outage.close()
 
-    def _give_up(self, host_step: HostStep) -> None:
-        self.outage.lose(host_step.step, host_step.step, 1)
+    def _give_up(self, host_step: HostItem) -> None:
+        if isinstance(host_step, HostBlock):
+            if len(host_step.steps):
+                steps = host_step.steps
+                self.outage.lose(int(steps[0]), int(steps[-1]), len(steps))
+        else:
+            self.outage.lose(host_step.step, host_step.step, 1)
         self._forget()
 
     def _forget(self) -> None:
@@ -114,8 +119,10 @@ class Delivery:
         self._size -= _size(self._waiting.popleft())
 
 
-def _size(host_step: HostStep) -> int:
+def _size(host_step: HostItem) -> int:
     """Of a step, in numbers of eight bytes or so."""
+    if isinstance(host_step, HostBlock):
+        return 1 + int(host_step.values.size)
     scalars = sum(len(chunk.values) for chunk in host_step.scalars)
     histograms = sum(2 * len(h.counts) for h in host_step.histograms.values())
     images = sum(image.size // 8 for image in host_step.images.values())

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from trainkit.writers.block_bytes import block_records
 from trainkit.writers.event_log import EventLog
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
-from trainkit.writers.host_step import HostStep
+from trainkit.writers.host_step import HostBlock, HostStep
 from trainkit.writers.names import folder_inside
-from trainkit.writers.reading import read_step
+from trainkit.writers.reading import read_items
 from trainkit.writers.scalar_bytes import ScalarTemplates
 from trainkit.writers.serialized import event, message
-from trainkit.writers.summaries import readable_summary, session_end
+from trainkit.writers.summaries import described, readable_summary, session_end
+from trainkit.writers.tracks import Block
 
 __all__ = ["EventFileWriter"]
 
@@ -87,6 +89,12 @@ class EventFileWriter(GatheringWriter):
         self._gatherer.seal()
         self._file.write(host_steps)
 
+    def write_block(self, block: HostBlock) -> None:
+        """Write all points of a block that is on the host already."""
+        self._file.check()
+        self._gatherer.seal()
+        self._file.write_block(block)
+
     def subrun(self, name: str) -> "EventFileWriter":
         """The writer of `<directory>/<name>`; the same one each time, closed with this one.
 
@@ -123,6 +131,7 @@ class _EventFile:
         self._templates = ScalarTemplates()
         self._lock = threading.Lock()
         self._has_session = False
+        self._described: set[tuple[str, ...]] = set()
 
     def check(self) -> None:
         log = self.log
@@ -134,8 +143,24 @@ class _EventFile:
                 "open one writer per process, each in its own directory"
             )
 
-    def write_gathering(self, gathering: Gathering) -> None:
-        self.write([read_step(gathering)])
+    def write_gathering(self, gathering: Gathering | Block) -> None:
+        for item in read_items([gathering]):
+            if isinstance(item, HostBlock):
+                self.write_block(item)
+            else:
+                self.write([item])
+
+    def write_block(self, block: HostBlock) -> None:
+        with self._lock:
+            steps, times, values = block.steps, block.times, block.values
+            if len(steps) and block.tags not in self._described:
+                # What describes a tag stands in its first value.
+                self._described.add(block.tags)
+                content = message(_SUMMARY, described(block.tags, values[0], block.description))
+                self.log.add(int(steps[0]), event(int(steps[0]), float(times[0]), content))
+                steps, times, values = steps[1:], times[1:], values[1:]
+            for some in block_records(block.tags, steps, times, values):
+                self.log.add_records(*some)
 
     def write(self, host_steps: Sequence[HostStep]) -> None:
         with self._lock:
@@ -168,7 +193,7 @@ def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], obje
     if not file.log.is_ours():  # a forked child must leave alone what its parent will write
         return
     try:
-        gatherer.seal()
+        gatherer.seal(ended=True)
     finally:
         file.close()
         for finish in others:

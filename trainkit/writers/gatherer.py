@@ -9,10 +9,15 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from trainkit.writers.gathering import Gathering
+from trainkit.writers.protocol import Curve
+from trainkit.writers.tracks import EXACT, MOST, Block, Track
 
 __all__ = ["Gatherer"]
 
 _Values = TypeVar("_Values")
+
+# Points of curves are handed on when they waited for so many seconds.
+_POINTS_WAIT = 0.25
 
 
 class Gatherer:
@@ -22,14 +27,17 @@ class Gatherer:
     threads.
 
     Args:
-        deliver: Takes what was gathered at one step.
+        deliver: Takes what was gathered at one step, or points of a curve at several.
         ready: Raises where nothing more can be written; asked when a step begins.
     """
 
-    def __init__(self, deliver: Callable[[Gathering], None], ready: Callable[[], None]) -> None:
+    def __init__(
+        self, deliver: Callable[[Gathering | Block], None], ready: Callable[[], None]
+    ) -> None:
         self._deliver = deliver
         self._ready = ready
         self._current: Gathering | None = None
+        self._tracks: dict[Curve, Track] = {}
         self._lock = threading.RLock()
 
     def add(self, step: int, add: Callable[[Gathering, _Values], None], values: _Values) -> None:
@@ -44,12 +52,41 @@ class Gatherer:
             add(current, values)
             current.changed = time.monotonic()
 
-    def seal(self) -> None:
-        """Hand on what was gathered so far."""
+    def add_point(self, step: int, curve: Curve, values: tuple[float, ...] | Tensor) -> None:
+        """Keep a point of a curve. Called in every iteration: so few operations."""
+        with self._lock:
+            track = self._tracks.get(curve)
+            if track is None:
+                track = self._tracks[curve] = Track(curve)
+            current = self._current
+            if current is not None:
+                if current.step == step and 0 < track.rows < EXACT:  # one event for both
+                    track.rows += 1
+                    current.add_row(curve.tags, values)
+                    current.changed = time.monotonic()
+                    return
+                self.seal()
+            if not track.steps:
+                step = _check_step(step)
+                self._ready()
+            track.add(step, values)
+            if len(track.steps) >= MOST:
+                self.seal()
+
+    def seal(self, ended: bool = False) -> None:
+        """Hand on what was gathered so far.
+
+        Args:
+            ended: Whether nothing else will come: means of curves that are open are closed.
+        """
         with self._lock:
             current, self._current = self._current, None
             if current is not None:
                 self._deliver(current)
+            # What is gathered begins when the points before it were handed on.
+            for track in self._tracks.values():
+                if track.steps or (ended and track.rows > EXACT):
+                    self._deliver(track.cut(ended))
 
     def seal_if_quiet(self, seconds: float) -> None:
         """Hand on what was gathered, if nothing was added to it for so long; never waits."""
@@ -57,6 +94,10 @@ class Gatherer:
             try:
                 if self._current and time.monotonic() - self._current.changed >= seconds:
                     self.seal()
+                elif any(track.steps for track in self._tracks.values()):
+                    oldest = min(track.began for track in self._tracks.values() if track.steps)
+                    if not 0 <= time.time() - oldest < _POINTS_WAIT:
+                        self.seal()
             finally:
                 self._lock.release()
 

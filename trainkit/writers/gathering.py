@@ -55,6 +55,13 @@ class Gathering:
         if numbers:
             self.scalars.append((tuple(numbers), list(numbers.values())))
 
+    def add_row(self, tags: _Tags, values: tuple[float, ...] | Tensor) -> None:
+        """Keep numbers that nobody will overwrite."""
+        if isinstance(values, Tensor):
+            self.keep_scalars(Scalars(tags, values))
+        else:
+            self.scalars.append((tags, list(values)))
+
     def add_histograms(self, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Keep finished histograms as they are; raw values are counted in buckets here."""
         if isinstance(histograms, Histograms):

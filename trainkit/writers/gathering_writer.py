@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.protocol import Histogram, Scalars
+from trainkit.writers.protocol import Histogram, Point, Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,9 @@ class GatheringWriter(ABC):
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers: 0-d (or one-element) tensors of any real dtype, or Python numbers."""
-        if isinstance(scalars, Scalars):
+        if type(scalars) is Point:
+            self._gatherer.add_point(step, scalars.curve, scalars.numbers)
+        elif isinstance(scalars, Scalars):
             self._gatherer.add(step, Gathering.keep_scalars, scalars)
         else:
             self._gatherer.add(step, Gathering.add_scalars, scalars)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,7 +11,17 @@ from numpy.typing import NDArray
 
 from trainkit.writers.protocol import Histogram, Writer
 
-__all__ = ["HostHistogram", "HostStep", "ScalarChunk", "StepWriter", "write_steps"]
+__all__ = [
+    "BlockWriter",
+    "HostBlock",
+    "HostHistogram",
+    "HostItem",
+    "HostStep",
+    "ScalarChunk",
+    "StepWriter",
+    "step_by_step",
+    "write_steps",
+]
 
 
 class ScalarChunk(NamedTuple):
@@ -74,6 +85,48 @@ class HostStep:
         }
 
 
+@dataclass(eq=False)
+class HostBlock:
+    """Points of one curve at several steps, on the host.
+
+    Args:
+        tags: Of each point's numbers.
+        steps: int64, shape `[S]`.
+        times: When, in seconds since the epoch, shape `[S]`.
+        values: float64, shape `[S, len(tags)]`.
+        description: Of the curve.
+    """
+
+    tags: tuple[str, ...]
+    steps: NDArray[np.int64]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    description: str = ""
+
+    def alone(self) -> list[HostStep]:
+        """The same, step by step."""
+        rows = zip(self.steps.tolist(), self.times.tolist(), self.values, strict=True)
+        return [HostStep(step, time, [ScalarChunk(self.tags, row)]) for step, time, row in rows]
+
+
+HostItem = HostStep | HostBlock
+
+
+def step_by_step(items: Sequence[HostItem]) -> list[HostStep]:
+    """The same, without blocks."""
+    return [
+        step for item in items for step in (item.alone() if isinstance(item, HostBlock) else [item])
+    ]
+
+
+@runtime_checkable
+class BlockWriter(Protocol):
+    """A writer that takes a block whole."""
+
+    def write_block(self, block: HostBlock) -> None:
+        """Write all of its points."""
+
+
 @runtime_checkable
 class StepWriter(Protocol):
     """A writer that takes everything of some steps at once, when it is on the host already."""
@@ -82,13 +135,20 @@ class StepWriter(Protocol):
         """Write all of them, in order."""
 
 
-def write_steps(writer: Writer, host_steps: Sequence[HostStep]) -> None:
+def write_steps(writer: Writer, items: Sequence[HostItem]) -> None:
     """Write all of them, in order, with whatever verbs the writer has."""
-    if isinstance(writer, StepWriter):
-        writer.write_steps(host_steps)
-        return
-    for host_step in host_steps:
-        _write_step(writer, host_step)
+    for whole, group in groupby(items, key=lambda item: isinstance(item, HostBlock)):
+        some: Any = list(group)
+        if whole and isinstance(writer, BlockWriter):
+            for block in some:
+                writer.write_block(block)
+            continue
+        host_steps = step_by_step(some)
+        if isinstance(writer, StepWriter):
+            writer.write_steps(host_steps)
+            continue
+        for host_step in host_steps:
+            _write_step(writer, host_step)
 
 
 def _write_step(writer: Writer, host_step: HostStep) -> None:

@@ -7,9 +7,10 @@ from trainkit.writers.delivery import Delivery
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
 from trainkit.writers.gathering_writer import GatheringWriter
-from trainkit.writers.host_step import HostStep
+from trainkit.writers.host_step import HostStep, step_by_step
 from trainkit.writers.logger_sinks import clearml, mlflow, tensorboard, wandb
-from trainkit.writers.reading import read_step
+from trainkit.writers.reading import read_steps
+from trainkit.writers.tracks import Block
 
 __all__ = ["IgniteLoggerWriter"]
 
@@ -64,7 +65,7 @@ class IgniteLoggerWriter(GatheringWriter):
         sink = _SINKS[kind](logger)
         self._delivery = Delivery(
             f"{kind} (a logger of Ignite's)",
-            lambda host_steps: [sink(host_step) for host_step in host_steps],
+            lambda items: [sink(host_step) for host_step in step_by_step(items)],
             together=False,
         )
         self._closed = False
@@ -93,12 +94,12 @@ class IgniteLoggerWriter(GatheringWriter):
     def close(self) -> None:
         """Hand everything to the logger, which stays open."""
         if not self._closed:
-            self._gatherer.seal()
+            self._gatherer.seal(ended=True)
             self._closed = True
             self._delivery.close(lambda: None)
 
-    def _write(self, gathering: Gathering) -> None:
-        self._delivery.write([read_step(gathering)])
+    def _write(self, gathering: Gathering | Block) -> None:
+        self._delivery.write(read_steps([gathering]))
 
     def _check(self) -> None:
         if self._closed:

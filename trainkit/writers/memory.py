@@ -11,6 +11,7 @@ from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.names import check_name
 from trainkit.writers.protocol import Histogram
 from trainkit.writers.reading import read_steps
+from trainkit.writers.tracks import Block
 
 __all__ = ["MemoryWriter"]
 
@@ -40,7 +41,7 @@ class MemoryWriter(GatheringWriter):
     """
 
     def __init__(self) -> None:
-        self._unread: list[Gathering] = []
+        self._unread: list[Gathering | Block] = []
         self._contents = _Contents()
         self._subruns: dict[str, MemoryWriter] = {}
         super().__init__(Gatherer(self._unread.append, lambda: None))
@@ -87,7 +88,8 @@ class MemoryWriter(GatheringWriter):
         self._gatherer.seal()
 
     def close(self) -> None:
-        """Do nothing: what was written can be looked at afterwards."""
+        """Close the means of curves; what was written can be looked at afterwards."""
+        self._gatherer.seal(ended=True)
 
     def _read(self) -> _Contents:
         self._gatherer.seal()

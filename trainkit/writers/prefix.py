@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
-from trainkit.writers.protocol import Histogram, Histograms, Scalars, Writer
+from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,7 @@ class PrefixWriter:
         self._prefix = f"{prefix}/"
         # The tags of a run repeat at every step.
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._curves: dict[Curve, Curve] = {}
 
     def __repr__(self) -> str:
         return f"PrefixWriter({self._writer!r}, {self._prefix[:-1]!r})"
@@ -43,6 +44,8 @@ class PrefixWriter:
         """Write numbers."""
         if isinstance(scalars, Scalars):
             self._writer.write_scalars(step, scalars.renamed(self._tags(scalars.tags)))
+        elif isinstance(scalars, Point):
+            self._writer.write_scalars(step, Point(self._curve(scalars.curve), scalars.numbers))
         else:
             self._writer.write_scalars(step, self._under(scalars))
 
@@ -82,6 +85,12 @@ class PrefixWriter:
 
     def _under(self, values: Mapping[str, _Value]) -> dict[str, _Value]:
         return {self._prefix + tag: value for tag, value in values.items()}
+
+    def _curve(self, curve: Curve) -> Curve:
+        known = self._curves.get(curve)
+        if known is None:
+            known = self._curves[curve] = Curve(self._tags(curve.tags), curve.description)
+        return known
 
     def _tags(self, tags: tuple[str, ...]) -> tuple[str, ...]:
         known = self._known.get(tags)

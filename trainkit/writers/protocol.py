@@ -4,13 +4,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor, from_numpy, full, nan
+from torch import Tensor, float64, from_numpy, full, nan, tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["Histogram", "Histograms", "LeftOut", "Reporting", "Scalars", "Subruns", "Writer"]
+__all__ = [
+    "Curve",
+    "Histogram",
+    "Histograms",
+    "LeftOut",
+    "Point",
+    "Reporting",
+    "Scalars",
+    "Subruns",
+    "Writer",
+]
 
 
 class LeftOut(Exception):  # noqa: N818 - nothing went wrong
@@ -100,6 +110,62 @@ class Scalars(Mapping[str, Tensor]):
             return from_numpy(finish(*(array.numpy() for array in arrays)))
         except LeftOut:  # such a writer expects a value for every tag
             return full((len(self.tags),), nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Numbers that come in every iteration, under the same tags each time.
+
+    A curve is exact, a point for each iteration, for the first 10,000 of them. Beyond, points are
+    means: the next 10,000 of two iterations each, then of four, of eight, and so on, each at the
+    step of its last iteration. The last iteration is a point by itself. NaN makes its mean NaN.
+
+    Args:
+        tags: Of the numbers.
+        description: What they are: it stands in the event file, and TensorBoard's SCALARS shows
+            it, with a sentence about the means.
+    """
+
+    tags: tuple[str, ...]
+    description: str = ""
+
+
+class Point(Mapping[str, Tensor]):
+    """What a curve is in one iteration; to everybody a mapping of its tags.
+
+    It goes through `write_scalars`, like everything else. A writer that knows it keeps the points
+    of many iterations together, and reads and writes them a few times a second: the cheap way to
+    write a few numbers in every iteration.
+
+    Args:
+        curve: The same object in every iteration.
+        values: A number for each tag; or one tensor of shape `[tags]`, which is handed over: do
+            not write into it afterwards.
+
+    Example:
+        >>> from trainkit.writers import MemoryWriter
+        >>> writer, curve = MemoryWriter(), Curve(("loss/total",))
+        >>> for step in (1, 2):
+        ...     writer.write_scalars(step, Point(curve, (1.0 / step,)))
+        >>> writer.scalars
+        {'loss/total': [(1, 1.0), (2, 0.5)]}
+    """
+
+    __slots__ = ("curve", "numbers")
+
+    def __init__(self, curve: Curve, values: tuple[float, ...] | Tensor) -> None:
+        self.curve = curve
+        self.numbers = values
+
+    def __getitem__(self, tag: str) -> Tensor:
+        value = self.numbers[self.curve.tags.index(tag)]
+        return value if isinstance(value, Tensor) else tensor(value, dtype=float64, device="cpu")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.curve.tags)
+
+    def __len__(self) -> int:
+        return len(self.curve.tags)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, cast
 from weakref import WeakSet
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from trainkit.writers import transfer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.host_step import HostHistogram, HostStep, ScalarChunk
+from trainkit.writers.host_step import HostHistogram, HostItem, HostStep, ScalarChunk, step_by_step
 from trainkit.writers.protocol import LeftOut, Scalars
+from trainkit.writers.tracks import Block, read_block
 
-__all__ = ["in_main_memory", "read_step", "read_steps"]
+__all__ = ["in_main_memory", "read_items", "read_step", "read_steps"]
 
 _IS_CPU = attrgetter("is_cpu")
+
 
 _log = logging.getLogger("trainkit")
 
@@ -35,10 +38,24 @@ Source = Sequence[Tensor] | Sequence[Array]
 
 def read_step(gathering: Gathering) -> HostStep:
     """Everything of one step on the host, at the price of one read per device."""
-    return read_steps([gathering])[0]
+    return _read_steps([gathering])[0]
 
 
-def read_steps(gatherings: Sequence[Gathering]) -> list[HostStep]:
+def read_items(gathered: Sequence[Gathering | Block]) -> list[HostItem]:
+    """Everything of several steps on the host, and blocks of curves; see `read_steps`."""
+    found: list[HostItem] = []
+    for is_block, group in groupby(gathered, key=_is_block):
+        some: Any = list(group)
+        found += map(read_block, some) if is_block else _read_steps(some)
+    return found
+
+
+def read_steps(gathered: Sequence[Gathering | Block]) -> list[HostStep]:
+    """`read_items`, step by step."""
+    return step_by_step(read_items(gathered))
+
+
+def _read_steps(gatherings: Sequence[Gathering]) -> list[HostStep]:
     """Everything of several steps on the host, at the price of one read per step and device.
 
     Most steps of a run are alike: the same tags, and the same functions that finish them. Those
@@ -208,3 +225,7 @@ def _leave_out(what: Scalars, error: Exception) -> None:
 def _joined(tags: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
     # The same tuple again and again: whoever reads the tags can tell by its identity.
     return tuple(tag for some in tags for tag in some)
+
+
+def _is_block(what: Gathering | Block) -> bool:
+    return isinstance(what, Block)

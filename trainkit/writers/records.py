@@ -7,10 +7,11 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 
-__all__ = ["RecordFile", "event_files", "new_event_file", "record"]
+__all__ = ["RecordFile", "event_files", "masked", "new_event_file", "record"]
 
 _PREFIX = "events.out.tfevents."
 _counter = itertools.count()
@@ -128,7 +129,10 @@ def _seconds_in(name: str) -> int:
     return int(found) if found.isdecimal() and len(found) == 10 else 0
 
 
+def masked(crc: Any) -> Any:
+    """A CRC32C as the format wants it (TensorFlow's `masked_crc32c`): a number, or an array."""
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def _checksum(data: bytes) -> bytes:
-    """CRC32C, rotated and shifted as the format wants it (TensorFlow's `masked_crc32c`)."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+    return struct.pack("<I", masked(google_crc32c.value(data)))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from trainkit.writers.host_step import ScalarChunk
 from trainkit.writers.serialized import message, utf8
 
-__all__ = ["ScalarTemplates"]
+__all__ = ["ScalarTemplates", "Template"]
 
 # Field numbers and wire types of TensorBoard's summary.proto.
 _VALUE = b"\x0a"  # Summary.value, a message
@@ -29,7 +29,7 @@ class ScalarTemplates:
 
     def __init__(self, keep: int = 16) -> None:
         self._keep = keep
-        self._templates: dict[tuple[tuple[str, ...], ...], _Template] = {}
+        self._templates: dict[tuple[tuple[str, ...], ...], Template] = {}
 
     def serialize(self, steps: Sequence[Sequence[ScalarChunk]]) -> list[bytes]:
         """A serialized Summary of each of these steps, which all have the same tags.
@@ -39,7 +39,7 @@ class ScalarTemplates:
         key = tuple(chunk.tags for chunk in steps[0])
         if not key:
             return [b""] * len(steps)
-        template = self._templates.pop(key, None) or _Template([t for tags in key for t in tags])
+        template = self._templates.pop(key, None) or Template([t for tags in key for t in tags])
         self._templates[key] = template  # the latest last: the first is the one to forget
         if len(self._templates) > self._keep:
             del self._templates[next(iter(self._templates))]
@@ -50,7 +50,13 @@ class ScalarTemplates:
         return template.fill(values)
 
 
-class _Template:
+class Template:
+    """The bytes of a serialized Summary of these scalars, but for the numbers.
+
+    Args:
+        tags: Of a tag that occurs twice, the last value counts.
+    """
+
     def __init__(self, tags: Sequence[str]) -> None:
         last = {tag: i for i, tag in enumerate(tags)}
         self._chosen = None if len(last) == len(tags) else np.fromiter(last.values(), np.intp)
@@ -60,16 +66,23 @@ class _Template:
             length += len(value)
             parts.append(value)
             starts.append(length - 4)
-        self._bytes = np.frombuffer(b"".join(parts), np.uint8)
-        self._places = np.array(starts, np.intp)[:, None] + np.arange(4)
+        self.data = b"".join(parts)
+        self.places = np.array(starts, np.intp)[:, None] + np.arange(4)
+
+    def numbers(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """What stands in the places, shape `[steps, values, 4]`.
+
+        Args:
+            values: As little-endian float32, a row per step.
+        """
+        if self._chosen is not None:
+            values = values[:, self._chosen]
+        return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1, 4)
 
     def fill(self, values: NDArray[Any]) -> list[bytes]:
         """The bytes with these numbers, a row per step."""
-        if self._chosen is not None:
-            values = values[:, self._chosen]
-        steps, size = len(values), self._bytes.size
-        filled = np.tile(self._bytes, (steps, 1))
-        numbers = np.ascontiguousarray(values).view(np.uint8)
-        filled[:, self._places] = numbers.reshape(steps, -1, 4)
+        steps, size = len(values), len(self.data)
+        filled = np.tile(np.frombuffer(self.data, np.uint8), (steps, 1))
+        filled[:, self.places] = self.numbers(values)
         whole = filled.tobytes()
         return [whole[start : start + size] for start in range(0, steps * size, size)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from trainkit.writers.delivery import Delivery
-from trainkit.writers.host_step import HostStep, write_steps
+from trainkit.writers.host_step import HostBlock, HostStep, write_steps
 from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Histogram, Writer
 from trainkit.writers.subruns import subrun
@@ -86,6 +86,11 @@ class SeveralWriter:
         """Write everything of some steps that is on the host already."""
         for delivery in self._deliveries:
             delivery.write(host_steps)
+
+    def write_block(self, block: HostBlock) -> None:
+        """Write all points of a block."""
+        for delivery in self._deliveries:
+            delivery.write([block])
 
     def subrun(self, name: str) -> "SeveralWriter":
         """The sub-run of each of the writers; the same ones each time."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from trainkit.writers.host_step import HostStep
 from trainkit.writers.images import grid, png
 from trainkit.writers.serialized import utf8
 
-__all__ = ["readable_summary", "session_end", "summary"]
+__all__ = ["described", "readable_summary", "session_end", "summary"]
 
 _log = logging.getLogger("trainkit")
 
@@ -61,6 +61,25 @@ def _one_by_one(host_step: HostStep) -> Iterator[tuple[str, HostStep]]:
             alone = HostStep(host_step.step, host_step.wall_time)
             setattr(alone, name, {tag: value})
             yield tag, alone
+
+
+def described(tags: Sequence[str], values: Sequence[float], description: str) -> bytes:
+    """A serialized Summary of these scalars, each with what TensorBoard says about its tag."""
+    from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
+
+    plugin = SummaryMetadata.PluginData(plugin_name="scalars")
+    metadata = SummaryMetadata(
+        plugin_data=plugin, data_class=DATA_CLASS_SCALAR, summary_description=description
+    )
+    rows = zip(tags, values, strict=True)
+    return bytes(
+        Summary(
+            value=[
+                Summary.Value(tag=_readable(tag), simple_value=float(value), metadata=metadata)
+                for tag, value in rows
+            ]
+        ).SerializeToString()
+    )
 
 
 def session_end() -> bytes:

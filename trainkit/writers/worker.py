@@ -17,10 +17,11 @@ from torch import Tensor
 from trainkit.writers.delivery import Delivery
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.host_step import HostStep, write_steps
+from trainkit.writers.host_step import HostBlock, HostItem, write_steps
 from trainkit.writers.outage import Outage, failing
 from trainkit.writers.protocol import Writer
-from trainkit.writers.reading import read_steps
+from trainkit.writers.reading import read_items
+from trainkit.writers.tracks import Block
 
 __all__ = ["Lane", "Worker"]
 
@@ -52,7 +53,7 @@ class Lane:
 
 class _Work(NamedTuple):
     lane: Lane
-    gathering: Gathering
+    gathering: Gathering | Block
     rooms: "Sequence[SimpleQueue[None]]"  # that it takes a place of
 
 
@@ -124,7 +125,7 @@ class Worker:
         found = (lane.delivery.outage.error or failing(lane.writer) for lane in list(self.lanes))
         return next((error for error in found if error is not None), None)
 
-    def submit(self, lane: Lane, gathering: Gathering) -> None:
+    def submit(self, lane: Lane, gathering: Gathering | Block) -> None:
         """Have it written; waits only while the queue is full."""
         large = sum(map(Tensor.numel, gathering.tensors)) > _MANY
         rooms: Sequence[SimpleQueue[None]]
@@ -191,7 +192,7 @@ class Worker:
         if self._closed or os.getpid() != self._pid:
             return
         for lane in self.lanes:
-            lane.gatherer.seal()
+            lane.gatherer.seal(ended=True)
         self._closed = True
         self._queue.put(_Stop())
         self._alarm_clock.put(None)
@@ -254,9 +255,9 @@ class Worker:
             if not counts:
                 self._other_seconds += time.thread_time() - start
 
-    def _read(self, gatherings: list[Gathering]) -> list[HostStep]:
+    def _read(self, gatherings: list[Gathering | Block]) -> list[HostItem]:
         try:
-            found = read_steps(gatherings)
+            found = read_items(gatherings)
         except Exception as error:
             if len(gatherings) > 1:  # one of them is the cause
                 return [step for one in gatherings for step in self._read([one])]
@@ -273,14 +274,19 @@ class Worker:
         others = what.images or what.texts or what.hparams
         return work.lane, work.lane is self.lanes[0] and not others
 
-    def _write_steps(self, lane: Lane, host_steps: Sequence[HostStep]) -> None:
+    def _write_steps(self, lane: Lane, host_steps: Sequence[HostItem]) -> None:
         if lane is self.lanes[0]:
             for host_step in host_steps:
                 self._tell_what_is_not_finite(host_step)
         lane.delivery.write(host_steps)
 
-    def _tell_what_is_not_finite(self, host_step: HostStep) -> None:
+    def _tell_what_is_not_finite(self, host_step: HostItem) -> None:
         if not self.listeners:
+            return
+        if isinstance(host_step, HostBlock):
+            if not np.isfinite(host_step.values).all():
+                for alone in host_step.alone():
+                    self._tell_what_is_not_finite(alone)
             return
         bad = [
             tags[i]
