@@ -184,7 +184,7 @@ def test_components_are_means_of_different_things_and_add_up() -> None:
     ("loss_fn", "outputs", "why"),
     [
         (nn.CrossEntropyLoss(reduction="none"), batches(x, classes), "reduction='none'"),
-        (nn.CrossEntropyLoss(), batches(classes, classes), "floating point, got torch.int64"),
+        (nn.CrossEntropyLoss(), batches(classes, classes), "predictions are int64, class indices"),
         (nn.CrossEntropyLoss(), batches(x, classes + 1), "targets are no class index"),
         (nn.CrossEntropyLoss(), batches(x, values[:, 0]), "y must hold class indices"),
         (nn.CrossEntropyLoss(), batches(x, words), "one class index per prediction"),

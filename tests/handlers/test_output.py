@@ -281,3 +281,11 @@ def test_the_batch_size_where_only_the_batch_tells() -> None:
     assert found.batch_size == 5
     assert as_step_output({"loss": 0.5, "features": torch.zeros(3, 2)}).batch_size == 3
     assert as_step_output({"y_pred": None, "y": [{}, {}, {}]}).batch_size == 3
+
+
+def test_a_vector_with_a_number_per_sample_gets_no_charts() -> None:
+    output = {"loss": 0.5, "score": torch.zeros(4), "dice": torch.zeros(3)}
+    charts = {f"output/dice/{i}" for i in range(3)}
+    assert as_step_output(output, (torch.zeros(4, 2), torch.zeros(4))).scalars.keys() == charts
+    assert as_step_output(output | {"z": torch.zeros(4, 2)}).scalars.keys() == charts
+    assert as_step_output(output).scalars.keys() == charts | {f"output/score/{i}" for i in range(4)}

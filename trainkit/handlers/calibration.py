@@ -10,9 +10,9 @@ from torch import Tensor
 
 from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
-from trainkit.handlers.losses import looks_wrong
+from trainkit.handlers.losses import looks_wrong, no_scores
 from trainkit.handlers.output import StepOutput, describe
-from trainkit.handlers.predictions import check_kind, no_scores
+from trainkit.handlers.predictions import check_kind
 from trainkit.stats.appearance import Appearance
 from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
 from trainkit.writers.protocol import Scalars, Writer
@@ -97,10 +97,11 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
                 "calibration",
                 f"y_pred and y must be tensors, got {describe(y_pred)} and {describe(y)}; "
                 f"{self.hint(output, 'y_pred', 'y')}",
+                fact=None if isinstance(y_pred, Tensor) else "predictions",
             )
             return None
         if not y_pred.is_floating_point():
-            self.leave_out("calibration", no_scores(y_pred, self.kind))
+            self.leave_out("what is made of predictions", no_scores(y_pred), fact="classes")
             return None
         y = y.detach()
         about: dict[str, Any] = {"kind": self.kind, "ignore_index": self.ignore_index}

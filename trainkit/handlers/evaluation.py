@@ -27,7 +27,7 @@ _log = logging.getLogger("trainkit")
 # by the id of the transform what that made of it.
 _Read = tuple[int, Any, dict[int, StepOutput]]
 _read: "WeakKeyDictionary[Engine, _Read]" = WeakKeyDictionary()
-# What their monitors said of the predictions of an engine.
+# What was said of an engine, by all of its monitors together.
 _complained: "WeakKeyDictionary[Engine, set[str]]" = WeakKeyDictionary()
 # By the id of the transform: those that do not take the evaluator's output.
 _refused: "WeakKeyDictionary[Engine, set[int]]" = WeakKeyDictionary()
@@ -169,7 +169,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         self.output_transform = output_transform
         self._totals: Totals | None = None
         self._told: set[str] = set()
-        #: What the writer's thread has said of this engine's predictions.
+        #: What was said of this engine by all of its monitors together.
         self.complained: set[str] = set()
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
@@ -229,11 +229,18 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         super().cancel()
         self._totals = None
 
-    def leave_out(self, what: str, why: str) -> None:
-        """Say once, in the log, what cannot be measured here and what would help."""
-        if what not in self._told:
-            self._told.add(what)
-            _log.warning("%s %s left out: %s", what, "are" if what.endswith("s") else "is", why)
+    def leave_out(self, what: str, why: str, fact: str | None = None) -> None:
+        """Say once, in the log, what cannot be measured here and what would help.
+
+        Args:
+            what: Is left out.
+            why: And what would help.
+            fact: A name for what several monitors of the engine find out: the first one says it.
+        """
+        told, key = (self._told, what) if fact is None else (self.complained, fact)
+        if key not in told:
+            told.add(key)
+            _log.warning("%s %s left out: %s", what, _is(what), why)
 
     def hint(self, output: StepOutput, *wanted: str) -> str:
         """What to return, or which `output_transform` helps; it can be pasted.
@@ -260,18 +267,20 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         try:
             output = known.get(transform)
             if output is None:
-                output = as_step_output(self._transformed(engine))
-                output.batch = engine.state.batch
+                output = as_step_output(self._transformed(engine), engine.state.batch)
                 known[transform] = output
             return self.totals(output)
         except UnclearOutputError as error:
-            wanted = ("loss", "y_pred", "y")
-            hint = self._transform(engine.state.output, wanted)
-            self.leave_out(
-                type(self).__name__,
-                f"{error.found}; return a dict with 'loss', 'y_pred' and 'y'{hint}",
-            )
+            self._leave_all_out(error, engine.state.output)
             return None
+
+    def _leave_all_out(self, error: UnclearOutputError, seen: Any) -> None:
+        hint = self._transform(seen, ("loss", "y_pred", "y"))
+        self.leave_out(
+            "losses and predictions",
+            f"{error.found}; return a dict with 'loss', 'y_pred' and 'y'{hint}",
+            fact="unclear",
+        )
 
     def _transformed(self, engine: Engine) -> Any:
         output, transform = engine.state.output, self.output_transform
@@ -293,3 +302,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             _refused.setdefault(engine, set()).add(id(transform))
             _log.warning("an evaluator's output is read as it is: %s", why)
             return output
+
+
+def _is(what: str) -> str:
+    return "are" if what.endswith("s") and not what.startswith("what ") else "is"

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
+from trainkit.handlers.hints import transform_for
 from trainkit.handlers.known_losses import KnownLoss, known_losses
 from trainkit.handlers.output import Number, StepOutput, describe
 from trainkit.handlers.sampler import Sampler
@@ -19,7 +20,7 @@ from trainkit.stats.loss_sums import LossSum
 from trainkit.stats.predictions import wide
 from trainkit.writers.protocol import Scalars, Writer
 
-__all__ = ["LossMonitor", "LossTotals", "looks_wrong"]
+__all__ = ["LossMonitor", "LossTotals", "looks_wrong", "no_scores"]
 
 
 @dataclass(eq=False, slots=True)
@@ -187,6 +188,9 @@ class LossMonitor(OutputMonitor[LossTotals]):
         y_pred, y = output.pair()
         if not isinstance(y_pred, Tensor) or not isinstance(y, Tensor):
             return None
+        if not y_pred.is_floating_point():
+            self.leave_out("what is made of predictions", no_scores(y_pred), fact="classes")
+            return LossTotals()
         n = output.batch_size
         try:
             computed = {name: part.sum(y_pred, y, n) for name, part in self._known.items()}
@@ -223,7 +227,8 @@ class LossMonitor(OutputMonitor[LossTotals]):
     def _leave_out_loss(self, output: StepOutput, values: Mapping[str, Number]) -> None:
         if "loss/total" in output.left_out:
             return
-        written = f" (written instead: {', '.join(values)})" if values else ""
+        some = [*list(values)[:5], *(["..."] if len(values) > 5 else [])]
+        written = f" (written instead: {', '.join(some)})" if values else ""
         predicted = output.y_pred is not None and output.y is not None
         if self.trainer is not None and self.loss_fn is not None and predicted:
             if self._known is None:
@@ -238,6 +243,22 @@ class LossMonitor(OutputMonitor[LossTotals]):
                     f"{describe(output.y)}; return it too, in a dict with 'loss'"
                 )
             self.leave_out("loss/total", why + written)
+            return
+        if self._known is not None and output.y_pred is None:
+            self.leave_out(
+                "losses and predictions",
+                "the engine's output has no loss, and no y_pred and y of which to compute it; "
+                f"{self.hint(output, 'y_pred', 'y')}{written}",
+                fact="predictions",
+            )
+            return
+        if output.y_pred is None and transform_for(output.seen, ("y_pred",)) is not None:
+            self.leave_out(
+                "losses and predictions",
+                "the engine's output has no loss and no y_pred; "
+                f"{self.hint(output, 'loss', 'y_pred', 'y')}{written}",
+                fact="predictions",
+            )
             return
         self.leave_out(
             "loss/total", f"the engine's output has no loss; {self.hint(output, 'loss')}{written}"
@@ -254,6 +275,14 @@ def looks_wrong(form: str) -> str:
     return (
         f"predictions {found}; a loss, entropy and calibration made of them are left out: return "
         "what the loss takes, or say what they are (predictions=... or loss_fn.predictions=...)"
+    )
+
+
+def no_scores(y_pred: Tensor) -> str:
+    """What to say of predictions that are integers."""
+    return (
+        f"the predictions are {str(y_pred.dtype).removeprefix('torch.')}, class indices perhaps; "
+        "return what the loss takes"
     )
 
 

@@ -95,7 +95,7 @@ class StepOutput:
         return self.y_pred, self.y
 
 
-def as_step_output(output: Any) -> StepOutput:
+def as_step_output(output: Any, batch: Any = None) -> StepOutput:
     """What an engine's step returned, read without its cooperation.
 
     - A mapping, named tuple or dataclass with any of `loss`, `losses`, `scalars`, `y_pred` and `y`
@@ -119,6 +119,7 @@ def as_step_output(output: Any) -> StepOutput:
 
     Args:
         output: `engine.state.output`, or what an `output_transform` made of it.
+        batch: `engine.state.batch`. A vector with a number for each of its samples gets no charts.
 
     Raises:
         UnclearOutputError: It is none of these; the message says what to return.
@@ -138,18 +139,18 @@ def as_step_output(output: Any) -> StepOutput:
     if isinstance(output, StepOutput):
         return output
     if output is None:
-        return StepOutput()
+        return StepOutput(batch=batch)
     number = as_number(output)
     if number is not None:
-        return StepOutput(loss=number, seen=output)
+        return StepOutput(loss=number, seen=output, batch=batch)
     mapping = _as_mapping(output)
     if mapping is not None:
-        found = _of_mapping(mapping)
+        found = _of_mapping(mapping, batch)
     elif isinstance(output, tuple | list):
         found = _of_sequence(output)
     else:
         raise _unclear(output)
-    found.seen = output
+    found.seen, found.batch = output, batch
     return found
 
 
@@ -181,7 +182,7 @@ def _as_mapping(output: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
+def _of_mapping(output: Mapping[Any, Any], batch: Any = None) -> StepOutput:
     if output.keys() <= _KNOWN:  # as trainkit's own engines return it
         keys: Mapping[str, Any] = _OWN
         others: list[Any] = []
@@ -197,7 +198,7 @@ def _of_mapping(output: Mapping[Any, Any]) -> StepOutput:
             _add_scalars(tag, value, found)
     for key in others:
         value = output[key]
-        if isinstance(value, Tensor) and value.ndim == 1 and _is_a_value_per_sample(value, y_pred):
+        if isinstance(value, Tensor) and value.ndim == 1 and _is_by_sample(value, output, batch):
             continue
         _add_scalars(f"output/{_name(key)}", value, found)
     return found
@@ -265,8 +266,13 @@ def _is_of_sample(value: Any) -> bool:
     return isinstance(value, Tensor | int | float)
 
 
-def _is_a_value_per_sample(value: Tensor, y_pred: Any) -> bool:
-    return isinstance(y_pred, Tensor) and y_pred.ndim > 0 and y_pred.shape[0] == value.shape[0] > 1
+def _is_by_sample(value: Tensor, output: Mapping[Any, Any], batch: Any) -> bool:
+    """Whether a vector has a number for each sample: as many as the batch, or another tensor."""
+    return len(value) > 1 and len(value) in (samples_in(batch), *map(_rows, output.values()))
+
+
+def _rows(value: Any) -> int | None:
+    return len(value) if isinstance(value, Tensor) and value.ndim > 1 else None
 
 
 def _items(values: Any) -> list[tuple[str, Any]]:

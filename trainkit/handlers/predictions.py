@@ -13,7 +13,7 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.checked import Checked
 from trainkit.handlers.evaluation import OutputMonitor
 from trainkit.handlers.hints import transform_for
-from trainkit.handlers.losses import looks_wrong
+from trainkit.handlers.losses import looks_wrong, no_scores
 from trainkit.handlers.output import StepOutput, describe
 from trainkit.handlers.sampler import Sampler
 from trainkit.stats.appearance import Appearance, looks_together
@@ -139,7 +139,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         y_pred, y = output.pair()
         y = y if isinstance(y, Tensor) else None
         if not isinstance(y_pred, Tensor):
-            self.leave_out("predictions", self._missing(output))
+            self.leave_out("predictions", self._missing(output), fact="predictions")
             return None
         if self.kind == "values":
             if y is not None and y.numel() != y_pred.numel():
@@ -149,7 +149,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
                 )
             return PredictionTotals(ValueTotals.of(y_pred, y, outputs=self.shares), None)
         if not y_pred.is_floating_point():
-            self.leave_out("predictions", no_scores(y_pred, self.kind))
+            self.leave_out("what is made of predictions", no_scores(y_pred), fact="classes")
             return None
         about: dict[str, Any] = {"kind": self.kind, "ignore_index": self.ignore_index}
         counts: ProbabilityCounts | None = None
@@ -252,11 +252,3 @@ def check_kind(kind: str) -> str:
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     return kind
-
-
-def no_scores(y_pred: Tensor, kind: str) -> str:
-    """What to say of predictions that are integers."""
-    return (
-        f"they are {str(y_pred.dtype).removeprefix('torch.')}, class indices perhaps, where "
-        f"{kind.replace('_', ' ')} are expected; return what the loss takes"
-    )
