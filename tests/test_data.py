@@ -232,9 +232,11 @@ def test_several_processes_share_the_samples(tmp_path: Path) -> None:
 # --- Data ------------------------------------------------------------------------------------
 
 
-def test_a_part_must_be_batches_with_a_length() -> None:
-    with pytest.raises(TypeError, match=r"data.train must be batches with a length.*generator"):
-        Data(train=(i for i in range(3)))  # type: ignore[arg-type]
+def test_a_part_must_be_batches() -> None:
+    with pytest.raises(TypeError, match=r"data.train must be batches that can be iterated .*int"):
+        Data(train=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"data.test must be batches .* more than once.*generator"):
+        Data(train=[1], test=(batch for batch in [1]))
     with pytest.raises(TypeError, match=r"data.train .*NoneType"):
         Data(train=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"data.test must hold at least one batch"):

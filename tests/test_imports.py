@@ -28,7 +28,7 @@ ARROWS = {
     "screen": set(),
     "writers": {"stats"},
     "handlers": {"samples", "stats", "writers"},
-    "engines": {"losses", "samples"},
+    "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
         "data", "engines", "handlers", "losses", "masking", "names", "optimizers", "rundir",

@@ -36,6 +36,8 @@ class TrainerSettings:
     Args:
         epochs: Passes over the training data.
         max_iterations: Iterations in all.
+        epoch_length: Iterations of an epoch; None: one pass over the training data. Data without
+            a length need it. Passes go on across epochs, and start again where the data end.
         device: `auto` (an accelerator if there is one), `cpu`, `cuda:0`, ...
         seed: Of Python's, NumPy's and torch's random numbers.
         clip_grad_norm: The global gradient norm is clipped to this before the optimizer's step.
@@ -53,6 +55,7 @@ class TrainerSettings:
 
     epochs: int | None = 20
     max_iterations: int | None = None
+    epoch_length: int | None = None
     device: str = "auto"
     seed: int = 0
     clip_grad_norm: float | None = None
@@ -71,6 +74,7 @@ class TrainerSettings:
             raise ValueError("trainer.epochs or trainer.max_iterations must say when to stop")
         _whole("trainer.epochs", self.epochs, 1)
         _whole("trainer.max_iterations", self.max_iterations, 1)
+        _whole("trainer.epoch_length", self.epoch_length, 1)
         _whole("trainer.seed", self.seed, 0)
         if self.seed >= 2**63:  # torch's generators take no more
             raise ValueError(f"trainer.seed must be below 2**63, got {self.seed}")

@@ -3,6 +3,7 @@
 from trainkit.data.batches import Batches
 from trainkit.data.data import Data, SizedIterable
 from trainkit.data.digits import digits
+from trainkit.data.ended_early import EndedEarlyError, ended_early, length_of
 from trainkit.data.episodes import episodes
 from trainkit.data.splits import Standardization, split
 from trainkit.data.tables import breast_cancer, diabetes
@@ -12,13 +13,16 @@ __all__ = [
     "ALPHABET",
     "Batches",
     "Data",
+    "EndedEarlyError",
     "SizedIterable",
     "Standardization",
     "breast_cancer",
     "diabetes",
     "digits",
     "encode",
+    "ended_early",
     "episodes",
+    "length_of",
     "python_reference",
     "split",
 ]

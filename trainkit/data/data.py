@@ -1,8 +1,10 @@
 """The parts of a data set that a run needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from trainkit.data.ended_early import length_of
 
 __all__ = ["Data", "SizedIterable"]
 
@@ -22,14 +24,17 @@ class Data:
     """Batches to train on, to choose by, and to report on.
 
     Args:
-        train: Batches `(x, y)` of the training part, first dimension the batch.
-        validation: The same of the validation part, None where there is none.
+        train: Batches `(x, y)` of the training part, first dimension the batch. Without a length
+            (a generator function's result, a loader of an `IterableDataset`) they need
+            `trainer.epoch_length`.
+        validation: The same of the validation part, None where there is none. Without a length a
+            pass ends where the data do.
         test: The same of the test part, None where there is none.
         classes: What each class is called, in the order of the class indices; for text, its
             characters. Empty where there are no classes.
 
     Raises:
-        TypeError: A part has no length or cannot be iterated.
+        TypeError: A part cannot be iterated, or not more than once.
         ValueError: A part has no batch.
 
     Example:
@@ -38,9 +43,9 @@ class Data:
         ValueError: data.validation must hold at least one batch, got none; ...
     """
 
-    train: SizedIterable
-    validation: SizedIterable | None = None
-    test: SizedIterable | None = None
+    train: Iterable[Any]
+    validation: Iterable[Any] | None = None
+    test: Iterable[Any] | None = None
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -48,12 +53,17 @@ class Data:
             part = getattr(self, name)
             if part is None and name != "train":
                 continue
-            if not (hasattr(part, "__len__") and hasattr(part, "__iter__")):
+            if not (hasattr(part, "__iter__") or hasattr(part, "__getitem__")):
                 raise TypeError(
-                    f"data.{name} must be batches with a length (a Batches, a DataLoader, a "
+                    f"data.{name} must be batches that can be iterated (a Batches, a DataLoader, a "
                     f"list), got {type(part).__name__}"
                 )
-            if len(part) == 0:
+            if name != "train" and hasattr(part, "__next__"):
+                raise TypeError(
+                    f"data.{name} must be batches that can be iterated more than once, got the "
+                    f"iterator {type(part).__name__}; give an iterable, e.g. list(...)"
+                )
+            if length_of(part) == 0:
                 raise ValueError(
                     f"data.{name} must hold at least one batch, got none; leave a part out with "
                     "None, or give it more data"

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from trainkit.engines.adversarial_evaluation import adversarial_evaluator
 from trainkit.engines.adversarial_output import adversarial_loss, adversarial_output, real_images
+from trainkit.engines.batches import refuse_early_end
 from trainkit.engines.engines import Engines
 from trainkit.engines.evaluation import evaluation_mode
 from trainkit.engines.judge import Judge, SampleScore
@@ -130,7 +131,7 @@ def adversarial_trainer(
         }
         return adversarial_output(losses, *steps[-1][2:])
 
-    return Engine(train_step)
+    return refuse_early_end(Engine(train_step))
 
 
 def adversarial_engines(

@@ -1,13 +1,17 @@
 """What an engine does with a batch before the model, and with the predictions after it."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
+from ignite.engine import Engine, Events
 from ignite.utils import convert_tensor
 from torch import Tensor
 
-__all__ = ["Loss", "PrepareBatch", "contributions_and_total", "move_pair"]
+from trainkit.data import ended_early, length_of
+
+__all__ = ["Loss", "PrepareBatch", "contributions_and_total", "move_pair", "refuse_early_end"]
 
 Loss: TypeAlias = Callable[[Any, Any], Tensor | Mapping[str, Any]]
 PrepareBatch: TypeAlias = Callable[[Any, torch.device], tuple[Any, Any]]
@@ -30,6 +34,34 @@ def move_pair(batch: Any, device: torch.device) -> tuple[Any, Any]:
         convert_tensor(x, device=device, non_blocking=True),
         convert_tensor(y, device=device, non_blocking=True),
     )
+
+
+def refuse_early_end(engine: Engine) -> Engine:
+    """Make it an error when the engine's data end before their own length.
+
+    Ignite would start them again in the middle of an epoch, and say nothing; data whose every
+    pass ends early, or in which an item raises `StopIteration`, would never be seen to their end.
+    An `epoch_length` that is not that of the data is no matter of theirs.
+
+    Raises:
+        EndedEarlyError: In the run, at that batch.
+    """
+    started = 0
+
+    def start(engine: Engine) -> None:
+        nonlocal started
+        started = engine.state.iteration
+
+    def look(engine: Engine) -> None:
+        nonlocal started
+        drawn, started = engine.state.iteration - started, engine.state.iteration
+        length = length_of(engine.state.dataloader)
+        if length is not None and drawn < length:
+            raise ended_early("the data", drawn, length, sys.exc_info()[1])
+
+    engine.add_event_handler(Events.STARTED, start)
+    engine.add_event_handler(Events.DATALOADER_STOP_ITERATION, look)
+    return engine
 
 
 def contributions_and_total(

@@ -8,7 +8,13 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from trainkit.engines.batches import Loss, PrepareBatch, contributions_and_total, move_pair
+from trainkit.engines.batches import (
+    Loss,
+    PrepareBatch,
+    contributions_and_total,
+    move_pair,
+    refuse_early_end,
+)
 from trainkit.engines.mixed_precision import as_float32, autocast
 from trainkit.engines.output import component_name, step_output
 
@@ -57,7 +63,7 @@ def supervised_evaluator(
                 return {"y_pred": y_pred, "y": y}
             return step_output(*contributions_and_total(loss_fn, name, y_pred, y), y_pred, y)
 
-    return Engine(evaluation_step)
+    return refuse_early_end(Engine(evaluation_step))
 
 
 @contextmanager

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainkit.engines.accumulation import Accumulation
-from trainkit.engines.batches import Loss, PrepareBatch, contributions_and_total, move_pair
+from trainkit.engines.batches import (
+    Loss,
+    PrepareBatch,
+    contributions_and_total,
+    move_pair,
+    refuse_early_end,
+)
 from trainkit.engines.engines import Engines
 from trainkit.engines.evaluation import supervised_evaluator
 from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
@@ -124,7 +130,7 @@ def supervised_trainer(
             update()
         return step_output(contributions, total, y_pred, y)
 
-    trainer = Engine(train_step)
+    trainer = refuse_early_end(Engine(train_step))
     trainer.state.scaler = scaler  # type: ignore[attr-defined]  # State takes any attribute
     return trainer
 

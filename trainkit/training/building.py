@@ -19,6 +19,7 @@ from trainkit.schedules import Schedule, as_schedule
 from trainkit.settings import TrainerSettings
 from trainkit.training.completing import by_name, check_complete, complete, named_parameters_of
 from trainkit.training.optimizers import check_closures, make_optimizers
+from trainkit.training.source import TrainingSource
 
 __all__ = ["Built", "build"]
 
@@ -41,6 +42,7 @@ class Built:
         schedules: By the name of their optimizer.
         loss_fn: None where the engine has its own.
         data: Batches.
+        source: The training data as the trainer takes them; its length is that of an epoch.
         engines: Of this way of training.
         metrics: Of the config, by name.
         samples: Tag → maker of what is shown after each evaluation, config's and engine's.
@@ -53,6 +55,7 @@ class Built:
     schedules: Mapping[str, Schedule]
     loss_fn: Any
     data: Data
+    source: TrainingSource
     engines: Engines
     metrics: Mapping[str, Metric]
     samples: Mapping[str, Any]
@@ -81,7 +84,8 @@ def build(
     """
     known: dict[str, Any] = {"device": device, "seed": settings.seed}
     data = _data(complete(data, known, "data"))
-    known |= {"data": data, **_iterations(data, settings)}
+    source = TrainingSource(data.train, settings.epoch_length)
+    known |= {"data": data, **_iterations(len(source), settings)}
     plain = _models(model, known)
     for module in plain.values():
         module.to(device)
@@ -112,11 +116,12 @@ def build(
         schedules=schedules,
         loss_fn=loss_fn,
         data=data,
+        source=source,
         engines=engines,
         metrics=metrics,
         samples={**engines.samples, **makers},
         device=device,
-        iterations=_trainer_iterations(data, settings),
+        iterations=_trainer_iterations(len(source), settings),
     )
 
 
@@ -126,16 +131,16 @@ def _data(data: Any) -> Data:
     return data
 
 
-def _trainer_iterations(data: Data, settings: TrainerSettings) -> int:
+def _trainer_iterations(per_epoch: int, settings: TrainerSettings) -> int:
     limits = [settings.max_iterations]
     if settings.epochs is not None:
-        limits.append(settings.epochs * len(data.train))
+        limits.append(settings.epochs * per_epoch)
     return min(limit for limit in limits if limit is not None)
 
 
-def _iterations(data: Data, settings: TrainerSettings) -> dict[str, int]:
+def _iterations(per_epoch: int, settings: TrainerSettings) -> dict[str, int]:
     """In optimizer steps: every epoch, and the run, ends with a step."""
-    total, per_epoch = _trainer_iterations(data, settings), len(data.train)
+    total = _trainer_iterations(per_epoch, settings)
     epochs, rest = divmod(total, per_epoch)
     steps = ceil(per_epoch / settings.accumulation_steps)
     return {

@@ -11,6 +11,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from trainkit.data import length_of
 from trainkit.rundir import Interruption, preserved_random_state
 from trainkit.samples import samples_of
 
@@ -53,6 +54,8 @@ class Evaluation:
 
         Cost: one read of the device, at the end.
         """
+        if length_of(self._data) is None:  # else Ignite takes it to be what it was the last time
+            self.engine.state.epoch_length = None
         with preserved_random_state():
             self.engine.run(self._data)
         values = self._means()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainkit.data import length_of
 from trainkit.screen import board_command, counted, shown_path
 from trainkit.training.building import Built
 
@@ -29,7 +30,7 @@ def built_lines(built: Built, directory: Path) -> list[str]:
     for name, module in built.models.items():
         called = type(module).__name__ if name == "model" else f"{name} ({type(module).__name__})"
         lines.append(f"model       {called}: {_parameters(module)}")
-    epochs = -(-built.iterations // max(len(built.data.train), 1))
+    epochs = -(-built.iterations // max(len(built.source), 1))
     lines.append(
         f"training    {counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
     )
@@ -45,15 +46,18 @@ def _device(device: torch.device) -> str:
 
 
 def _size(batches: Any) -> str:
+    length = length_of(batches)
+    if length is None:
+        return "of no known length"
     samples = getattr(batches, "samples", None)
     if not isinstance(samples, int):
         try:
             samples = len(batches.dataset)
         except (AttributeError, TypeError):  # no loader, or a stream
-            return counted(len(batches), "batch")
+            return counted(length, "batch")
     per_batch = getattr(batches, "batch_size", None)
     of = f" of {per_batch}" if isinstance(per_batch, int) else ""
-    return f"{counted(samples, 'sample')} ({counted(len(batches), 'batch')}{of})"
+    return f"{counted(samples, 'sample')} ({counted(length, 'batch')}{of})"
 
 
 def _parameters(module: nn.Module) -> str:

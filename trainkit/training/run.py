@@ -10,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Events
 
+from trainkit.data import length_of
 from trainkit.masking import masked, masked_config
 from trainkit.rundir import (
     Bookkeeping,
@@ -37,6 +38,7 @@ from trainkit.training.pace import Pace
 from trainkit.training.progress import Progress
 from trainkit.training.rehearsal import rehearse
 from trainkit.training.result import RunResult
+from trainkit.training.source import OnePass
 from trainkit.training.training import Training
 
 __all__ = ["run"]
@@ -168,7 +170,7 @@ def _train(
     evaluations = _evaluations(built, settings, stop)
     watch = LossWatch(stop=settings.on_non_finite == "stop", scaled=settings.amp == "fp16")
     monitoring = Monitoring(place, watched, built, evaluations, enabled=first, alarm=watch.hear)
-    epochs = -(-built.iterations // len(built.data.train))
+    epochs = -(-built.iterations // len(built.source))
     every = settings.evaluate_every
     progress = Progress(
         Pace(built.iterations, epochs if every is None else -(-built.iterations // every)),
@@ -247,13 +249,17 @@ def _evaluations(
     make, data = built.engines.evaluator, built.data
     if make is None:
         return {}
+    train = data.train if settings.evaluate_train else None
+    if train is not None and length_of(train) is None:
+        _log.info("data.train has no length, and may have no end: it is not evaluated")
+        train = None
     parts = {
-        "train": in_order(data.train) if settings.evaluate_train else None,
+        "train": None if train is None else in_order(train),
         "validation": data.validation,
         "test": data.test,
     }
     return {
-        name: Evaluation(make(), part, built.metrics, stop)
+        name: Evaluation(make(), OnePass(part, f"data.{name}"), built.metrics, stop)
         for name, part in parts.items()
         if part is not None
     }

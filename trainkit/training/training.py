@@ -111,7 +111,7 @@ class Training:
     @property
     def epochs(self) -> int:
         """Passes over the training data in the whole run, the last perhaps in part."""
-        return -(-self._built.iterations // len(self._built.data.train))
+        return -(-self._built.iterations // len(self._built.source))
 
     @property
     def between_iterations(self) -> bool:
@@ -128,13 +128,12 @@ class Training:
             if name in self._built.schedules
         ]
         handles = [
-            trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch),
             trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_iteration),
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch),
         ]
         try:
-            train = self._built.data.train
-            trainer.run(train, max_iters=self._built.iterations, epoch_length=len(train))
+            source = self._built.source
+            trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -163,13 +162,6 @@ class Training:
         ):
             self.saved[name] = state["iteration"]
 
-    def _start_epoch(self, trainer: Engine) -> None:
-        train: Any = self._built.data.train
-        inside = (getattr(train, name, None) for name in ("sampler", "batch_sampler"))
-        for part in (train, *inside):
-            if part is not None and hasattr(part, "set_epoch"):
-                part.set_epoch(trainer.state.epoch - 1)
-
     def _finite(self) -> bool:
         parameters = [p for module in self._built.models.values() for p in module.parameters()]
         return all(bool(p.isfinite().all()) for p in parameters)
@@ -180,7 +172,7 @@ class Training:
 
     def _after_iteration(self, trainer: Engine) -> None:
         self._move_schedules()
-        if trainer.state.iteration % len(self._built.data.train) == 0:
+        if trainer.state.iteration % len(self._built.source) == 0:
             return  # the end of an epoch, too: all the rest belongs behind it
         if self._due(trainer):
             self._evaluate(trainer)
