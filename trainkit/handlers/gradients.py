@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, repeat
-from operator import attrgetter, is_not
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.naming import Subset
+from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm
@@ -56,6 +55,8 @@ class GradientMonitor(StepMonitor):
     Left out: parameters without a gradient in this step or without elements; of a step that the
     loss scaler skips, all but the raw norm and the non-finite count (that of the raw gradient);
     the raw norm of a gradient that no backward pass was seen to leave (one that was set by hand).
+    A gradient that cannot be read (spread over processes, of a type of its own) is left out with a
+    line in the log, also of the global values.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `gradients/global_norm_raw`, `gradients/global_norm`, `gradients/clipped` (1 or 0),
@@ -121,14 +122,23 @@ class GradientMonitor(StepMonitor):
         self._histograms = TensorHistograms("gradients", histograms_every)
         self._raw: dict[str, _Raw] = {}
         self._layouts = Layouts()
-        self._subsets: dict[str, Subset] = {}
+        self._measurable = Measurable(type(self).__name__, "gradient")
 
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
-        names, gradients = self._gradients(key)
+        found = self.named(key)
+        gradients = [*map(_GRADIENT, found.tensors)]
+        names, _, raw = self._measurable.measure(key, found.names, gradients, self._measure_raw)
+        if raw is not None:
+            self._raw[key] = _Raw(names, *raw)
+        else:
+            self._raw.pop(key, None)
+
+    def _measure_raw(
+        self, names: tuple[str, ...], gradients: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
         # A step that is skipped may leave nothing to count when that is known.
-        bad = non_finite(gradients) if self.loss_scale.known else None
-        self._raw[key] = _Raw(names, norms(gradients), bad)
+        return norms(gradients), non_finite(gradients) if self.loss_scale.known else None
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Measure what the optimizer sees, and write."""
@@ -157,18 +167,12 @@ class GradientMonitor(StepMonitor):
         """Forget the raw gradient."""
         self._raw.pop(key, None)
 
-    def _gradients(self, key: str) -> tuple[tuple[str, ...], list[Tensor]]:
-        found = self.parameters.of(key)
-        gradients = [*map(_GRADIENT, found.tensors)]
-        if all(map(is_not, gradients, repeat(None))) and all(map(Tensor.numel, gradients)):
-            return found.names, gradients
-        present = [g is not None and g.numel() > 0 for g in gradients]
-        subset = self._subsets.setdefault(key, Subset())
-        return subset.of(found.names, present), list(compress(gradients, present))
-
     def _write(self, key: str, optimizer: Optimizer) -> None:
-        names, gradients = self._gradients(key)
-        if not gradients:
+        known = self.parameters.of(key)
+        names, gradients, table = self._measurable.measure(
+            key, known.names, [*map(_GRADIENT, known.tensors)], self._measure
+        )
+        if table is None:
             return
         raw = self._raw.get(key)
         scales = [self.loss_scale.inside_step(optimizer)[0]]
@@ -179,8 +183,7 @@ class GradientMonitor(StepMonitor):
             (names, raw_names := None if raw is None else raw.names),
             lambda: self._layout(key, names, gradients, raw_names, scaled),
         )
-        columns = layout.finish.columns
-        parts = [summary_table(gradients) if columns else _norms_only(gradients)]
+        parts = [table]
         if raw is not None:
             parts.append(raw.norms)
         # The scaler will write into its own.
@@ -193,6 +196,9 @@ class GradientMonitor(StepMonitor):
             self._histograms.write(
                 self.writer, self.steps.iteration, self.series, names, gradients, prefix
             )
+
+    def _measure(self, names: tuple[str, ...], gradients: Sequence[Tensor]) -> Tensor:
+        return summary_table(gradients) if self.series.chosen(names) else _norms_only(gradients)
 
     def _layout(
         self,
@@ -272,8 +278,10 @@ class _Statistics:
         if self.scaled[1]:
             raw = raw / scales[-1][..., None]
         total = global_norm(raw)
-        if self.raw != self.names:  # some gradients were taken away in between
-            raw, seen = total[..., None], global_norm(seen)[..., None]
+        if self.raw != self.names:  # some gradients were taken away in between, or came
+            both = set(self.raw or ()).intersection(self.names)
+            raw = raw[..., [i for i, name in enumerate(self.raw or ()) if name in both]]
+            seen = seen[..., [i for i, name in enumerate(self.names) if name in both]]
         return [total, (seen < raw * (1 - _ROUNDING)).any(-1)]
 
 
@@ -281,6 +289,6 @@ def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:
     return np.array([global_norm(norms), *(count.sum() for count in non_finite)])
 
 
-def _norms_only(gradients: list[Tensor]) -> Tensor:
+def _norms_only(gradients: Sequence[Tensor]) -> Tensor:
     found = norms(gradients)
     return torch.stack((found, non_finite(gradients).to(found.dtype)))

@@ -1,6 +1,7 @@
 """Measuring at the optimizer's step: the only moment at which gradients and updates are true."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from ignite.engine import Engine, RemovableEventHandle
 from torch import Tensor, nn
@@ -9,9 +10,10 @@ from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.parameters import Parameters, check_hooks
+from trainkit.handlers.parameters import Named, Parameters, check_hooks
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Series
+from trainkit.handlers.telling import say_once
 from trainkit.writers.protocol import Writer
 
 __all__ = ["StepMonitor", "StepObserver"]
@@ -120,12 +122,18 @@ class StepMonitor(StepObserver):
             )
         self.parameters = Parameters(model, optimizers)
         super().__init__(self.parameters.optimizers, writer, every)
+        self.parameters.say = partial(say_once, self.sampler)
         self.series = Series(detail, include, exclude)
         self.loss_scale.add(scaler)
 
     def tensors(self, key: str) -> tuple[Tensor, ...]:
         """The parameters that this optimizer moves."""
-        return self.parameters.of(key).tensors
+        return self.named(key).tensors
+
+    def named(self, key: str) -> Named:
+        """The same with their names, as the models have them in this iteration."""
+        self.parameters.look((id(self.steps), self.steps.iteration))
+        return self.parameters.of(key)
 
     def tag(self, tag: str, key: str) -> str:
         """`tag` with this optimizer's name after the section, where there are several."""

@@ -1,13 +1,15 @@
 """Which parameters are watched, under which names, and which optimizer moves them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import is_, itemgetter
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
+
+from trainkit.handlers.model_names import ModelNames, model_names
+from trainkit.handlers.telling import listed
 
 __all__ = ["Named", "Parameters", "check_hooks"]
 
@@ -33,12 +35,14 @@ class Parameters:
     optimizer has and no model is called `<group>.<position>`. Only where there are several
     optimizers do their names go into the tags; a parameter that several hold is in each.
 
-    The model is asked again whenever the optimizers hold other parameters than before, so that
-    parameters may come and go.
+    The names are made again whenever an optimizer holds other parameters than before, or `look`
+    has seen that a model does. A parameter that was the model's and is no more is shown for the
+    optimizer that steps it, and not among the weights.
 
     Args:
         model: A module, or a mapping from name to module.
         optimizers: An optimizer, or a mapping from name to optimizer; None: there is none.
+        say: Receives a line about parameters that no optimizer has, or no model; each once.
 
     Raises:
         TypeError: They are something else.
@@ -49,20 +53,33 @@ class Parameters:
         self,
         model: nn.Module | Mapping[str, nn.Module],
         optimizers: Optimizer | Mapping[str, Optimizer] | None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.models = _mapping("model", model, nn.Module)
         self.optimizers = (
             {} if optimizers is None else _mapping("optimizers", optimizers, Optimizer)
         )
+        self.say = say
+        # Of those that were left out of some optimizer or model, each is said once.
+        self._said: set[str] = set()
+        self._model_names: ModelNames | None = None
+        self._version = 0
+        self._named: Mapping[int, tuple[str, str, Tensor]] = {}
         # What the optimizers held when the names were made.
         self._held: list[tuple[Optimizer, list[Tensor]]] = []
+        # What was a model's and is an optimizer's still: id → its name, itself.
+        self._former: dict[int, tuple[str, Tensor]] = {}
         self._found: dict[str, Named] = {}
-        self._known = False
         self._sections: list[Named] = []
 
     def section(self, key: str) -> str:
         """What stands before the names of this optimizer's parameters in a tag."""
         return f"{key}/" if len(self.optimizers) > 1 and key else ""
+
+    def look(self, moment: object = None) -> None:
+        """See whether the models hold other parameters than before; not twice at one moment."""
+        if self._model_names is not None:
+            self._model_names.look(moment)
 
     def of(self, key: str) -> Named:
         """The parameters of one optimizer, by its key; the same object while they are the same."""
@@ -72,32 +89,72 @@ class Parameters:
     def by_section(self) -> list[Named]:
         """Every parameter: those of each section, then those that no optimizer holds.
 
-        With one optimizer (or none) that is one section, whether it holds them or not.
+        With one optimizer (or none) that is one section, whether it holds them or not. Left out is
+        what was a model's once and is no more.
         """
         self._refresh()
         return self._sections
 
     def _refresh(self) -> None:
-        if self._known and self._unchanged():
+        names = self._model_names
+        if names is None:  # not before it is needed: there may be many
+            names = self._model_names = model_names(self.models)
+        elif not self._unchanged():  # perhaps with parameters that are new in the model too
+            names.look()
+        elif names.version == self._version:
             return
-        names: dict[int, tuple[str, str, Tensor]] = {}
-        for model, module in self.models.items():
-            for name, parameter in _unwrapped(module).named_parameters():
-                # Of a part that was compiled alone the wrapper is in the middle of the name.
-                name = name.replace("_orig_mod.", "")
-                names.setdefault(id(parameter), (model, name, parameter))
-        self._found = {
-            key: self._named(key, optimizer, names) for key, optimizer in self.optimizers.items()
+        before, self._named, self._version = self._named, names.named, names.version
+        self._held = [(o, [*_parameters(o)]) for o in self.optimizers.values()]
+        held = {id(p): p for _, parameters in self._held for p in parameters}
+        former = {number: (_joined(*known[:2]), known[2]) for number, known in before.items()}
+        self._former = {
+            number: known
+            for number, known in (self._former | former).items()
+            if number in held and number not in self._named
         }
-        taken = {id(p) for named in self._found.values() for p in named.tensors}
+        self._found = {key: self._of(key, optimizer) for key, optimizer in self.optimizers.items()}
         rest = {
-            f"{model}.{name}" if model else name: parameter
-            for number, (model, name, parameter) in names.items()
-            if number not in taken
+            _joined(model, name): parameter
+            for number, (model, name, parameter) in self._named.items()
+            if number not in held
         }
         self._sections = self._by_section(Named("", tuple(rest), tuple(rest.values())))
-        self._held = [(o, [*_parameters(o)]) for o in self.optimizers.values()]
-        self._known = True
+        if self.optimizers:
+            self._tell(rest)
+
+    def _tell(self, rest: Mapping[str, Tensor]) -> None:
+        """Say, once each, what no optimizer has, and what no model has."""
+        idle = self._new(name for name, p in rest.items() if p.requires_grad)
+        if idle:
+            self.say(
+                f"{_several(idle, 'parameter')} of the model {_are(idle)} in no optimizer: "
+                f"{listed(idle)}; give them to one if they are to be trained, or freeze them "
+                "(requires_grad_(False))"
+            )
+        gone = self._new(f"{name} " for name, _ in self._former.values())
+        if gone:
+            self.say(
+                f"the optimizer steps {_several(gone, 'parameter')} that {_are(gone)} not in the "
+                f"model any more: {listed([*map(str.strip, gone)])}; make the optimizer after the "
+                "model's parameters were replaced"
+            )
+        known = self._named.keys() | self._former.keys()
+        alone = self._new(
+            f"{found.section}{name}"
+            for found in self._found.values()
+            for name, p in zip(found.names, found.tensors, strict=True)
+            if id(p) not in known
+        )
+        if alone:
+            self.say(
+                f"the optimizer steps {_several(alone, 'parameter')} that {_are(alone)} not in the "
+                f"model, shown by group and position: {listed(alone)}"
+            )
+
+    def _new(self, names: Iterable[str]) -> list[str]:
+        found = [name for name in names if name not in self._said]
+        self._said.update(found)
+        return found
 
     def _unchanged(self) -> bool:
         # Asked several times in every sampled iteration: so few operations, and no comparison of
@@ -109,18 +166,22 @@ class Parameters:
         return True
 
     def _by_section(self, rest: Named) -> list[Named]:
-        found = list(self._found.values())
+        found = [self._without_former(named) for named in self._found.values()]
         if len(found) == 1:
             only = found[0]
             return [Named("", only.names + rest.names, only.tensors + rest.tensors)]
         return [*found, rest] if rest.names else found
 
-    def _named(
-        self, key: str, optimizer: Optimizer, names: Mapping[int, tuple[str, str, Tensor]]
-    ) -> Named:
+    def _without_former(self, named: Named) -> Named:
+        if not self._former:
+            return named
+        kept = {n: p for n, p in zip(*named[1:], strict=True) if id(p) not in self._former}
+        return Named(named.section, tuple(kept), tuple(kept.values()))
+
+    def _of(self, key: str, optimizer: Optimizer) -> Named:
         mine: dict[str, Tensor] = {}
         for position, parameter in _held_by(optimizer):
-            model, name, _ = names.get(id(parameter), ("", position, parameter))
+            model, name, _ = self._named.get(id(parameter), ("", position, parameter))
             label = name if model in ("", key) else f"{model}.{name}"
             if mine.setdefault(label, parameter) is not parameter:
                 # Rare, and one of them would be lost: `a.b` of one model, and `b` of a model `a`.
@@ -158,14 +219,16 @@ def _held_by(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
             yield f"{group.get('name', g)}.{i}", parameter
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
-    while True:
-        if isinstance(module, DataParallel | DistributedDataParallel):
-            module = module.module
-        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            module = inner  # of torch.compile
-        else:
-            return module
+def _joined(model: str, name: str) -> str:
+    return f"{model}.{name}" if model else name
+
+
+def _several(names: Sequence[str], thing: str) -> str:
+    return f"{len(names)} {thing}" + ("s" if len(names) > 1 else "")
+
+
+def _are(names: Sequence[str]) -> str:
+    return "are" if len(names) > 1 else "is"
 
 
 def _mapping(argument: str, given: T | Mapping[str, T], kind: type[T]) -> dict[str, T]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.naming import CAP, check_detail, module_groups, selected
+from trainkit.stats.main_memory import PlainTensors
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["WORST", "Layout", "Layouts", "Series", "global_norm", "ratio"]
@@ -116,7 +117,11 @@ class Series:
 
     def elements(self, names: tuple[str, ...], tensors: Sequence[Tensor]) -> tuple[int, ...]:
         """The tensors' numbers of elements where statistics are pooled by them; else empty."""
-        return tuple(map(Tensor.numel, tensors)) if self._choice(names).groups else ()
+        if not self._choice(names).groups:
+            return ()
+        if isinstance(tensors, PlainTensors):
+            return tensors.sizes
+        return tuple(tensor.numel() for tensor in tensors)
 
     def tags(
         self, section: str, columns: Sequence[str], names: tuple[str, ...], prefix: str = ""

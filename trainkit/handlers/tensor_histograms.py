@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from trainkit.handlers.cadence import Every
+from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.series import Series
 from trainkit.stats import histograms
 from trainkit.writers.protocol import Histograms, Writer
@@ -27,6 +28,7 @@ class TensorHistograms:
         self.section = section
         self.every = None if every is None else Every(every).every
         self._numbers: dict[str, int] = {}
+        self._measurable = Measurable(f"{section}.histogram", "tensor")
 
     def due(self, iteration: int, key: str = "") -> bool:
         """Whether this sampled iteration gets those of an optimizer."""
@@ -48,7 +50,14 @@ class TensorHistograms:
     ) -> None:
         """Write those of the chosen tensors; none where modules stand for them."""
         chosen = series.chosen(names)
-        if chosen and series.per_parameter(names):
-            tags = [f"{self.section}.histogram/{prefix}{names[i]}" for i in chosen]
-            found = histograms([tensors[i] for i in chosen])
+        if not (chosen and series.per_parameter(names)):
+            return
+        shown, _, found = self._measurable.measure(
+            prefix,
+            tuple(names[i] for i in chosen),
+            [tensors[i] for i in chosen],
+            lambda _, some: histograms(some),
+        )
+        if found is not None:
+            tags = [f"{self.section}.histogram/{prefix}{name}" for name in shown]
             writer.write_histograms(step, Histograms(tags, *found))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, repeat
+from itertools import repeat
 from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.naming import Subset
+from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm, ratio
@@ -44,6 +44,8 @@ class UpdateMonitor(StepMonitor):
     Parameters without a gradient in this step (the optimizer does not touch them) or without
     elements are left out. A step that the loss scaler skips is written as skipped, and not as an
     update of 0; where the optimizer itself does the skipping (fused ones), the ratios are NaN.
+    What cannot be read, or gets another number of elements within the step, is left out with a
+    line in the log, also of the global ratio.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `updates/global_ratio`; `updates.ratio/<name>`; where there is a loss scaler
@@ -103,28 +105,41 @@ class UpdateMonitor(StepMonitor):
         )  # fmt: skip
         self._moving: dict[str, _Moving] = {}
         self._layouts = Layouts()
-        self._subsets: dict[str, Subset] = {}
+        self._measurable = Measurable(type(self).__name__, "parameter")
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
-        names, weights = self.parameters.of(key)[1:]
-        if not (_all_have_gradients(weights) and all(map(Tensor.numel, weights))):
+        known = self.named(key)
+        moving: Sequence[Tensor | None] = known.tensors
+        if not _all_have_gradients(known.tensors):
             # A closure makes the gradients within the step: until then, any of them may move.
-            moves = [
-                (p.grad is not None or (closure and p.requires_grad)) and p.numel() > 0
-                for p in weights
+            moving = [
+                p if p.grad is not None or (closure and p.requires_grad) else None
+                for p in known.tensors
             ]
-            subset = self._subsets.setdefault(key, Subset())
-            names, weights = subset.of(names, moves), tuple(compress(weights, moves))
-        if weights:
-            self._moving[key] = _Moving(names, weights, Snapshot(weights))
+        names, weights, before = self._measurable.measure(
+            key, known.names, moving, lambda _, some: Snapshot(some)
+        )
+        if before is not None:
+            self._moving[key] = _Moving(names, [*weights], before)
 
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Subtract, and write."""
         if key not in self._moving:
             return
         names, weights, before = self._moving.pop(key)
-        found = before.distances()
+        try:
+            found = before.distances()
+        except Exception:  # the step has made something else of one of them
+            kept = self._measurable.kept(
+                key, names, weights, lambda i: before.part([i]).distances()
+            )
+            if not 0 < len(kept) < len(names):
+                if kept:
+                    raise
+                return
+            names, weights = tuple(names[i] for i in kept), [weights[i] for i in kept]
+            found = before.part(kept).distances()
         if closure and not _all_have_gradients(weights):
             kept = [i for i, p in enumerate(weights) if p.grad is not None]
             if not kept:

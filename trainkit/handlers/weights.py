@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from ignite.engine import Engine
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.naming import Subset
 from trainkit.handlers.parameters import Named, Parameters
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm
+from trainkit.handlers.telling import say_once
 from trainkit.handlers.tensor_histograms import TensorHistograms
 from trainkit.stats import COLUMNS, norms, summary_table
 from trainkit.writers.protocol import Writer
@@ -25,7 +25,6 @@ from trainkit.writers.protocol import Writer
 __all__ = ["WeightMonitor"]
 
 _COLUMNS = COLUMNS[:4]
-_USUAL = {nn.Parameter}
 
 
 class WeightMonitor(Monitor):
@@ -34,7 +33,12 @@ class WeightMonitor(Monitor):
     Frozen weights are watched too; a tied one once, under its first name; lazy ones from the
     moment they have a size. Those without elements are left out.
 
-    Tags (with several optimizers `<optimizer>/` comes after the section):
+    Left out, with a line in the log, is what cannot be read (on the meta device, spread over
+    processes, packed); and with another line what the model does not hold any more. A line says
+    which parameters no optimizer holds.
+
+    Tags (with several optimizers `<optimizer>/` comes after the section; `weights/global_norm` is
+    then of all parameters, also of those that no optimizer holds):
         `weights/global_norm`; `weights.norm/<name>`, `.mean/`, `.std/`, `.max_abs/`;
         `weights.histogram/<name>`.
 
@@ -85,45 +89,53 @@ class WeightMonitor(Monitor):
         histograms_every: int | None = None,
     ) -> None:
         super().__init__(writer, every)
-        self.parameters = Parameters(model, optimizers)
+        self.parameters = Parameters(model, optimizers, partial(say_once, self.sampler))
         self.series = Series(detail, include, exclude)
         self._histograms = TensorHistograms("weights", histograms_every)
         self._layouts = Layouts()
-        self._subsets: dict[str, Subset] = {}
+        self._measurable = Measurable(type(self).__name__, "parameter")
 
     def end(self, engine: Engine) -> None:
         """Measure and write."""
         step = engine.state.iteration
         draw = self._histograms.due(step)
+        self.parameters.look()
         sections = self.parameters.by_section()
-        for found in sections:
-            # Beside the norms of several optimizers, that of the rest would read as that of all.
-            self._write(step, found, bool(found.section) or len(sections) == 1, draw)
+        written = [self._write(step, found, len(sections), draw) for found in sections]
+        if len(sections) > 1:
+            self._write_total(step, [part for part in written if part is not None])
 
     def cancel(self) -> None:
         """Nothing was put in place."""
 
-    def _write(self, step: int, found: Named, total: bool, draw: bool) -> None:
-        names, tensors = found.names, found.tensors
-        # Lazy ones cannot be asked for their size; most models have none.
-        lazy = set(map(type, tensors)) != _USUAL and any(map(is_lazy, tensors))
-        if lazy or not all(map(Tensor.numel, tensors)):
-            present = [not is_lazy(p) and p.numel() > 0 for p in tensors]
-            subset = self._subsets.setdefault(found.section, Subset())
-            names, tensors = subset.of(names, present), tuple(compress(tensors, present))
-        if not tensors:
-            return
+    def _write(self, step: int, found: Named, sections: int, draw: bool) -> "_Written | None":
         section = found.section
+        names, tensors, table = self._measurable.measure(
+            section, found.names, found.tensors, self._measure
+        )
+        if table is None:
+            return None
+        total = sections == 1 or bool(section)
         layout = self._layouts.of(
             (section, total, self.series.elements(names, tensors)),
             (names,),
             lambda: self._layout(section, names, tensors, total),
         )
         if layout.tags:
-            table = summary_table(tensors) if layout.finish.columns else norms(tensors)[None]
             layout.write(self.writer, step, table)
         if draw:
             self._histograms.write(self.writer, step, self.series, names, tensors, section)
+        return _Written(names, tensors, table[0])
+
+    def _write_total(self, step: int, written: "list[_Written]") -> None:
+        """The norm over all optimizers and the rest; what several of them hold counts once."""
+        layout = self._layouts.of(
+            "all", tuple(part.names for part in written), lambda: _layout_of_total(written)
+        )
+        layout.write(self.writer, step, *(part.norms for part in written))
+
+    def _measure(self, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
+        return summary_table(tensors) if self.series.chosen(names) else norms(tensors)[None]
 
     def _layout(
         self, section: str, names: tuple[str, ...], tensors: Sequence[Tensor], total: bool
@@ -154,3 +166,33 @@ class _Statistics:
         if not self.total:
             return series
         return np.concatenate((global_norm(table[..., 0, :])[..., None], series), axis=-1)
+
+
+class _Written(NamedTuple):
+    """What was measured of a section, `norms` on the device."""
+
+    names: tuple[str, ...]
+    tensors: Sequence[Tensor]
+    norms: Tensor
+
+
+def _layout_of_total(written: Sequence[_Written]) -> Layout:
+    seen: set[int] = set()
+    kept = []
+    for part in written:
+        positions = [i for i, tensor in enumerate(part.tensors) if id(tensor) not in seen]
+        seen.update(map(id, part.tensors))
+        kept.append(positions)
+    return Layout(("weights/global_norm",), _Total(kept), together=True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Total:
+    """The norm over sections, of those at these positions of each."""
+
+    positions: Sequence[Sequence[int]]
+
+    def __call__(self, *parts: NDArray[Any]) -> NDArray[Any]:
+        """From the norms of each section."""
+        kept = [part[..., at] for part, at in zip(parts, self.positions, strict=True)]
+        return np.asarray(global_norm(np.concatenate(kept, axis=-1)))[..., None]
