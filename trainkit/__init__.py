@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainkit.config.loading import LoadedRun as LoadedRun
+    from trainkit.config.loading import load_run as load_run
     from trainkit.data import Batches as Batches
     from trainkit.data import Data as Data
     from trainkit.engines import supervised_evaluator as supervised_evaluator
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from trainkit.writers import subrun as subrun
 
 _MODULES = {
+    "trainkit.config.loading": ("LoadedRun", "load_run"),
     "trainkit.data": ("Batches", "Data"),
     "trainkit.engines": ("supervised_evaluator", "supervised_trainer"),
     "trainkit.handlers": (
@@ -127,6 +130,7 @@ __all__ = [
     "Histograms",
     "HyperparameterMonitor",
     "IgniteLoggerWriter",
+    "LoadedRun",
     "LossMonitor",
     "Losses",
     "MemoryMonitor",
@@ -148,6 +152,7 @@ __all__ = [
     "Writer",
     "as_step_output",
     "attach_monitors",
+    "load_run",
     "open_writer",
     "prediction_kind",
     "run",
@@ -158,6 +163,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("trainkit")
     if name not in _HOMES:
         raise AttributeError(f"module 'trainkit' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

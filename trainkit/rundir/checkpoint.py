@@ -39,9 +39,17 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not a checkpoint.
+        ValueError: It is damaged, or not a checkpoint.
     """
-    state = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (FileNotFoundError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # EOFError, KeyError, OSError, ...: torch says what it stumbled over
+        first = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"{path} is damaged or no checkpoint: {type(error).__name__}: {first}"
+        ) from error
     if not isinstance(state, dict) or "models" not in state:
         raise ValueError(f"{path} is not a checkpoint of a run")
     return state

@@ -70,6 +70,12 @@ def read_history(path: Path) -> list[Row]:
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     return [
-        {name: float(cell) if cell else None for name, cell in row.items() if name is not None}
+        {name: _number(cell) for name, cell in row.items() if name is not None}
         for row in csv.DictReader(StringIO(whole))
     ]
+
+
+def _number(cell: str | None) -> float | None:
+    if not cell:
+        return None
+    return int(cell) if cell.isdigit() else float(cell)

@@ -17,6 +17,7 @@ from trainkit.screen.wording import (
     every_iterations,
     number,
     numbers_text,
+    titled,
     values_text,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "own_frames",
     "settle_streams",
     "shown_path",
+    "titled",
     "values_text",
     "width_of",
 ]

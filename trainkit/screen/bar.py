@@ -1,9 +1,8 @@
 """One line at the bottom of a terminal that is drawn again and again."""
 
 import os
-import threading
 
-from trainkit.screen.streams import Guard
+from trainkit.screen.streams import LOCK, Guard
 from trainkit.screen.terminal import can_encode, is_interactive, width_of
 
 __all__ = ["Bar"]
@@ -31,7 +30,6 @@ class Bar:
             if self._err is not None and guard is not None and is_interactive(guard.stream)
         ]
         self._visible = False
-        self._lock = threading.RLock()
         self._process = os.getpid()
         for guard in self._guards:
             guard.before_write = self.clear
@@ -51,7 +49,7 @@ class Bar:
         if cells >= 8:
             filled = round(min(max(done, 0.0), 1.0) * cells)
             text = f"{full * filled}{empty * (cells - filled)} {text}"
-        with self._lock:
+        with LOCK:
             if not all(guard.at_line_start for guard in self._guards):
                 return
             self._err.write_raw(f"{_ERASE}{text[:width]}")
@@ -60,10 +58,10 @@ class Bar:
 
     def clear(self) -> None:
         """Take it away until it is drawn again."""
-        # A forked child (a loader's worker) must not wait for a lock that a thread held then.
+        # What a forked child (a loader's worker) prints moves no bar: that one is its parent's.
         if not self._visible or self._err is None or os.getpid() != self._process:
             return
-        with self._lock:
+        with LOCK:
             if self._visible:
                 self._visible = False
                 self._err.write_raw(_ERASE)

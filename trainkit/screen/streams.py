@@ -3,14 +3,36 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Guard", "guarded_streams", "open_closed_streams", "settle_streams"]
+__all__ = ["LOCK", "Guard", "guarded_streams", "open_closed_streams", "settle_streams"]
 
 _log = logging.getLogger("trainkit.screen")
 _GUARD = "_trainkit_guard"
+
+
+class _Lock:
+    """One lock for both streams and the bar; a forked child begins with a free one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+LOCK = _Lock()
 
 
 class Guard:
@@ -34,11 +56,12 @@ class Guard:
 
     def write(self, text: str) -> int:
         """What the stream's `write` does, but it never raises what the stream cannot help."""
-        if self.before_write is not None:
-            self.before_write()
-        self.write_raw(text)
-        if text:
-            self.at_line_start = text.endswith("\n")
+        with LOCK:
+            if self.before_write is not None:
+                self.before_write()
+            self.write_raw(text)
+            if text:
+                self.at_line_start = text.endswith("\n")
         return len(text)
 
     def write_raw(self, text: str) -> None:

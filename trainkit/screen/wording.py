@@ -1,8 +1,29 @@
 """Numbers in words: counts, durations, losses and metrics."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 
-__all__ = ["counted", "duration", "every_iterations", "number", "numbers_text", "values_text"]
+__all__ = [
+    "counted", "duration", "every_iterations", "number", "numbers_text", "titled", "values_text",
+]  # fmt: skip
+
+_INDENT = 12
+
+
+def titled(title: str, text: str, width: int | None = None) -> str:
+    """A fact under its title; on a terminal lines are broken between words, and indented.
+
+    Example:
+        >>> print(titled("device", "cpu, 2 threads"))
+        device      cpu, 2 threads
+        >>> print(titled("data", "train 100, validation 20", width=32))
+        data        train 100,
+                    validation 20
+    """
+    if width is None or len(text) + _INDENT <= width:
+        return f"{title:<{_INDENT}}{text}"
+    lines = wrap(text, max(width - _INDENT, 20), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"{title if i == 0 else '':<{_INDENT}}{line}" for i, line in enumerate(lines))
 
 
 def counted(n: int, noun: str) -> str:

@@ -127,7 +127,11 @@ class Ending:
             status=status,
             reason=reason,
             alarms=self._alarms(),
-            saved=training.saved,
+            saved={
+                checkpoint: iteration
+                for checkpoint, iteration in training.saved.items()
+                if (self._place.checkpoints / f"{checkpoint}.pt").exists()
+            },
             name=self._name,
         )
         self._progress.say(summary(result, shown, best_kept=self._checkpoint.best))

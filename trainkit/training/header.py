@@ -1,5 +1,6 @@
 """What a run is going to do, told before it begins."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from trainkit.data import length_of
-from trainkit.screen import board_command, counted, shown_path
+from trainkit.screen import board_command, counted, shown_path, titled, width_of
 from trainkit.training.building import Built
 
 __all__ = ["built_lines", "first_lines"]
@@ -18,23 +19,25 @@ _MODULES = 8  # by name in the header; the rest is added up
 
 def first_lines(directory: Path, device: torch.device) -> list[str]:
     """What is known before data and model are there."""
-    return [f"folder      {shown_path(directory)}", f"device      {_device(device)}"]
+    return [titled("folder", shown_path(directory)), titled("device", _device(device))]
 
 
 def built_lines(built: Built, directory: Path) -> list[str]:
     """What is known once they are."""
-    parts = {"train": built.data.train, "validation": built.data.validation,
-             "test": built.data.test}  # fmt: skip
-    sizes = [f"{name} {_size(part)}" for name, part in parts.items() if part is not None]
-    lines = [f"data        {', '.join(sizes)}"]
+    width = width_of(sys.stdout)
+    data = built.data
+    sizes = [f"train {_size(data.train, batches=True)}"]
+    for name, part in (("validation", data.validation), ("test", data.test)):
+        if part is not None:
+            sizes.append(f"{name} {_size(part)}")
+    lines = [titled("data", ", ".join(sizes), width)]
     for name, module in built.models.items():
         called = type(module).__name__ if name == "model" else f"{name} ({type(module).__name__})"
-        lines.append(f"model       {called}: {_parameters(module)}")
+        lines.append(titled("model", f"{called}: {_parameters(module)}", width))
     epochs = -(-built.iterations // max(len(built.source), 1))
-    lines.append(
-        f"training    {counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
-    )
-    return [*lines, f"dashboard   {board_command(directory)}", ""]
+    plan = f"{counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
+    # Not broken into lines: it is there to be copied.
+    return [*lines, titled("training", plan), titled("dashboard", board_command(directory)), ""]
 
 
 def _device(device: torch.device) -> str:
@@ -45,17 +48,19 @@ def _device(device: torch.device) -> str:
     return str(device)
 
 
-def _size(batches: Any) -> str:
-    length = length_of(batches)
+def _size(part: Any, *, batches: bool = False) -> str:
+    length = length_of(part)
     if length is None:
         return "of no known length"
-    samples = getattr(batches, "samples", None)
+    samples = getattr(part, "samples", None)
     if not isinstance(samples, int):
         try:
-            samples = len(batches.dataset)
+            samples = len(part.dataset)
         except (AttributeError, TypeError):  # no loader, or a stream
             return counted(length, "batch")
-    per_batch = getattr(batches, "batch_size", None)
+    if not batches:
+        return f"{samples:,}"
+    per_batch = getattr(part, "batch_size", None)
     of = f" of {per_batch}" if isinstance(per_batch, int) else ""
     return f"{counted(samples, 'sample')} ({counted(length, 'batch')}{of})"
 

@@ -11,13 +11,12 @@ from trainkit.screen import (
     has_color,
     numbers_text,
     shown_path,
+    titled,
     width_of,
 )
 from trainkit.training.result import RunResult
 
 __all__ = ["summary"]
-
-_INDENT = 12
 
 
 def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> str:
@@ -53,12 +52,12 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     lines.append(_line("folder", f"{shown_path(result.directory)} (run.log, history.csv)"))
     saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
     lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
-    lines.append(_line("next", board_command(result.directory)))
+    lines.append(titled("next", board_command(result.directory)))
     return "\n".join(lines)
 
 
 def _line(title: str, text: str) -> str:
-    return f"{title:<{_INDENT}}{text}"
+    return titled(title, text, width_of(sys.stdout))
 
 
 def _alarm(text: str) -> str:
@@ -73,29 +72,39 @@ def _values(title: str, head: str, values: Mapping[str, Mapping[str, float]]) ->
         for part, numbers in values.items()
         if numbers
     ]
-    line = _line(title, "  ".join([head, *texts]))
+    line = titled(title, "  ".join([head, *texts]))
     width = width_of(sys.stdout)
     if width is None or len(line) <= width:
         return [line]
-    return [_line(title, head), *(_line("", f"  {text}") for text in texts)]
+    return [_line(title, head), *(_line("", text) for text in texts)]
 
 
 def _monitoring(result: RunResult) -> str:
     share = result.monitoring or 0.0
-    text = f"{100 * share:.2g} % of the time"
+    text = f"{_percent(share)} of the time"
     if result.budget is not None and share > result.budget:
         text += (
-            f", over the budget of {100 * result.budget:.2g} %: "
+            f", over the budget of {_percent(result.budget)}: "
             f"{counted(result.iterations, 'iteration')} do not pay for the samples that are "
             "always taken"
         )
     elif result.budget is not None:
-        text += f" (budget {100 * result.budget:.2g} %)"
+        text += f" (budget {_percent(result.budget)})"
     if result.every and result.every < result.iterations:
         text += f"; sampled {every_iterations(result.every)} at the end"
     if result.first_sample_seconds >= 0.05:
         text += f"; the first sample took {duration(result.first_sample_seconds)}"
     return text
+
+
+def _percent(share: float) -> str:
+    """Two digits, never in powers of ten.
+
+    Example:
+        >>> _percent(0.0234), _percent(1.5)
+        ('2.3 %', '150 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _non_finite(tags: Mapping[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -157,9 +156,12 @@ class Training:
         self._move_schedules()  # an exception may have come before their turn
         state = run_state(self._built, self.best, self.last_values, self._evaluated)
         path = self._directory.checkpoints / f"{name}.pt"
-        if self._bookkeeping.keep(
-            f"checkpoints/{path.name}", partial(save_checkpoint, path, state)
-        ):
+
+        def write() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed the folder
+            save_checkpoint(path, state)
+
+        if self._bookkeeping.keep(f"checkpoints/{path.name}", write):
             self.saved[name] = state["iteration"]
 
     def _finite(self) -> bool:
