@@ -39,6 +39,8 @@ from programs import Program, mlp, transformer
 from torch import nn
 
 from trainkit import Budget, attach_monitors
+from trainkit.handlers.budget import Metered
+from trainkit.handlers.cadence import Every
 from trainkit.stats.main_memory import loops, numpy_loops
 
 # Trains a program in a folder; returns seconds per iteration, without the warm-up.
@@ -302,7 +304,7 @@ def unsampled(iterations: int = 20_000) -> None:
                 if name == "watched":
                     attach_monitors(
                         engine, model=model, optimizers=optimizer, writer=folder,
-                        predictions=None, every=Budget(1e-9),
+                        predictions=None, every=Metered(Every(1 << 40)),
                     )  # fmt: skip
                 engine.run(data(), max_epochs=1, epoch_length=iterations + 10)
                 found.append((perf_counter() - marks[0]) / iterations)

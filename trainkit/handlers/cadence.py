@@ -8,7 +8,9 @@ __all__ = ["Cadence", "Every"]
 class Cadence(Protocol):
     """Says which iterations are sampled.
 
-    Three more methods are called where there are any: `spend_beside(seconds)`, with the processor
+    More methods are called where there are any: `plan(iteration, last)`, when an epoch begins, with
+    the last iteration that is over and the one with which the run will end (None: not known);
+    `spend_beside(seconds)`, with the processor
     time that the writer's thread took since the last call, or what the monitors took of a device
     beyond the host's time; `pause(seconds)`, when an epoch begins, with the time since the last
     iteration; and `alarm(iteration)`, when something was not finite in that iteration, by whichever

@@ -16,6 +16,7 @@ from trainkit.handlers.around import Around
 from trainkit.handlers.cadence import Cadence, Every
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
+from trainkit.handlers.run_length import last_iteration
 from trainkit.handlers.steps import Steps
 from trainkit.writers.guarded import unguarded
 from trainkit.writers.protocol import Reporting
@@ -55,6 +56,7 @@ class Sampler:
             self.cadence, "spend_beside", None
         )
         self._pause: Callable[[float], None] | None = getattr(self.cadence, "pause", None)
+        self._plan: Callable[[int, int | None], None] | None = getattr(self.cadence, "plan", None)
         # When the last iteration was over; None while one is going on, or was left.
         self._completed: float | None = None
         # The thread must not keep alive what it serves.
@@ -107,7 +109,7 @@ class Sampler:
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
                 engine.add_event_handler(Events.COMPLETED, self._complete_run),
             ]
-            if self._pause is not None:
+            if self._pause is not None or self._plan is not None:
                 handle = engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
                 self._handles.append(handle)
         disable = partial(self._disable, monitor)
@@ -234,11 +236,13 @@ class Sampler:
             self._fail(error)
 
     def _start_epoch(self, engine: Engine) -> None:
-        if self._pause is not None and self._completed is not None:
-            try:
+        try:
+            if self._pause is not None and self._completed is not None:
                 self._pause(perf_counter() - self._completed)
-            except Exception as error:
-                self._fail(error)
+            if self._plan is not None:
+                self._plan(engine.state.iteration, last_iteration(engine))
+        except Exception as error:
+            self._fail(error)
 
     def _complete_run(self, engine: Engine) -> None:
         try:

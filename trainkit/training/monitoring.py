@@ -175,6 +175,16 @@ class Monitoring:
         return None if self._cadence is None else self._cadence.every
 
     @property
+    def samples(self) -> int:
+        """Iterations that were sampled."""
+        return 0 if self._cadence is None else self._cadence.samples
+
+    @property
+    def beyond_budget(self) -> int:
+        """Samples that the budget did not pay for: a run gets fifty, whatever they cost."""
+        return self._cadence.beyond if isinstance(self._cadence, Budget) else 0
+
+    @property
     def non_finite(self) -> dict[str, int]:
         """Tag → first step at which it was NaN or infinite; of evaluations with their part."""
         return {
@@ -198,6 +208,9 @@ class Monitoring:
                 "overhead_fraction": self.overhead,
                 "first_sample_seconds": self.first_sample_seconds,
                 "every": self.every,
+                "samples": self.samples,
+                "budget": self.budget,
+                "beyond_budget": self.beyond_budget,
                 "non_finite": self.non_finite,
                 "disabled": self.disabled,
             }

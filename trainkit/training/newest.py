@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from trainkit.writers.host_step import HostStep, ScalarChunk
+from trainkit.writers.host_step import HostBlock, HostStep, ScalarChunk
 from trainkit.writers.protocol import Histogram
 
 if TYPE_CHECKING:
@@ -46,6 +46,15 @@ class Newest:
             for chunk in host_step.scalars:
                 new += self._look(host_step.step, chunk)
             self._tell(host_step.step, new)
+
+    def write_block(self, block: HostBlock) -> None:
+        """Look at the points of a curve: at each where one is not finite, else at the newest."""
+        if not len(block.steps):
+            return
+        if not np.isfinite(block.values).all():
+            self.write_steps(block.alone())
+        else:
+            self._look(int(block.steps[-1]), ScalarChunk(block.tags, block.values[-1]))
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Look at the values."""
