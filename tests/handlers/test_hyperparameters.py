@@ -1,5 +1,6 @@
 """Hyperparameters as the step used them, wherever the schedule is stepped."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,7 @@ def sgd(lr: float = 1.0) -> torch.optim.SGD:
     return torch.optim.SGD([parameter()], lr=lr, momentum=0.5, weight_decay=0.25)
 
 
-def test_numbers_once_and_then_when_they_change() -> None:
+def test_each_value_at_the_first_and_the_last_iteration_that_used_it() -> None:
     optimizer, writer = sgd(), MemoryWriter()
 
     def step(engine: Engine, batch: int) -> None:
@@ -36,12 +37,8 @@ def test_numbers_once_and_then_when_they_change() -> None:
     trainer = Engine(step)
     HyperparameterMonitor(optimizer, writer).attach(trainer)
     trainer.run([1, 2, 3, 4])
-    assert writer.scalars[LR] == [(1, 1.0), (3, 0.5)]
-    assert writer.scalars["hyperparameters/momentum"] == [(1, 0.5)]
-    assert writer.scalars["hyperparameters/weight_decay"] == [(1, 0.25)]
-    assert set(writer.scalars) == {
-        LR, "hyperparameters/momentum", "hyperparameters/weight_decay", "hyperparameters/dampening",
-    }  # fmt: skip
+    assert writer.scalars[LR] == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
+    assert set(writer.scalars) == {LR}  # of what is constant there is no chart
 
 
 @pytest.mark.parametrize("attached_first", [True, False])
@@ -74,8 +71,7 @@ def test_what_the_step_used(where: str, attached_first: bool) -> None:
         else _no_warning()
     ):
         trainer.run([1, 2, 3, 4])
-    changed = [pair for i, pair in enumerate(used) if i == 0 or pair[1] != used[i - 1][1]]
-    assert writer.scalars[LR] == changed
+    assert writer.scalars[LR] == used
 
 
 def _no_warning():  # type: ignore[no-untyped-def]
@@ -92,6 +88,8 @@ def test_groups_by_name_or_position_and_those_that_join_later() -> None:
     alone, writer = sgd(), MemoryWriter()
 
     def step(engine: Engine, batch: int) -> None:
+        if batch == 3:
+            optimizer.param_groups[1]["betas"] = (0.9, 0.99)
         optimizer.step()
         alone.step()
         if batch == 1:
@@ -101,11 +99,11 @@ def test_groups_by_name_or_position_and_those_that_join_later() -> None:
     trainer = Engine(step)
     HyperparameterMonitor({"a": optimizer, "b": alone}, writer).attach(trainer)
     trainer.run([1, 2, 3])
-    assert writer.scalars["hyperparameters/a/stem/lr"] == [(1, 0.1)]
-    assert writer.scalars["hyperparameters/a/1/betas.1"] == [(1, 0.999)]
-    assert writer.scalars["hyperparameters/a/2/lr"] == [(2, 0.3)]
-    assert writer.scalars["hyperparameters/b/lr"] == [(1, 1.0)]
-    assert writer.scalars["hyperparameters/b/1/lr"] == [(2, 0.4)]
+    assert writer.scalars["hyperparameters/a/stem/lr"] == [(1, 0.1), (3, 0.1)]
+    assert writer.scalars["hyperparameters/a/1/betas.1"] == [(1, 0.999), (2, 0.999), (3, 0.99)]
+    assert writer.scalars["hyperparameters/a/2/lr"] == [(2, 0.3), (3, 0.3)]
+    assert writer.scalars["hyperparameters/b/lr"] == [(1, 1.0), (3, 1.0)]
+    assert writer.scalars["hyperparameters/b/1/lr"] == [(2, 0.4), (3, 0.4)]
     assert not any("amsgrad" in tag or "fused" in tag for tag in writer.scalars)
 
 
@@ -135,7 +133,7 @@ def test_under_accumulation_it_waits_for_the_step() -> None:
     trainer = Engine(step)
     HyperparameterMonitor(optimizer, writer, every=100).attach(trainer)
     trainer.run([1, 2, 3, 4])
-    assert writer.scalars[LR] == [(3, 1.0)]
+    assert writer.scalars[LR] == [(3, 1.0), (4, 1.0)]  # from the first step on that was seen
     assert waiting == [True, True, True, False]
     assert not optimizer._optimizer_step_pre_hooks
 
@@ -156,7 +154,7 @@ def test_scheduled_values_once_per_iteration() -> None:
     trainer.run([1, 2])
     assert writer.scalars["hyperparameters/beta"] == [(1, 0.0), (2, 0.5)]
     assert writer.scalars["hyperparameters/scale"] == [(1, 8.0), (2, 8.0)]
-    assert writer.scalars["hyperparameters/fixed"] == [(1, 3.0)]
+    assert writer.scalars["hyperparameters/fixed"] == [(1, 3.0), (2, 3.0)]
 
 
 @pytest.mark.parametrize("fault", [False, True])
@@ -202,3 +200,73 @@ def test_wrong_arguments() -> None:
         HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": 3})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="attribute that object has, got 'y'"):
         HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": (object(), "y")})
+
+
+# --- what is drawn --------------------------------------------------------------------------
+
+
+def joined(points: list[tuple[int, float]], at: int) -> float:
+    """What TensorBoard draws at a step: straight lines between the points."""
+    for (a, v), (b, w) in pairwise(points):
+        if a <= at <= b:
+            return float(v) if a == b else float(v) + (float(w) - float(v)) * (at - a) / (b - a)
+    return float(dict(points)[at])
+
+
+def staircase(n: int) -> float:
+    """Plateaus, and a ramp between two of them, by iteration (from 0)."""
+    if n < 23:
+        return 1.0
+    if n < 30:
+        return 1.0 - (n - 22) / 10
+    return 0.25 if n < 57 else 0.125
+
+
+@pytest.mark.parametrize("every", [1, 4, 7, 1000])
+@pytest.mark.parametrize("kind", ["number", "tensor"])
+@pytest.mark.parametrize("where", ["after the step", "before the step", "started", "completed"])
+def test_staircases_are_true_at_every_iteration(where: str, kind: str, every: int) -> None:
+    lr = torch.tensor(1.0) if kind == "tensor" else 1.0
+    optimizer = torch.optim.SGD([parameter()], lr=lr)
+    writer, used = MemoryWriter(), []
+
+    def move(engine: Engine) -> None:
+        value = staircase(engine.state.iteration - (where in ("before the step", "started")))
+        group = optimizer.param_groups[0]
+        if isinstance(group["lr"], torch.Tensor):
+            if group["lr"] != value:
+                group["lr"].fill_(value)
+        else:
+            group["lr"] = value
+
+    def step(engine: Engine, batch: int) -> None:
+        if where == "before the step":
+            move(engine)
+        used.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if where == "after the step":
+            move(engine)
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer, every).attach(trainer)
+    for event, name in (
+        (Events.ITERATION_STARTED, "started"),
+        (Events.ITERATION_COMPLETED, "completed"),
+    ):
+        if where == name:
+            trainer.add_event_handler(event, move)
+    trainer.run(range(71))
+    points = writer.scalars[LR]
+    assert [at for at, _ in points] == sorted({at for at, _ in points})
+    assert (points[0][0], points[-1][0]) == (1, 71)
+    wrong = {i for i in range(1, 72) if joined(points, i) != pytest.approx(used[i - 1], abs=1e-6)}
+    allowed = set()
+    if kind == "tensor" and every > 1:  # within a ramp a tensor is copied where it is sampled only
+        allowed |= {*range(24, 31)}
+    if where == "before the step" and every > 1:
+        # Nothing tells whether a process function moved it before the step or after it, until a
+        # sample has seen one that did.
+        allowed |= {23, 24, *range(25, 32), 58}
+    assert wrong <= allowed
+    if every == 1000:
+        assert len(points) <= 12 + 4  # two for each plateau, and a ramp is not written in full

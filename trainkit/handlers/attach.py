@@ -174,6 +174,8 @@ def attach_monitors(
             )
         if activations:
             yield ActivationMonitor(model, train, sampler, **shown)
+        if hyperparameters:  # before gradients: it may write a point of the iteration before
+            yield HyperparameterMonitor(optimizers, train, sampler, scheduled=scheduled)
         if gradients:
             yield GradientMonitor(
                 model, optimizers, train, sampler, scaler=scaler, **shown, **drawn
@@ -182,8 +184,6 @@ def attach_monitors(
             yield WeightMonitor(model, optimizers, train, sampler, **shown, **drawn)
         if updates:
             yield UpdateMonitor(model, optimizers, train, sampler, scaler=scaler, **shown)
-        if hyperparameters:
-            yield HyperparameterMonitor(optimizers, train, sampler, scheduled=scheduled)
         if throughput:
             yield ThroughputMonitor(train, sampler, evaluators=named.values())
         if memory:

@@ -134,8 +134,11 @@ class Sampler:
 
     def unsubscribe(self, monitor: "Monitor") -> None:
         """Forget `monitor`; with the last one the event handlers go too."""
-        if self._monitors.pop(monitor, None) is None:
+        guard = self._monitors.pop(monitor, None)
+        if guard is None:
             return
+        if self._engine is not None and monitor.does("finish"):
+            guard(monitor.finish, self._engine)
         self._call_no_more(monitor)
         if not self._monitors:
             self.steps.rest()
