@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.training.parts import blobs, cases, go, network, weights
 from trainkit.data import Batches, Data
 from trainkit.engines import Engines, supervised_evaluator
+from trainkit.losses import Losses
 from trainkit.optimizers import parameter_groups
 from trainkit.rundir import load_checkpoint, read_status
 from trainkit.schedules import cosine, reduce_on_plateau, step
@@ -57,6 +58,30 @@ def test_values_are_those_of_the_whole_data_set(tmp_path: Path) -> None:
         assert found["loss/cross_entropy"] == pytest.approx(float(ce), rel=1e-5)
         assert found["loss/l2"] == pytest.approx(float(l2), rel=1e-5)
         assert found["accuracy"] == pytest.approx((y_pred.argmax(1) == y).float().mean().item())
+
+
+def test_the_loss_of_a_data_set_is_over_all_that_it_averages_over(tmp_path: Path) -> None:
+    # Batches of 30 and 20, most of whose targets are ignored in the second: weights differ.
+    x, y = cases(50, 2)
+    y[34:] = -100
+    weight = torch.tensor([1.0, 4.0, 2.0])
+    loss = partial(
+        Losses,
+        {
+            "cross_entropy": {"loss": nn.CrossEntropyLoss(weight=weight)},
+            "smooth": {"weight": 0.5, "loss": nn.CrossEntropyLoss(label_smoothing=0.3)},
+        },
+    )
+    data = Data(blobs().train, [(x[:30], y[:30]), (x[30:], y[30:])])
+    result = go(tmp_path, data=data, loss=loss, metrics=None)
+    with torch.no_grad():
+        y_pred = result.models["model"].eval()(x)
+    ce = nn.functional.cross_entropy(y_pred, y, weight=weight)
+    smooth = 0.5 * nn.functional.cross_entropy(y_pred, y, label_smoothing=0.3)
+    assert result.last["validation"] == pytest.approx(
+        {"loss": float(ce + smooth), "loss/cross_entropy": float(ce), "loss/smooth": float(smooth)},
+        rel=1e-5,
+    )
 
 
 def test_the_test_data_are_evaluated_with_the_best_weights(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainkit.data import length_of
+from trainkit.handlers.losses import LossMonitor, LossTotals
+from trainkit.handlers.output import StepOutput
 from trainkit.rundir import Interruption, preserved_random_state
-from trainkit.samples import samples_of
+from trainkit.writers import MemoryWriter
 
 __all__ = ["Evaluation", "in_order"]
 
@@ -26,6 +28,7 @@ class Evaluation:
         data: Batches.
         metrics: By name; they may be shared with other evaluations that run at other times.
         interruption: Stops an evaluation too.
+        loss_fn: What the loss in the output comes from: tells what it averages over.
     """
 
     def __init__(
@@ -34,11 +37,13 @@ class Evaluation:
         data: Any,
         metrics: Mapping[str, Metric],
         interruption: Interruption | None = None,
+        loss_fn: Any = None,
     ) -> None:
         self.engine = engine
         self._data = data
-        self._losses: dict[str, Tensor] = {}
-        self._samples = 0
+        # Not attached: it weighs batches here as it does for the charts.
+        self._weigh = LossMonitor(MemoryWriter(), loss_fn=loss_fn, trainer=engine).totals
+        self._totals: LossTotals | None = None
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         if interruption is not None:
@@ -47,12 +52,13 @@ class Evaluation:
             metric.attach(engine, name)
 
     def run(self) -> dict[str, float]:
-        """One pass; `loss` (mean over samples), its components if several, and every metric.
+        """One pass; `loss`, its components if several, and every metric.
 
-        The loss of a batch counts by its number of samples: Σ_b n_b · l_b / Σ_b n_b. Metrics
-        that are no single number are left out. The random state is put back.
+        The loss is that of `LossMonitor`: each batch counts by what its loss averages over, where
+        that is known, else by its samples. Metrics that are no single number are left out. The
+        random state is put back.
 
-        Cost: one read of the device, at the end.
+        Cost: one read of the device, at the end, and one for each metric that is a tensor.
         """
         if length_of(self._data) is None:  # else Ignite takes it to be what it was the last time
             self.engine.state.epoch_length = None
@@ -65,32 +71,37 @@ class Evaluation:
         return values
 
     def _start(self) -> None:
-        self._losses, self._samples = {}, 0
+        self._totals = None
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         if not isinstance(output, Mapping) or not isinstance(output.get("loss"), Tensor):
             return
-        n = samples_of(output.get("y_pred"), output.get("y"))
-        components = output.get("losses") or {}
-        named = {"loss": output["loss"]}
-        if len(components) > 1:
-            named |= {f"loss/{name}": value for name, value in components.items()}
-        for name, value in named.items():
-            added = value.to(_wide(value.device)) * n
-            before = self._losses.get(name)
-            self._losses[name] = added if before is None else before + added
-        self._samples += n
+        losses = output.get("losses") or {}
+        step = StepOutput(output["loss"], losses, y_pred=output.get("y_pred"), y=output.get("y"))
+        totals = self._weigh(step)
+        if totals is not None:
+            self._totals = totals if self._totals is None else self._totals + totals
 
     def _means(self) -> dict[str, float]:
-        if not self._losses:
+        found = self._totals
+        if found is None:
             return {}
-        totals = torch.stack(list(self._losses.values()))
-        totals = torch.cat([totals, totals.new_tensor([self._samples])])
+        tags = list(found.sums)
+        device = torch.as_tensor(found.sums[tags[0]]).device
+        parts = [*found.sums.values(), *(found.counts[tag] for tag in tags)]
+        wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        numbers = torch.stack([torch.as_tensor(part, device=device).to(wide) for part in parts])
         if idist.get_world_size() > 1:
-            totals = torch.as_tensor(idist.all_reduce(totals))
-        *sums, samples = totals.tolist()
-        return {name: value / samples for name, value in zip(self._losses, sums, strict=True)}
+            numbers = torch.as_tensor(idist.all_reduce(numbers))
+        sums, counts = numbers[: len(tags)].tolist(), numbers[len(tags) :].tolist()
+        whole = LossTotals(
+            dict(zip(tags, sums, strict=True)), dict(zip(tags, counts, strict=True)),
+            add_up=found.add_up,
+        )  # fmt: skip
+        means = {tag: float(value) for tag, value in whole.means().items()}
+        total = means.pop("loss/total")
+        return {"loss": total, **(means if len(means) > 1 else {})}
 
 
 def in_order(batches: Any) -> Any:
@@ -110,7 +121,3 @@ def in_order(batches: Any) -> Any:
     if callable(getattr(batches, "in_order", None)):
         return batches.in_order()
     return batches
-
-
-def _wide(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64

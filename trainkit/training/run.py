@@ -259,7 +259,7 @@ def _evaluations(
         "test": data.test,
     }
     return {
-        name: Evaluation(make(), OnePass(part, f"data.{name}"), built.metrics, stop)
+        name: Evaluation(make(), OnePass(part, f"data.{name}"), built.metrics, stop, built.loss_fn)
         for name, part in parts.items()
         if part is not None
     }
