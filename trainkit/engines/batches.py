@@ -10,6 +10,7 @@ from ignite.utils import convert_tensor
 from torch import Tensor
 
 from trainkit.data import ended_early, length_of
+from trainkit.losses import LossError
 
 __all__ = ["Loss", "PrepareBatch", "contributions_and_total", "move_pair", "refuse_early_end"]
 
@@ -72,8 +73,7 @@ def contributions_and_total(
     Components may be nested: those of `{"a": {"x": ...}}` are called `a/x`.
 
     Raises:
-        TypeError: A component is no tensor.
-        ValueError: There is no component, or one is not 0-d or has the name `total`.
+        LossError: There is no component, or one is not 0-d or has the name `total`.
     """
     value = loss_fn(y_pred, y)
     if isinstance(value, Tensor) and value.numel() == 1:  # so it is nearly always
@@ -84,7 +84,7 @@ def contributions_and_total(
     parts = iter(contributions.values())
     first = next(parts, None)
     if first is None:
-        raise ValueError(f"a loss must have at least one component, got {value!r}")
+        raise LossError(f"a loss must have at least one component, got {value!r}")
     total = first
     for part in parts:
         total = total + part
@@ -98,14 +98,14 @@ def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, Tensor]) -
             _flatten(value, f"{name}/", found)
             continue
         if not isinstance(value, Tensor):
-            raise TypeError(f"the loss component {name!r} must be a 0-d tensor, got {value!r:.60}")
+            raise LossError(f"the loss component {name!r} must be a 0-d tensor, got {value!r:.60}")
         if value.numel() != 1 or value.is_complex():
-            raise ValueError(
+            raise LossError(
                 f"the loss component {name!r} must be one number (a 0-d tensor), got a tensor of "
                 f"shape {list(value.shape)}; return its mean or sum"
             )
         if name == "total" or name in found or not name:
-            raise ValueError(
+            raise LossError(
                 f"a loss component needs a name of its own that is not 'total', got {name!r}: the "
                 "components are added up, and loss/total is their sum"
             )

@@ -31,7 +31,8 @@ def supervised_evaluator(
 ) -> Engine:
     """An Ignite engine that evaluates: evaluation mode, no gradients, the trainer's step output.
 
-    Every module is put back into the mode in which it was, after each batch.
+    Every module is put back into the mode in which it was, after each batch. So is the loss, and
+    what it keeps in buffers: an evaluation changes nothing of the training.
 
     Args:
         model: On `device`.
@@ -61,7 +62,9 @@ def supervised_evaluator(
             y_pred = as_float32(y_pred)
             if loss_fn is None:
                 return {"y_pred": y_pred, "y": y}
-            return step_output(*contributions_and_total(loss_fn, name, y_pred, y), y_pred, y)
+            with _unchanged(loss_fn):
+                found = contributions_and_total(loss_fn, name, y_pred, y)
+            return step_output(*found, y_pred, y)
 
     return refuse_early_end(Engine(evaluation_step))
 
@@ -80,3 +83,25 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             model.train(modes[0][1])
             for module, training in modes:  # parts may have been frozen in evaluation mode
                 module.training = training
+
+
+@contextmanager
+def _unchanged(loss_fn: Any) -> Iterator[None]:
+    """The loss in evaluation mode inside; after it its mode and buffers are what they were."""
+    if not isinstance(loss_fn, nn.Module):
+        yield
+        return
+    before = [
+        (module, name, buffer, buffer.clone(), buffer._version)
+        for module in loss_fn.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    with evaluation_mode(loss_fn):
+        try:
+            yield
+        finally:
+            for module, name, buffer, copy, version in before:
+                module._buffers[name] = buffer
+                if buffer._version != version:
+                    buffer.copy_(copy)
