@@ -289,3 +289,42 @@ def test_a_vector_with_a_number_per_sample_gets_no_charts() -> None:
     assert as_step_output(output, (torch.zeros(4, 2), torch.zeros(4))).scalars.keys() == charts
     assert as_step_output(output | {"z": torch.zeros(4, 2)}).scalars.keys() == charts
     assert as_step_output(output).scalars.keys() == charts | {f"output/score/{i}" for i in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (torch.tensor(1.5, requires_grad=True), 1.5),
+        (torch.nn.Parameter(torch.tensor([1.5])), 1.5),
+        (torch.tensor(1.5).bfloat16(), 1.5),
+        (torch.tensor(1.5).to(torch.float8_e4m3fn), 1.5),
+        (torch.tensor(3, dtype=torch.uint16), 3.0),
+        (torch.complex(torch.tensor(0.0), torch.tensor(1.5)).conj().imag, -1.5),
+        (subclassed(torch.tensor(1.5)), 1.5),
+        (np.float16(1.5), 1.5),
+        (np.int64(3), 3.0),
+        (np.array(1.5), 1.5),
+        (2**70, 2.0**70),
+        (torch.zeros((), device="meta"), None),
+        (torch.zeros(2, device="meta"), None),
+        (torch.tensor(1j), None),
+        (np.complex64(1), None),
+        (np.array(["x"]), None),
+        (np.datetime64("2020"), None),
+    ],
+)
+def test_odd_numbers_cost_themselves_at_most(value: Any, number: float | None) -> None:
+    found = as_step_output({"loss": 0.5, "odd": value})
+    assert found.loss == 0.5
+    if number is None:
+        assert set(found.left_out) == {"output/odd"}
+    else:
+        assert float(found.scalars["output/odd"]) == number
+        assert found.left_out == {}
+
+
+def test_predictions_that_cannot_be_read_are_left_out_by_name() -> None:
+    found = as_step_output({"loss": 0.5, "y_pred": torch.zeros(4, 3, device="meta"), "y": y[:4]})
+    assert found.pair()[0] is None
+    assert "meta" in found.left_out["y_pred"]
+    assert (found.loss, found.batch_size) == (0.5, 4)

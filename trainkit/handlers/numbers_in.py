@@ -9,12 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LONGEST", "Number", "as_number", "is_number", "numbers_in"]
+from trainkit.stats.readable import UnreadableError, plain
+
+__all__ = ["LONGEST", "Number", "as_number", "is_number", "is_ordinary", "numbers_in"]
 
 Number = Tensor | float
 
 LONGEST = 64  # elements of a vector that become a series each
 _DEEPEST = 4  # mappings inside mappings
+
+_DTYPES = frozenset(
+    (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
+     torch.int16, torch.int8, torch.uint8, torch.bool)
+)  # fmt: skip
 
 
 def is_number(value: Any) -> TypeGuard[Number]:
@@ -28,9 +35,9 @@ def as_number(value: Any) -> Number | None:
     """One real number as a writer takes it, without gradient; None where it is none.
 
     Args:
-        value: A tensor of one element (0-d or `[1]`) stays on its device. Any other number
-            (NumPy's, a `Fraction`, a `Decimal`, an array of one element) becomes a float. A bool
-            is no number here.
+        value: A tensor of one element (0-d or `[1]`) stays on its device; one whose numbers cannot
+            be had (on `meta`, packed) is none. Any other number (NumPy's, a `Fraction`, a
+            `Decimal`, an array of one element) becomes a float. A bool is no number here.
 
     Example:
         >>> from fractions import Fraction
@@ -41,13 +48,9 @@ def as_number(value: Any) -> Number | None:
         return value
     if isinstance(value, Tensor):
         # Most are detached and 0-d already, and a launch is felt.
-        if value.ndim == 0 and not value.requires_grad and not value.is_complex():
+        if value.ndim == 0 and not value.requires_grad and is_ordinary(value):
             return value
-        if value.numel() != 1 or value.ndim > 1 or value.is_complex():
-            return None
-        value = value.detach()
-        scalar: Tensor = value if value.ndim == 0 else value.reshape(())
-        return scalar
+        return _scalar(value)
     if isinstance(value, np.ndarray):
         if value.size != 1 or value.ndim > 1 or value.dtype.kind not in "iuf":
             return None
@@ -57,6 +60,23 @@ def as_number(value: Any) -> Number | None:
     try:
         return float(value)
     except (OverflowError, ValueError, TypeError):  # an integer of 400 digits
+        return None
+
+
+def is_ordinary(value: Tensor) -> bool:
+    """Whether this is a plain tensor of plain numbers: most are, and nothing need be asked."""
+    if type(value) is not Tensor or value.is_meta:
+        return False
+    return value.layout is torch.strided and value.dtype in _DTYPES
+
+
+def _scalar(value: Tensor) -> Tensor | None:
+    if value.numel() != 1 or value.ndim > 1 or value.is_complex():
+        return None
+    try:
+        value = value.detach() if is_ordinary(value) else plain(value)
+        return value.reshape(()) if value.dtype in _DTYPES else value.reshape(()).float()
+    except (UnreadableError, RuntimeError, NotImplementedError):
         return None
 
 
@@ -100,15 +120,24 @@ def numbers_in(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Num
 def _in_array(name: str, value: Any) -> Iterator[tuple[str, Number | None]]:
     if value.ndim > 1 or (value.ndim == 1 and value.shape[0] > LONGEST):
         return
-    is_complex = isinstance(value, Tensor) and value.is_complex()
-    if is_complex or (isinstance(value, np.ndarray) and value.dtype.kind not in "iufb"):
+    vector = _vector(value)
+    if vector is None:
         yield name, None
-        return
-    vector = torch.as_tensor(value).detach()
-    if vector.ndim:
-        yield from ((f"{name}/{i}", element) for i, element in enumerate(vector.unbind()))
     else:
-        yield name, vector
+        yield from ((f"{name}/{i}", element) for i, element in enumerate(vector.unbind()))
+
+
+def _vector(value: Any) -> Tensor | None:
+    """`[N]` real numbers; None where they are none, or cannot be had."""
+    if isinstance(value, np.ndarray):
+        kept = value.ndim == 1 and value.dtype.kind in "iufb"
+        return torch.as_tensor(value) if kept else None
+    if value.ndim != 1 or value.is_complex():
+        return None
+    try:
+        return value.detach() if is_ordinary(value) else plain(value)
+    except (UnreadableError, RuntimeError, NotImplementedError):
+        return None
 
 
 def _in_list(name: str, values: list[Any] | tuple[Any, ...]) -> Iterator[tuple[str, Number | None]]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from trainkit.handlers.hints import transform_for
-from trainkit.handlers.numbers_in import Number, as_number, is_number, numbers_in
+from trainkit.handlers.numbers_in import Number, as_number, is_number, is_ordinary, numbers_in
 from trainkit.samples import samples_in
+from trainkit.stats.readable import UnreadableError, plain
 
 __all__ = [
     "Number",
@@ -87,12 +88,25 @@ class StepOutput:
         return 1
 
     def pair(self) -> tuple[Any, Any]:
-        """`y_pred` and `y`, first dimension the batch: those of single samples are stacked."""
+        """`y_pred` and `y`, first dimension the batch: those of single samples are stacked.
+
+        None in place of a tensor whose numbers cannot be had; `left_out` then says why.
+        """
         if self.by_sample:
             self.by_sample = False
             self.y_pred = _stacked(self.y_pred)
             self.y = _stacked(self.y, self.y_pred)
-        return self.y_pred, self.y
+        return self._readable("y_pred"), self._readable("y")
+
+    def _readable(self, name: str) -> Any:
+        value = getattr(self, name)
+        if not isinstance(value, Tensor) or is_ordinary(value):
+            return value
+        try:
+            return plain(value)
+        except (UnreadableError, RuntimeError, NotImplementedError) as error:
+            self.left_out[name] = str(error)
+            return None
 
 
 def as_step_output(output: Any, batch: Any = None) -> StepOutput:

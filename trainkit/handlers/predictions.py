@@ -223,6 +223,8 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
                 'loss: {"loss": loss, "y_pred": y_pred, "y": y}))'
             )
         found = "no y_pred" if output.y_pred is None else f"y_pred as a {describe(output.y_pred)}"
+        if "y_pred" in output.left_out:
+            return f"y_pred {output.left_out['y_pred']}"
         return f"the engine's output has {found}; {self.hint(output, 'y_pred', 'y')}"
 
 
