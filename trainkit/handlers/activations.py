@@ -1,72 +1,77 @@
 """Activations: what the modules of a network put out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from trainkit.handlers.around import process_function
 from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.forward_calls import ForwardCalls, calls_compiled
+from trainkit.handlers.layers import RECTIFIERS, bounds_of, layers, modules_of, units_of
+from trainkit.handlers.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.naming import CAP, check_detail, selected
 from trainkit.handlers.sampler import Sampler
+from trainkit.stats.activations import OutputStatistics, OutputTotals
+from trainkit.stats.readable import UnreadableError
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["ActivationMonitor"]
 
-# Modules whose units can die: 0 for every input, and then no gradient ever again.
-_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Threshold)
+_log = logging.getLogger("trainkit")
 
-# Modules with bounds, and how near to one an output counts as saturated: a hundredth of the range.
-_BOUNDED = {
-    nn.Sigmoid: (0.0, 1.0),
-    nn.Hardsigmoid: (0.0, 1.0),
-    nn.Softmax: (0.0, 1.0),
-    nn.Tanh: (-1.0, 1.0),
-    nn.Softsign: (-1.0, 1.0),
-}
-_NEAR = 0.01
+_STATISTICS = ("mean", "std", "dead_fraction", "saturated_fraction")
 
 
-@dataclass
-class _Sums:
-    """Of each call of one module in one iteration; `dead` and `bounded` where they apply.
+@dataclass(eq=False, slots=True)
+class _Layer:
+    """A module that is watched, or that tells where the units of the next one lie."""
 
-    `squares` are sums of squared deviations from the mean of the same call.
-    """
-
-    counts: list[int] = field(default_factory=list)
-    means: list[Tensor] = field(default_factory=list)
-    squares: list[Tensor] = field(default_factory=list)
-    dead: Tensor | None = None
-    bounded: list[Tensor] = field(default_factory=list)
-
-    def mean_and_std(self) -> tuple[Tensor, Tensor]:
-        """Over all calls together."""
-        if len(self.counts) == 1:
-            return self.means[0], (self.squares[0] / self.counts[0]).sqrt()
-        means, squares = torch.stack(self.means), torch.stack(self.squares)
-        share = torch.tensor(self.counts, dtype=means.dtype).to(means.device) / sum(self.counts)
-        mean = (share * means).sum()
-        variance = squares.sum() / sum(self.counts) + (share * (means - mean) ** 2).sum()
-        return mean, variance.sqrt()
+    module: nn.Module
+    name: str
+    # Its place in the totals; None where it is not watched.
+    number: int | None
+    units: int | None
+    rectifies: bool
+    bounds: tuple[float, float] | None
+    # The sampled iteration in which it was last taken in, and the rank of the calls that were:
+    # first those that record gradients, then those in training mode.
+    stamp: int = -1
+    rank: int = 0
+    # Why its outputs could not be taken in this iteration; whether that was ever told.
+    trouble: str | None = None
+    told: bool = False
 
 
 class ActivationMonitor(Monitor):
     """Writes mean and std of module outputs, dead units of rectifiers and saturated outputs.
 
-    mean = Σ y / N; std = sqrt(Σ (y − mean)² / N). dead_fraction: the share of units (channels of a
-    convolution, features of a linear layer: dimension 1) that are 0 for the whole batch, behind
-    ReLU, ReLU6 and Threshold. saturated_fraction: the share of outputs within 1 % of the range
-    from a bound, behind Sigmoid, Hardsigmoid, Tanh, Softsign, Softmax and Hardtanh.
+    mean = Σ y / N; std = sqrt(Σ (y − mean)² / N). dead_fraction: the share of units that are 0 for
+    the whole batch, behind ReLU, ReLU6 and Threshold. saturated_fraction: the share of outputs
+    within 1 % of the range from a bound, behind Sigmoid, Hardsigmoid, Tanh, Softsign, Softmax and
+    Hardtanh.
 
-    Only modules without children are watched, in training mode, where gradients are recorded (an
-    evaluation in between is not looked at). Several calls of one module in an iteration are taken
-    together; of an output with several tensors the first counts. The inside of a module that
-    `torch.compile` has compiled is not seen: hooks in it would break its graph for good.
+    The units of a rectifier are those of the module with units that was called last before it and
+    put out the same shape: channels behind convolutions, pools and normalizations over channels,
+    features (the last dimension) behind linear and recurrent layers, embeddings and LayerNorm.
+    Where there was none: dimension 1 of images (four dimensions or more), else the last.
+
+    Watched are the modules without children (and those whose weights are parametrized), in the
+    trainer's own process function: no evaluation of an evaluator is looked at. Of the calls of a
+    module in one iteration those count that record gradients, and of these those in training mode,
+    if there are any; so a frozen backbone is shown, and an evaluation within the step is not mixed
+    in. What counts is taken together. Of an output with several tensors the first counts. A module
+    under two names has the first. What gradient checkpointing computes again is not counted again.
+
+    The inside of a module that `torch.compile` has compiled is not seen, nor are modules in other
+    threads. A module whose outputs nobody can read (within vmap, on the meta device) is left out,
+    with a line in the log.
 
     Tags: `activations.mean/<module>`, `.std/`, `.dead_fraction/`, `.saturated_fraction/`.
 
@@ -83,12 +88,13 @@ class ActivationMonitor(Monitor):
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
 
     Cost:
-        In a sampled iteration a hook per module and two or three passes over each output.
+        In a sampled iteration one pass over each output in main memory, and three microseconds for
+        each call of a module; on a device two to six launches for each call.
 
     Example:
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = nn.Sequential(nn.ReLU()), MemoryWriter()
-        >>> trainer = Engine(lambda engine, x: {"y_pred": model(x.requires_grad_())})
+        >>> trainer = Engine(lambda engine, x: {"y_pred": model(x)})
         >>> handle = ActivationMonitor(model, writer).attach(trainer)
         >>> _ = trainer.run([torch.tensor([[-1.0, 4.0], [-2.0, 0.0]])])
         >>> writer.scalars["activations.mean/0"], writer.scalars["activations.dead_fraction/0"]
@@ -115,144 +121,160 @@ class ActivationMonitor(Monitor):
         self.detail = check_detail(detail)
         self.include, self.exclude = include, exclude
         selected((), include, exclude)
-        self._hooks: dict[str, tuple[nn.Module, RemovableHandle]] = {}
-        self._heard: set[str] = set()
-        self._observing = False
-        self._sums: dict[str, _Sums] = {}
-        self._tags: tuple[str, ...] = ()
+        self._calls = ForwardCalls(self._hear)
+        # What was worked out for the modules that the models consisted of when last looked at.
+        self._modules: list[nn.Module] = []
+        self._layers: dict[int, _Layer] = {}
+        self._names: list[str] = []
+        self._totals = OutputTotals(0)
+        self._tags: dict[tuple[tuple[int, int], ...], tuple[str, ...]] = {}
+        # Which sampled iteration it is, where the units lay last, and of which shape that was.
+        self._stamp = 0
+        self._units: int | None = None
+        self._shape: Sequence[int] = ()
+        self._observe_guarded: Any = None
+        # Whether modules are heard in this iteration, and whether any was.
+        self._open = self._heard = False
+        self._told_of_silence = False
 
     def begin(self, engine: Engine) -> None:
-        """Put a hook on every watched module."""
-        self._sums, self._observing = {}, True
-        for name, module in self._watched():
-            if name in self._hooks and self._hooks[name][0] is not module:
-                self._let_go(name)
-            if name not in self._hooks:
-                hook = module.register_forward_hook(self._hook(name, module))
-                self._hooks[name] = module, hook
+        """Hear the modules' calls from now on."""
+        if self.detail == "global":
+            return
+        self._look()
+        self._stamp += 1
+        self._shape, self._open, self._heard = (), False, False
+        self._observe_guarded = self.guard.wrap(self._observe)
+        # What is compiled now is compiled without hooks in it: they would mean another compilation.
+        postponed = self._stamp == 1 and calls_compiled(process_function(engine))
+        if self._names and not postponed:
+            self._open = True
+            self._calls.open(layer.module for layer in self._layers.values())
+
+    def release(self) -> None:
+        """Hear no more."""
+        self._calls.close()
 
     def end(self, engine: Engine) -> None:
-        """Write what the outputs came to, and take the hooks away."""
-        sums, self._sums, self._observing = self._sums, {}, False
-        # What was not heard may be compiled: it would be again, if its hooks came and went.
-        for name in self._heard:
-            self._let_go(name)
-        self._heard.clear()
-        found: dict[str, Tensor] = {}
-        for name, s in sums.items():
-            mean, std = s.mean_and_std()
-            found[f"activations.mean/{name}"] = mean
-            found[f"activations.std/{name}"] = std
-            if s.dead is not None:
-                found[f"activations.dead_fraction/{name}"] = s.dead.to(mean).mean()
-            if s.bounded:
-                total = torch.stack(s.bounded).sum(0)
-                found[f"activations.saturated_fraction/{name}"] = total / sum(s.counts)
-        if found:
-            tags = tuple(found)
-            self._tags = tags if tags != self._tags else self._tags
-            devices = {value.device for value in found.values()}
-            if len(devices) == 1:
-                values = torch.stack([value.to(torch.float32) for value in found.values()])
-                self.writer.write_scalars(engine.state.iteration, Scalars(self._tags, values))
-            else:
-                self.writer.write_scalars(engine.state.iteration, found)
+        """Write what the outputs came to."""
+        self._calls.close()
+        statistics = self._totals.take()
+        for found in statistics:
+            scalars = Scalars(
+                self._tags_of(found), found.parts, finish=found.finish,
+                together=found.finish is not None,
+            )  # fmt: skip
+            self.writer.write_scalars(engine.state.iteration, scalars)
+        self._tell_of_trouble()
+        if self._open and not self._heard and not self._told_of_silence:
+            self._told_of_silence = True
+            _log.warning("no activations in iteration %d: %s", engine.state.iteration, _SILENCE)
 
     def cancel(self) -> None:
-        """Take every hook away and forget what was begun; harmless at any time."""
-        for name in list(self._hooks):
-            self._let_go(name)
-        self._heard.clear()
-        self._sums, self._observing = {}, False
+        """Hear no more and forget what was begun; harmless at any time."""
+        self._calls.close()
+        self._totals.take()
 
-    def _let_go(self, name: str) -> None:
-        _, handle = self._hooks.pop(name, (None, None))
-        if handle is not None:
-            handle.remove()
-
-    def _hook(self, name: str, module: nn.Module) -> Callable[..., None]:
-        observe = self.guard.wrap(self._observer(name, module))
-
-        def hook(*args: Any) -> None:
-            if torch.compiler.is_compiling():  # a constant to the compiler: no graph is broken
-                return
-            if self._observing:
-                self._heard.add(name)
-                observe(*args)
-            else:
-                self._let_go(name)
-
-        return hook
-
-    def _watched(self) -> list[tuple[str, nn.Module]]:
-        if self.detail == "global":
-            return []
-        leaves: dict[str, nn.Module] = {}
+    def _look(self) -> None:
+        """See whether modules were replaced, or compiled, since the last time."""
+        modules = [module for model in self.models.values() for module in modules_of(model)]
+        if len(modules) == len(self._modules) and all(map(is_, modules, self._modules)):
+            return
+        found: dict[str, nn.Module] = {}
         for prefix, model in self.models.items():
-            for name, module in _leaves(model):
+            for name, module in layers(model):
                 path = ".".join(part for part in (prefix, name) if part)
-                leaves[_unwrapped(path) or type(module).__name__] = module
-        chosen = selected(list(leaves), self.include, self.exclude)
-        chosen = (
-            sorted(chosen, key=lambda name: name.count("."))[:CAP] if len(chosen) > CAP else chosen
-        )
-        return [(name, leaves[name]) for name in chosen]
+                found[_unwrapped(path) or type(module).__name__] = module
+        names = selected(list(found), self.include, self.exclude)
+        if len(names) > CAP:
+            names = sorted(names, key=lambda name: name.count("."))[:CAP]
+        told = {layer.name for layer in self._layers.values() if layer.told}
+        numbers = {name: number for number, name in enumerate(names)}
+        self._layers = {}
+        for name, module in found.items():
+            layer = _Layer(
+                module, name, numbers.get(name), units_of(module),
+                isinstance(module, RECTIFIERS), bounds_of(module), told=name in told,
+            )  # fmt: skip
+            if layer.number is not None or layer.units is not None:
+                self._layers.setdefault(id(module), layer)
+        self._modules, self._names = modules, names
+        self._totals, self._tags = OutputTotals(len(names)), {}
 
-    def _observer(self, name: str, module: nn.Module) -> Any:
-        bounds = _BOUNDED.get(type(module))
-        if isinstance(module, nn.Hardtanh) and not isinstance(module, nn.ReLU6):
-            bounds = (float(module.min_val), float(module.max_val))
+    def _hear(self, module: nn.Module, output: Any) -> None:
+        layer = self._layers.get(id(module))
+        if layer is not None:
+            self._heard = True
+            self._observe_guarded(layer, output)
 
-        def observe(_: nn.Module, inputs: Any, output: Any) -> None:
-            y = _first_tensor(output)
-            if y is None or not (module.training and torch.is_grad_enabled()) or y.numel() == 0:
+    def _observe(self, layer: _Layer, output: Any) -> None:
+        try:
+            y = output if isinstance(output, Tensor) else first_tensor(output)
+            if y is None:
+                layer.trouble = f"is a {type(output).__name__}, in which no tensor is found"
                 return
-            with torch.no_grad():
-                self._observe(self._sums.setdefault(name, _Sums()), module, y.detach(), bounds)
+            if layer.units is not None and not y.is_nested:
+                self._units, self._shape = layer.units, y.shape
+            if layer.number is not None:
+                self._take_in(layer, layer.number, y)
+        except UnreadableError as error:
+            layer.trouble = str(error)
+        except Exception as error:  # whatever it is, it costs this module
+            layer.trouble = f"cannot be measured: {error!r}"
 
-        return observe
+    def _take_in(self, layer: _Layer, number: int, y: Tensor) -> None:
+        rank = 2 * torch.is_grad_enabled() + layer.module.training
+        fresh = layer.stamp != self._stamp
+        if not fresh:
+            if rank < layer.rank:
+                return
+            fresh = rank > layer.rank
+        axis = self._axis(y.shape) if layer.rectifies and not y.is_nested else None
+        self._totals.add(number, y, axis, layer.bounds, fresh=fresh)
+        layer.stamp, layer.rank = self._stamp, rank
 
-    def _observe(
-        self, sums: _Sums, module: nn.Module, y: Tensor, bounds: tuple[float, float] | None
-    ) -> None:
-        if y.is_complex():
-            y = y.abs()
-        wide = y.float() if y.dtype.itemsize < 4 or not y.is_floating_point() else y
-        mean = wide.mean()
-        sums.counts.append(y.numel())
-        sums.means.append(mean)
-        sums.squares.append(torch.linalg.vector_norm(wide - mean) ** 2)
-        if isinstance(module, _RECTIFIERS) and y.ndim > 1:
-            dead = (y == 0).transpose(0, 1).flatten(1).all(1)
-            both = sums.dead is not None and sums.dead.shape == dead.shape
-            sums.dead = sums.dead & dead if both and sums.dead is not None else dead
-        if bounds is not None:
-            low, high = bounds
-            near = _NEAR * (high - low)
-            sums.bounded.append(((wide < low + near) | (wide > high - near)).sum())
+    def _axis(self, shape: Sequence[int]) -> int | None:
+        """The dimension of the units of a rectifier that puts out this shape."""
+        n = len(shape)
+        if n < 2:
+            return None
+        units = self._units if self._shape == shape else None
+        if units is None or not -n <= units < n:
+            units = 1 if n >= 4 else -1
+        return units % n
+
+    def _tags_of(self, found: OutputStatistics) -> tuple[str, ...]:
+        tags = self._tags.get(found.keys)
+        if tags is None:
+            if len(self._tags) >= 64:  # of branches that are taken at random
+                self._tags.clear()
+            tags = self._tags[found.keys] = tuple(
+                f"activations.{_STATISTICS[which]}/{self._names[module]}"
+                for module, which in found.keys
+            )
+        return tags
+
+    def _tell_of_trouble(self) -> None:
+        """One line for the modules of which this iteration took nothing, if that is new."""
+        reasons: dict[str, list[str]] = {}
+        for layer in self._layers.values():
+            trouble, layer.trouble = layer.trouble, None
+            if trouble is not None and layer.stamp != self._stamp and not layer.told:
+                layer.told = True
+                reasons.setdefault(trouble, []).append(layer.name)
+        for trouble, names in reasons.items():
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            _log.warning(
+                "no activations of %s%s, whose output %s; the other modules go on "
+                "(to hear no more of it: exclude=%r)",
+                ", ".join(names[:5]), more, trouble, names[:5],
+            )  # fmt: skip
 
 
-def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules without children, under their first names, but nothing that is known as compiled."""
-    compiled: str | None = None
-    for name, module in model.named_modules():
-        if compiled is not None and f"{name}.".startswith(compiled):
-            continue
-        if hasattr(module, "_orig_mod") or module._compiled_call_impl is not None:
-            compiled = f"{name}." if name else ""
-        elif not any(True for _ in module.children()):
-            yield name, module
-
-
-def _first_tensor(output: Any) -> Tensor | None:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    if isinstance(output, tuple | list):
-        found = (_first_tensor(part) for part in output)
-        return next((part for part in found if part is not None), None)
-    return None
+_SILENCE = (
+    "none of the watched modules was called from Python in the process function's own thread (is "
+    "the model compiled by torch.compile, replicated by DataParallel, or another one?)"
+)
 
 
 def _unwrapped(path: str) -> str:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from trainkit.handlers.around import process_function
 
-__all__ = ["LossScale"]
+__all__ = ["LossScale", "referred_to"]
 
 # Between the hook and the scaler stand the step itself and what wraps it: schedulers, profilers,
 # other libraries. The whole stack of a training script may be many times as deep.
@@ -64,7 +64,7 @@ class LossScale:
         self._add(getattr(engine.state, "scaler", None))
         if self._engine is not engine:
             self._engine = engine
-            for found in _referred_to(process_function(engine)):
+            for found in referred_to(process_function(engine)):
                 self._add(found)
 
     def find_in_stack(self, optimizer: Optimizer) -> None:
@@ -122,7 +122,7 @@ def _states(scaler: GradScaler) -> dict[int, dict[str, Any]]:
     return getattr(scaler, "_per_optimizer_states", {})
 
 
-def _referred_to(function: Any, depth: int = 3) -> Iterator[Any]:
+def referred_to(function: Any, depth: int = 3) -> Iterator[Any]:
     """The objects that a function refers to, global, enclosing or bound, and what they hold."""
     if isinstance(function, partial):
         yield from (*function.args, *function.keywords.values())
@@ -143,7 +143,7 @@ def _referred_to(function: Any, depth: int = 3) -> Iterator[Any]:
         yield one
         if isinstance(one, FunctionType | MethodType | partial):
             if depth:  # it may be what does the step
-                yield from _referred_to(one, depth - 1)
+                yield from referred_to(one, depth - 1)
         else:
             yield from _held_by(one)
 

@@ -9,12 +9,15 @@ On every other device the torch versions are used. The tests hold all three agai
 import logging
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainkit.stats.readable import ORDINARY
+
+if TYPE_CHECKING:
+    from trainkit.stats.activations import HostTotals
 
 __all__ = [
     "ClassRows", "Loops", "PlainTensors", "Sizes", "loops", "plain_sizes", "plain_tensors",
@@ -45,6 +48,7 @@ class Loops(NamedTuple):
     distance_rows: Callable[[Tensor, Sequence[Tensor], Sizes], Tensor]
     histogram_rows: Callable[[Sequence[Tensor], Sizes, int], tuple[Tensor, Tensor]]
     class_rows: Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]] | None = None
+    output_totals: "Callable[[int], HostTotals] | None" = None
 
 
 def loops() -> Loops:
@@ -60,6 +64,7 @@ _chosen: list[Loops] = []
 def _fastest() -> Loops:
     try:
         from trainkit.stats import (
+            numba_activations,
             numba_distances,
             numba_histograms,
             numba_norms,
@@ -77,6 +82,7 @@ def _fastest() -> Loops:
         numba_distances.distance_rows,
         numba_histograms.histogram_rows,
         numba_predictions.class_rows,
+        numba_activations.HostTotals,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["ORDINARY", "UnreadableError", "check_owned", "dense", "plain"]
+__all__ = ["ORDINARY", "UnreadableError", "check_owned", "dense", "plain", "tensors_in"]
 
 #: Types that mean nothing but what their storage holds. Their subclasses may mean anything.
 ORDINARY = frozenset({Tensor, nn.Parameter})
@@ -160,7 +160,7 @@ def _inside(tensor: Tensor) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
         if not (tensor.is_floating_point() or tensor.is_complex()):
             raise UnreadableError(f"is a {kind.__name__} of {tensor.dtype}: probably packed")
-        if own_functions and any(True for _ in _tensors(vars(tensor).values())):
+        if own_functions and any(True for _ in tensors_in(vars(tensor).values())):
             raise UnreadableError(f"is a {kind.__name__} that holds its numbers in other tensors")
         return tensor.detach().as_subclass(Tensor)
 
@@ -184,11 +184,12 @@ def _joined(tensor: Tensor) -> Tensor:
         return torch.cat(parts) if parts else empty
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Any]:
+def tensors_in(values: Iterable[Any]) -> Iterator[Any]:
+    """The tensors among these, and in lists and mappings among these."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, tuple | list):
-            yield from _tensors(value)
+            yield from tensors_in(value)
         elif isinstance(value, dict):
-            yield from _tensors(value.values())
+            yield from tensors_in(value.values())
