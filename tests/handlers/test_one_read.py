@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events, create_supervised_evaluator
 from torch import Tensor, nn
 
 from trainkit import MemoryWriter, attach_monitors
+from trainkit.stats import readable
 from trainkit.writers import transfer
 
 _DTYPES = {
@@ -77,6 +78,8 @@ def test_one_read_for_each_sampled_iteration(
         return [np.zeros(t.shape, _DTYPES[t.dtype]) for t in tensors]
 
     monkeypatch.setattr(transfer, "read", read)
+    # Elsewhere a tensor of this device is left out, for it holds no numbers.
+    monkeypatch.setattr(readable, "_HOLDS_NOTHING", lambda tensor: False)
     writer = train(layers, every, loss_fn)
     assert not reads  # nobody asked while it ran
     scalars = writer.scalars
@@ -85,6 +88,8 @@ def test_one_read_for_each_sampled_iteration(
     assert reads["meta"] == len(iterations)
     assert len([tag for tag in scalars if tag.startswith("gradients.")]) == 5 * (2 * layers + 4)
     assert "gradients.histogram/0.weight" in writer.histograms
+    activations = [tag for tag in scalars if tag.startswith("activations.")]
+    assert len(activations) == 2 * (3 * layers + 2) + 2 * layers  # dead of ReLU, saturated of Tanh
 
     reads.clear()
     assert {step for step, _ in writer.subruns["validation"].scalars["loss/total"]} == {2, 4}

@@ -18,6 +18,7 @@ __all__ = ["ORDINARY", "UnreadableError", "check_owned", "dense", "plain", "tens
 #: Types that mean nothing but what their storage holds. Their subclasses may mean anything.
 ORDINARY = frozenset({Tensor, nn.Parameter})
 
+_HOLDS_NOTHING = attrgetter("is_meta")
 _NESTED, _BYTES = attrgetter("is_nested"), attrgetter("nbytes")
 _STORAGE, _STORED = Tensor.untyped_storage, torch.UntypedStorage.nbytes
 
@@ -62,7 +63,7 @@ def plain(tensor: Tensor) -> Tensor:
         raise UnreadableError("exists only inside a transform of torch.func (vmap, grad)")
     if torch._is_functional_tensor(tensor):
         raise UnreadableError("exists only while torch traces a function")
-    if tensor.is_meta:
+    if _HOLDS_NOTHING(tensor):
         raise UnreadableError("is on the meta device, which holds no numbers")
     if tensor.dtype in _PACKED:
         raise UnreadableError(f"has elements that are no single numbers ({tensor.dtype})")
@@ -137,7 +138,7 @@ def _check_storage(tensor: Tensor) -> None:
             f"needs {needed} bytes of storage and has {found}: it was freed or resized "
             "(as FSDP does between uses)"
         )
-    if tensor.data_ptr() == 0:
+    if tensor.is_cpu and tensor.data_ptr() == 0:
         raise UnreadableError("has no memory of its own")
 
 
