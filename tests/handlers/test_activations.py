@@ -136,6 +136,8 @@ def half_dead(*modules: nn.Module, units: int = 4) -> nn.Sequential:
         ([nn.Conv3d(3, 4, 1)], (2, 3, 2, 2, 2)),
         ([nn.Conv1d(3, 4, 1), nn.MaxPool1d(2)], (2, 3, 8)),
         ([nn.ConvTranspose2d(3, 4, 2)], (2, 3, 2, 2)),
+        ([nn.Linear(3, 120), nn.Unflatten(1, (4, 5, 6))], (2, 3)),
+        ([nn.Conv1d(3, 24, 1), nn.Flatten(1), nn.Unflatten(1, (6, 4))], (2, 3, 1)),
         ([nn.Identity()], (2, 4)),
         ([nn.Identity()], (2, 5, 4)),
         ([nn.Identity()], (2, 4, 5, 5)),
@@ -349,9 +351,9 @@ class Labelled(Tensor):
         return super().__torch_function__(function, types, args, kwargs or {})
 
 
-def freed(x: Tensor) -> Tensor:
+def freed(x: Tensor, left: int = 0) -> Tensor:
     y = x.clone()
-    y.untyped_storage().resize_(0)
+    y.untyped_storage().resize_(left)
     return y
 
 
@@ -366,6 +368,7 @@ def freed(x: Tensor) -> Tensor:
         lambda x: WithMemory(x),
         lambda x: Holder(x),
         freed,
+        partial(freed, left=4),
         lambda x: FakeTensorMode().from_tensor(x),
     ],
 )
@@ -421,6 +424,12 @@ def test_within_transforms_of_torch_func(caplog: pytest.LogCaptureFixture) -> No
 
     model = nn.Sequential(nn.Linear(2, 1, bias=False))
     assert calls(call, model) == {"0": 3.0}
+
+
+def test_what_is_traced_is_not_heard() -> None:
+    trace: Any = torch.jit.trace
+    model = nn.Sequential(nn.Linear(2, 2))
+    assert calls(lambda model, x: trace(model, x, check_trace=False), model) == {}
 
 
 def test_calls_in_other_threads_are_not_heard() -> None:

@@ -224,6 +224,40 @@ def test_compiling_is_harmless(how: str, moment: str) -> None:
     assert {tag.split("/")[1] for tag in found} == {"first", "act", "last"}
 
 
+@pytest.mark.parametrize("odd", ["torch.save", "pickle", "deepcopy", "copy", "torch.export"])
+def test_within_a_step_of_a_program_that_compiles(odd: str) -> None:
+    """There hooks are on the modules within the step: those of copies are without effect."""
+    torch._dynamo.reset()
+    torch.compile(lambda x: x, backend="eager")
+    model, writer = nn.Sequential(nn.Identity(), nn.ReLU()), MemoryWriter()
+
+    def copies() -> list[nn.Module]:
+        if odd == "torch.save":
+            file = io.BytesIO()
+            torch.save(model, file)
+            assert b"trainkit" not in file.getvalue()
+            file.seek(0)
+            return [torch.load(file, weights_only=False)]
+        if odd == "pickle":
+            return [pickle.loads(pickle.dumps(model))]
+        if odd == "torch.export":
+            torch.export.export(model, (100 * X,))
+            return []
+        return [copy.deepcopy(model)]
+
+    def step(engine: Engine, x: Tensor) -> None:
+        model(x)
+        for twin in copies():
+            assert torch.equal(twin(100 * x), 100 * x)
+
+    engine = Engine(step)
+    with ActivationMonitor(model, writer).attach(engine):
+        engine.run([X] * 3)
+    torch._dynamo.reset()
+    clean(model)
+    assert writer.scalars["activations.mean/0"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+
+
 @pytest.mark.parametrize("compiles", [False, True])
 def test_the_fast_path_for_inference_stays_on(compiles: bool) -> None:
     """Hooks on `self_attn.out_proj`, which is never called, would switch it off."""

@@ -122,6 +122,16 @@ class TestOutputs:
         real = y.detach().abs() if y.is_complex() else y.detach().resolve_neg()
         assert values(found) == pytest.approx(expected([real]), rel=1e-5)
 
+    def test_batches_of_different_sizes(self) -> None:
+        ys = [torch.eye(3, 5), torch.eye(2, 5) * 7, torch.eye(3, 5).roll(2, 1)]
+        totals = OutputTotals(1)
+        for number, y in enumerate(ys):
+            totals.add(0, y, 1, (-1.0, 2.0), fresh=number == 0)
+        [found] = totals.take()
+        truth = expected([torch.cat(ys)], 1, (-1.0, 2.0))
+        assert truth["dead_fraction/0"] == 0.0
+        assert values(found) == pytest.approx(truth, rel=1e-5)
+
     def test_what_has_no_elements_says_nothing(self) -> None:
         totals = OutputTotals(1)
         totals.add(0, torch.empty(0, 4), 1, fresh=True)

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from threading import get_ident
 from typing import Any
 
@@ -20,19 +21,18 @@ __all__ = ["ForwardCalls", "calls_compiled"]
 
 
 class _Hook:
-    """What torch calls. It hears nothing where it comes to by copying or loading a model."""
+    """What torch calls. Copied or loaded with a model, it becomes something without effect."""
 
-    def __init__(self, calls: "ForwardCalls | None" = None) -> None:
+    def __init__(self, calls: "ForwardCalls") -> None:
         self._calls = calls
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.compiler.is_compiling():  # a constant to the compiler: no graph is broken
             return
-        if self._calls is not None:
-            self._calls.hear(module, output)
+        self._calls.hear(module, output)
 
     def __reduce__(self) -> Any:
-        return _Hook, ()
+        return getattr, (nullcontext(), "__exit__")  # does nothing, and can be loaded anywhere
 
 
 class ForwardCalls:
