@@ -12,25 +12,26 @@ from trainkit.cli import main as commands
 def test_help_names_every_command(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     done = call(capsys, flag)
     assert done.status == 0
-    for command in ("run", "list", "board", "resume", "completion"):
+    for command in ("run", "list", "help", "board", "completion"):
         assert f"\n  {command} " in done.out
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(capsys, "--version").out == f"trainkit {version('trainkit')}\n"
+@pytest.mark.parametrize("command", ["--version", "-V", "version", "run --version", "run -V"])
+def test_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, *command.split()).out == f"trainkit {version('trainkit')}\n"
 
 
-@pytest.mark.parametrize("command", ["list", "board", "resume", "completion"])
+def test_what_is_not_there_is_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "resume" not in call(capsys, "--help").out
+    assert "resume" not in call(capsys, "completion", "bash").out
+    assert call(capsys, "resume", "runs/x").status == 2
+
+
+@pytest.mark.parametrize("command", ["list", "help", "board", "completion"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     done = call(capsys, command, "--help")
     assert done.status == 0
     assert f"usage: trainkit {command}" in done.out
-
-
-def test_resume_says_that_it_is_not_there_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    done = call(capsys, "resume", "runs/digits/x")
-    assert done.status == 2
-    assert len(done.err.splitlines()) == 1
 
 
 def test_the_module_is_the_command() -> None:

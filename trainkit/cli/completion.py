@@ -13,7 +13,7 @@ _trainkit_complete() {
     local found cut
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=( $(compgen -W "run list board resume completion" -- "$word") )
+        COMPREPLY=( $(compgen -W "run list help board completion" -- "$word") )
     elif [ "${COMP_WORDS[1]}" = run ]; then
         # bash cuts words at = and :, Hydra does not; take what bash has kept off again.
         found=$(COMP_LINE="$typed" "${COMP_WORDS[0]}" run -sc query=bash 2>/dev/null)

@@ -13,8 +13,8 @@ __all__ = ["main"]
 _COMMANDS = {
     "run": "train an experiment: trainkit run +experiment=NAME [overrides]",
     "list": "the menu: experiments, and every group with its options",
+    "help": "what a key of the config means: trainkit help optimizer.lr",
     "board": "the dashboard: TensorBoard on 127.0.0.1 over a folder of runs",
-    "resume": "go on with an interrupted run",
     "completion": 'shell completion: eval "$(trainkit completion bash)"',
 }
 
@@ -25,7 +25,7 @@ usage: trainkit COMMAND ...
 
 {commands}
 
-trainkit COMMAND --help says more; trainkit --version says which one this is.
+trainkit COMMAND --help says more; trainkit --version says which version this is.
 """
 
 
@@ -52,12 +52,14 @@ def _main(given: list[str]) -> int:
     # At the end: a file `random.py` there must not take the place of Python's.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    if not given or given[0] in ("-h", "--help", "help"):
+    if given[:1] == ["help"] and len(given) > 1 and given[1] in _COMMANDS:
+        given = [given[1], "--help"]  # `trainkit help run`
+    if not given or given[0] in ("-h", "--help") or given == ["help"]:
         rows = "\n".join(f"  {name:<11} {about}" for name, about in _COMMANDS.items())
         print(_HELP.format(commands=rows))
         return 0 if given else 2
     command, *rest = given
-    if command == "--version":
+    if command in ("--version", "-V", "version"):
         from importlib.metadata import version
 
         print(f"trainkit {version('trainkit')}")

@@ -23,6 +23,7 @@ from trainkit.config.arguments import Arguments, read_arguments
 from trainkit.config.choosing import circle, may_be_chosen, who_chose
 from trainkit.config.errors import ConfigError, noted
 from trainkit.config.explaining import dotted, explained, not_utf8
+from trainkit.config.heading import heading
 from trainkit.config.origins import COMMAND_LINE, Origins, line_of
 from trainkit.config.replacing import replaced_groups, said
 from trainkit.config.schema import defaults, registered
@@ -30,7 +31,7 @@ from trainkit.config.sources import Source, experiments, groups, never_used, rel
 from trainkit.config.sweeping import SweepJob, begin_sweep, hide_secrets, job_of
 from trainkit.masking import masked_override
 
-__all__ = ["Composed", "Job", "compose_and_run"]
+__all__ = ["Composed", "Job", "compose_and_run", "explained_error"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Composed:
         never_used: Chosen `group/option` → a line about a file of the user's that lost this name.
         notes: What to tell the user, a line each.
         sweep: Of a sweep, which of its jobs this is.
+        heading: What to print first.
     """
 
     config: DictConfig
@@ -56,6 +58,7 @@ class Composed:
     never_used: dict[str, str]
     notes: tuple[str, ...] = ()
     sweep: SweepJob | None = None
+    heading: str = ""
 
 
 Job = Callable[[Composed], None]
@@ -87,6 +90,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
         choices = {str(group): str(option) for group, option in settings.runtime.choices.items()}
         # Unresolved: an override may hold an interpolation.
         overrides: Any = OmegaConf.to_container(settings.overrides, resolve=False)
+        experiment = choices.get("experiment", "")
         options = defaults()
         replaced = list(replaced_groups(overrides["task"], nodes, options))
         written = [o for o in overrides["task"] if not (earlier and FROM_RUN in o)]
@@ -95,11 +99,13 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             written.insert(0, f"--from {earlier.directory}")
             notes.append(f"trained again from {relative(earlier.directory)}")
         else:
-            shown = next((s.shown for s in named if s.name == choices.get("experiment")), "")
+            shown = next((s.shown for s in named if s.name == experiment), "")
             notes += said(overrides["task"], nodes, options, shown)
         if settings.output_subdir is not None:
             for file in (Path(settings.runtime.output_dir) / settings.output_subdir).glob("*.yaml"):
                 hide_secrets(file)
+        recorded = [masked_override(override) for override in written]
+        place = relative(earlier.directory) if earlier else ""
         sweep = settings.mode == RunMode.MULTIRUN
         job(
             Composed(
@@ -109,7 +115,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                     o.startswith(("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"))
                     for o in overrides["hydra"]
                 ),
-                overrides=[masked_override(override) for override in written],
+                overrides=recorded,
                 origins=Origins(overrides["task"], choices, members, named, replaced),
                 never_used={
                     name: line
@@ -118,6 +124,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                 },
                 notes=tuple(notes),
                 sweep=job_of(int(settings.job.num), overrides["task"]) if sweep else None,
+                heading=heading(config, experiment, recorded, place),
             )
         )
 
@@ -134,7 +141,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
                 raise
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
             asked = {name: line for name, line in lost.items() if may_be_chosen(name, given)}
-            raise ConfigError(noted(_explained(error, given), asked)) from error
+            raise ConfigError(noted(explained_error(error, given), asked)) from error
         except RecursionError as error:
             raise ConfigError(circle(members)) from error
         except OSError as error:  # of the run's folder
@@ -168,7 +175,8 @@ def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
 
 
-def _explained(error: Exception, given: Arguments) -> str:
+def explained_error(error: Exception, given: Arguments) -> str:
+    """One line for what Hydra raised: where, what, and the nearest right name."""
     members = groups(given.config_dir)
     named = {f"{group}/{s.name}": s for group, sources in members.items() for s in sources}
     named |= {f"experiment/{source.name}": source for source in experiments()}

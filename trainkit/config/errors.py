@@ -4,7 +4,42 @@ import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-__all__ = ["ConfigError", "nearest", "noted", "one_line"]
+__all__ = ["SYNONYMS", "ConfigError", "nearest", "noted", "one_line"]
+
+# What other programs call it → what it is called here.
+SYNONYMS = {
+    other: ours
+    for ours, others in {
+        "lr": "learning_rate learningrate rate alpha base_lr initial_lr init_lr",
+        "batch_size": "batchsize bs batch train_batch_size per_device_train_batch_size",
+        "epochs": "num_epochs max_epochs n_epochs nb_epochs num_train_epochs epoch",
+        "max_iterations": "steps max_steps num_steps iterations iters max_iters num_iterations",
+        "clip_grad_norm": "gradient_clip_val grad_clip clip max_grad_norm gradient_clipping "
+        "grad_norm clip_norm clip_gradients",
+        "accumulation_steps": "accumulate_grad_batches gradient_accumulation_steps accumulate "
+        "grad_accumulation accumulation",
+        "amp": "precision mixed_precision fp16 bf16 autocast",
+        "device": "gpu gpus cuda accelerator devices use_cuda",
+        "weight_decay": "wd decay",
+        "seed": "random_seed manual_seed random_state",
+        "validation": "val_split validation_split val_size valid_size valid val val_fraction",
+        "test": "test_split test_size test_fraction",
+        "every": "log_every log_every_n_steps logging_steps log_interval log_steps interval",
+        "evaluate_every": "val_check_interval eval_every eval_steps eval_interval validate_every",
+        "hidden": "hidden_size hidden_sizes hidden_dim hidden_dims hidden_layers hidden_units",
+        "classes": "num_classes n_classes nb_classes",
+        "dropout": "dropout_rate drop_rate p_dropout",
+        "betas": "beta1 beta2 beta",
+        "warmup_iterations": "warmup warmup_steps warmup_epochs num_warmup_steps",
+        "components": "component terms",
+        "progress_bar": "progress tqdm bar enable_progress_bar verbose",
+        "name": "run_name exp_name experiment_name",
+        "width": "d_model embed_dim n_embd hidden_channels",
+        "heads": "n_head n_heads num_heads nhead",
+        "layers": "n_layer n_layers num_layers depth",
+    }.items()
+    for other in others.split()
+}
 
 
 class ConfigError(Exception):
@@ -23,7 +58,11 @@ def nearest(name: str, options: Iterable[str]) -> str:
     # By the last part: `trainer.` in front would make every key there look near.
     names = {option.rpartition(".")[2]: option for option in options}
     last = name.rpartition(".")[2]
+    if SYNONYMS.get(last) in names:
+        return f"; did you mean {names[SYNONYMS[last]]}?"
     close = [names[part] for part in get_close_matches(last, names, n=2, cutoff=0.6)]
+    if not close and len(last) <= 3:  # one wrong letter of two
+        close = [names[part] for part in get_close_matches(last, names, n=2, cutoff=0.5)]
     if close:
         return f"; did you mean {' or '.join(close)}?"
     if not names:

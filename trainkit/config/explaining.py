@@ -8,10 +8,10 @@ import yaml
 from hydra.errors import MissingConfigException
 from omegaconf.basecontainer import BaseContainer
 
-from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.errors import SYNONYMS, ConfigError, nearest
 from trainkit.config.sources import relative
 
-__all__ = ["dotted", "explained", "not_utf8"]
+__all__ = ["dotted", "explained", "nearest_key", "not_utf8"]
 
 # What OmegaConf calls a type → what it is.
 _KINDS = {
@@ -151,10 +151,17 @@ def _key(
     if not wrong:
         return ""
     key = wrong[1]
-    return f"{_place(text, key, where)}there is no key {key!r}{_nearest_key(key, keys(), choices)}"
+    return f"{_place(text, key, where)}there is no key {key!r}{nearest_key(key, keys(), choices)}"
 
 
-def _nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
+def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
+    """What to say behind a key that does not exist: the nearest that does.
+
+    Args:
+        key: Dotted.
+        keys: Those that exist.
+        choices: Groups that may be chosen from.
+    """
     known, choices = list(keys), [group for group in choices if group != key]
     parent, _, name = key.rpartition(".")
     while "." in parent and parent not in known:  # a whole branch is not there
@@ -162,7 +169,10 @@ def _nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     if siblings and not parent:
         siblings += choices
-    elsewhere = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    leaf = key.rpartition(".")[2]
+    elsewhere = [k for k in known if k.rpartition(".")[2] in (leaf, SYNONYMS.get(leaf))]
+    # `trainer.lr`, `learning_rate`: it is in another group.
+    elsewhere.sort(key=lambda k: (not k.startswith(("trainer.", "optimizer.", "data.")), len(k)))
     if parent in known and not siblings:
         near = f": {parent} is a single value"
     elif siblings:

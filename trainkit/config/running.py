@@ -64,6 +64,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
     from trainkit.rundir import Best, seed_everything
     from trainkit.training import run
 
+    print(composed.heading, flush=True)  # data may take long to load
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
     try:

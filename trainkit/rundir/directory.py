@@ -33,10 +33,7 @@ class RunDirectory:
             raise ValueError(f"a run needs a folder of its own, but {self.path} is a file")
         found = self._traces()
         if found:
-            raise ValueError(
-                f"{self.path} already holds a run ({found}); choose another folder, or "
-                "`trainkit resume` to go on with that one"
-            )
+            raise ValueError(f"{self.path} already holds a run ({found}); choose another folder")
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         try:
             self.status.touch(exist_ok=False)  # of two runs that start at once, one gets it

@@ -100,7 +100,10 @@ class Guard:
             _to_null_device(self.stream)  # nobody will ever read it again
         if not self._failed:
             self._failed = True  # first: what is logged may come back to this stream
-            _log.warning("%s cannot be written (%s); the run goes on", self.name, error)
+            # `trainkit list | head` is no fault: nobody has set logging up there, a run has.
+            quiet = isinstance(error, BrokenPipeError) and not logging.getLogger().handlers
+            level = logging.INFO if quiet else logging.WARNING
+            _log.log(level, "%s cannot be written (%s); the run goes on", self.name, error)
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""The first line of a run on the screen: which experiment, and what differs from it."""
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+__all__ = ["heading"]
+
+
+def heading(config: DictConfig, experiment: str, overrides: Sequence[str], earlier: str) -> str:
+    """The experiment, what differs from it, and what the run is called.
+
+    Args:
+        config: Of this run.
+        experiment: Its name; empty if none was chosen.
+        overrides: Of the command line, without secrets.
+        earlier: The folder of the run whose config is taken up again; empty if none is.
+    """
+    what = f"again from {earlier}" if earlier else experiment or "none: the default config"
+    differs = [
+        override
+        for override in overrides
+        if not override.lstrip("+").startswith(("experiment=", "name=", "--from ", "hydra."))
+    ]
+    lines = [f"experiment  {what}" + (f", with {' '.join(differs)}" if differs else "")]
+    if config.name is not None:
+        lines.append(f"name        {config.name}")
+    return "\n".join(lines)
