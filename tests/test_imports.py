@@ -27,7 +27,7 @@ ARROWS = {
     "settings": set(),
     "screen": set(),
     "writers": {"stats"},
-    "handlers": {"samples", "stats", "writers"},
+    "handlers": {"names", "samples", "stats", "writers"},
     "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {

@@ -48,7 +48,7 @@ def test_include_splits_a_model_between_optimizers(model: nn.Module) -> None:
     ("groups", "error", "message"),
     [
         ({"a": {"parameters": ["0.wieght"]}}, ValueError, "nearest: 0.weight"),
-        ({"a": {"parameters": "0.weight"}}, TypeError, "list of patterns"),
+        ({"a": {"parameters": ["0.weight", 1]}}, TypeError, "must hold patterns of names, got 1"),
         ({"a": {"lr": 1.0}}, ValueError, "groups.a.parameters"),
         ({"a": ["0.weight"]}, TypeError, "groups.a"),
         ({"default": {"parameters": ["*"]}}, ValueError, "default"),

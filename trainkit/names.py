@@ -1,12 +1,82 @@
-"""Choosing parameters by name patterns, with an error that helps when a pattern matches nothing."""
+"""Choosing parameters and modules by name, with an error that helps when a pattern matches nothing.
 
-from collections.abc import Iterable, Mapping, Sequence
+Here is the one matcher for what is watched, what goes into which parameter group, and what a
+config names.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
-__all__ = ["matching", "nearest", "parameters_by_name"]
+__all__ = [
+    "Patterns", "Selection", "matches", "matching", "nearest", "parameters_by_name", "selected",
+    "unmatched",
+]  # fmt: skip
+
+#: A pattern, several, or a function of a name; and the same per model.
+Patterns = str | Sequence[str] | Callable[[str], Any]
+Selection = Patterns | Mapping[str, Patterns]
+
+_WILD = frozenset("*?[")
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a dotted name matches a pattern.
+
+    A pattern is a shell pattern, case-sensitive; `*` is any text, dots included. One without `*`,
+    `?` and `[` also matches everything below the name that it spells; one that ends in a dot
+    matches everything below, and not the name itself.
+
+    Example:
+        >>> [matches("encoder.0.bias", p) for p in ("*.bias", "encoder", "encoder.", "enc*.0.")]
+        [True, True, True, True]
+        >>> [matches("encoder.0.bias", p) for p in ("enc", "bias", "encoder.1", "encoder.?")]
+        [False, False, False, False]
+    """
+    if pattern.endswith("."):
+        return fnmatchcase(name, f"{pattern}*")
+    if _WILD.isdisjoint(pattern):
+        return name == pattern or name.startswith(f"{pattern}.")
+    return fnmatchcase(name, pattern)
+
+
+def selected(
+    names: Sequence[str], include: Selection = ("*",), exclude: Selection = ()
+) -> list[str]:
+    """The names that `include` takes and `exclude` does not, in order.
+
+    Args:
+        names: Dotted names of parameters or modules; of several models `<model>.<name>`.
+        include: A pattern (see `matches`), several, or a function that is called with a name. Or a
+            mapping from model to these: names are then those within the model, and of a model
+            that it does not mention all are taken.
+        exclude: Likewise; of a model that it does not mention none is left out.
+
+    Raises:
+        TypeError: They are something else.
+
+    Example:
+        >>> selected(["stem.weight", "stem.bias", "head.weight"], exclude=["*.bias", "head"])
+        ['stem.weight']
+        >>> selected(["a.weight", "a.bias", "b.bias"], include={"a": str.isupper})
+        ['b.bias']
+    """
+    takes, leaves = _chooser("include", include, True), _chooser("exclude", exclude, False)
+    return [name for name in names if takes(name) and not leaves(name)]
+
+
+def unmatched(names: Sequence[str], patterns: Patterns) -> Iterator[str]:
+    """For each pattern that matches none of the names, what to say."""
+    if callable(patterns):
+        if not any(map(patterns, names)):
+            yield f"the function chooses no parameter or module, e.g. not {', '.join(names[:2])}"
+        return
+    for pattern in _patterns(patterns):
+        if not any(matches(name, pattern) for name in names):
+            yield f"no parameter or module matches {pattern!r}; nearest: {nearest(pattern, names)}"
 
 
 def parameters_by_name(model: nn.Module | Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -25,32 +95,63 @@ def parameters_by_name(model: nn.Module | Mapping[str, nn.Module]) -> dict[str, 
 
 def nearest(name: str, options: Iterable[str]) -> str:
     """What to say after a wrong name: the nearest right ones, or the first few there are."""
-    names = list(options)
+    names = list(filter(None, options))
     close = get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
     return ", ".join(close) if close else "(none)"
 
 
-def matching(names: Sequence[str], patterns: Sequence[str], key: str) -> list[str]:
+def matching(names: Sequence[str], patterns: str | Sequence[str], key: str) -> list[str]:
     """The names that match at least one of the patterns, in their own order.
 
     Args:
         names: To choose from.
-        patterns: Of shell style, case-sensitive: `*` is any text, dots included.
+        patterns: One or several: see `matches`.
         key: What the patterns are called in the error message.
 
     Raises:
-        TypeError: The patterns are one string.
+        TypeError: A pattern is no text.
         ValueError: A pattern matches no name.
 
     Example:
         >>> matching(["stem.weight", "stem.bias", "head.weight"], ["*.weight"], "parameters")
         ['stem.weight', 'head.weight']
     """
-    if isinstance(patterns, str):
-        raise TypeError(f"{key} must be a list of patterns, got the string {patterns!r}")
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+    found = _patterns(patterns)
+    for pattern in found:
+        if not isinstance(pattern, str):
+            raise TypeError(f"{key} must hold patterns of names, got {pattern!r}")
+        if not any(matches(name, pattern) for name in names):
             raise ValueError(
                 f"{key}: no parameter matches {pattern!r}; nearest: {nearest(pattern, names)}"
             )
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return [name for name in names if any(matches(name, pattern) for pattern in found)]
+
+
+def _chooser(key: str, selection: Any, default: bool) -> Callable[[str], bool]:
+    if isinstance(selection, Mapping):
+        within = {f"{m}.": _chooser(key, patterns, default) for m, patterns in selection.items()}
+
+        def of_model(name: str) -> bool:
+            for start, chooses in within.items():
+                if name.startswith(start):
+                    return chooses(name.removeprefix(start))
+            return default
+
+        return of_model
+    if callable(selection):
+        return lambda name: bool(selection(name))
+    try:
+        patterns = _patterns(selection)
+    except TypeError:
+        patterns = [selection]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(
+                f"{key} must be a pattern, a list of patterns, a function of a name, or a mapping "
+                f"from model to these, got {selection!r:.80}"
+            )
+    return lambda name: any(matches(name, pattern) for pattern in patterns)
+
+
+def _patterns(patterns: Any) -> list[Any]:
+    return [patterns] if isinstance(patterns, str) else list(patterns)

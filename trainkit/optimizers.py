@@ -23,8 +23,9 @@ def parameter_groups(
 
     Args:
         model: The model, or several by name (their parameters are then `<model>.<parameter>`).
-        groups: Group name → `{"parameters": [patterns], **options}`; the options (`lr`,
-            `weight_decay`, ...) replace the optimizer's own for that group. `max_dimensions`
+        groups: Group name → `{"parameters": patterns, **options}` (one or several: see
+            `names.matches`); the options (`lr`, `weight_decay`, ...) replace the optimizer's own
+            for that group. `max_dimensions`
             in place of the patterns, or beside them, takes only parameters with so few
             dimensions: with 1, the biases and the weights of norms of any model.
         include: Patterns of the parameters that are the optimizer's business at all.

@@ -7,19 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainkit.handlers.naming import Subset, module_groups, selected
+from trainkit.handlers.naming import Subset, module_groups
 from trainkit.handlers.parameters import Parameters
 from trainkit.handlers.series import Layout, Layouts, Series
 from trainkit.stats import COLUMNS, summary_table
-
-
-def test_selection() -> None:
-    names = ["a.weight", "a.bias", "b.weight"]
-    assert selected(names) == names
-    assert selected(names, ["b.*", "a.bias"]) == ["a.bias", "b.weight"]
-    assert selected(names, ["*"], ["*.bias"]) == ["a.weight", "b.weight"]
-    with pytest.raises(TypeError, match=r"write \['\*.weight'\]"):
-        selected(names, "*.weight")
 
 
 def test_groups_are_as_deep_as_fits() -> None:

@@ -31,6 +31,7 @@ from trainkit.handlers.sampler import Sampler, as_sampler
 from trainkit.handlers.throughput import ThroughputMonitor
 from trainkit.handlers.updates import UpdateMonitor
 from trainkit.handlers.weights import WeightMonitor
+from trainkit.names import Selection
 from trainkit.writers.protocol import Writer
 
 __all__ = ["attach_monitors"]
@@ -54,8 +55,8 @@ def attach_monitors(
     output_transform: Transform | Mapping[str, Transform] | None = None,
     every: int | Cadence | Sampler = 1,
     detail: str = "auto",
-    include: Sequence[str] = ("*",),
-    exclude: Sequence[str] = (),
+    include: Selection = ("*",),
+    exclude: Selection = (),
     histograms_every: int | None = None,
     scaler: Any = None,
     scheduled: Mapping[str, Any] | None = None,
@@ -103,8 +104,10 @@ def attach_monitors(
             differ (an engine that is not in it is read as it is).
         every: How often, in iterations; or a cadence, or a `Sampler`.
         detail: Of gradients, weights, updates and activations, as in `GradientMonitor`.
-        include: Only parameters and modules whose names match one of these patterns.
-        exclude: None whose name matches one of these.
+        include: Only these parameters and modules: a pattern (`encoder` is all of the encoder,
+            `*.bias` every bias), several, a function of the name, or a mapping from model to
+            these; see `names.selected`.
+        exclude: None of these.
         histograms_every: Iterations between histograms; None writes none.
         scaler: The loss scaler, where it is not `trainer.state.scaler`.
         scheduled: Other values that move, as in `HyperparameterMonitor`.

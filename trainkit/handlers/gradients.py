@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm
 from trainkit.handlers.tensor_histograms import TensorHistograms
+from trainkit.names import Selection
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
 from trainkit.writers.protocol import Scalars, Writer
 
@@ -72,9 +74,9 @@ class GradientMonitor(StepMonitor):
             `engine.state.scaler`; else it is found, at the latest in its first step that counts.
         detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
             the largest norms by name), `global`, `module` or `parameter`.
-        include: Only parameters whose names match one of these patterns; the global values are
-            of all.
-        exclude: None whose name matches one of these.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`. The global values are of all.
+        exclude: None of these.
         histograms_every: Iterations between histograms: they come with the first sampled step at
             or after each multiple; None writes none.
 
@@ -111,8 +113,8 @@ class GradientMonitor(StepMonitor):
         *,
         scaler: GradScaler | None = None,
         detail: str = "auto",
-        include: Sequence[str] = ("*",),
-        exclude: Sequence[str] = (),
+        include: Selection = ("*",),
+        exclude: Selection = (),
         histograms_every: int | None = None,
     ) -> None:
         super().__init__(
@@ -170,7 +172,10 @@ class GradientMonitor(StepMonitor):
     def _write(self, key: str, optimizer: Optimizer) -> None:
         known = self.parameters.of(key)
         names, gradients, table = self._measurable.measure(
-            key, known.names, [*map(_GRADIENT, known.tensors)], self._measure
+            key,
+            known.names,
+            [*map(_GRADIENT, known.tensors)],
+            partial(self._measure, self.series[key]),
         )
         if table is None:
             return
@@ -179,7 +184,11 @@ class GradientMonitor(StepMonitor):
         if raw is not None:
             scales.append(self.loss_scale.scale(optimizer))
         layout = self._layouts.of(
-            (key, scaled := tuple(map(_is_there, scales)), self.series.elements(names, gradients)),
+            (
+                key,
+                scaled := tuple(map(_is_there, scales)),
+                self.series[key].elements(names, gradients),
+            ),
             (names, raw_names := None if raw is None else raw.names),
             lambda: self._layout(key, names, gradients, raw_names, scaled),
         )
@@ -194,11 +203,12 @@ class GradientMonitor(StepMonitor):
                 gradients = [g / scales[0].to(g.device) for g in gradients]
             prefix = self.parameters.section(key)
             self._histograms.write(
-                self.writer, self.steps.iteration, self.series, names, gradients, prefix
+                self.writer, self.steps.iteration, self.series[key], names, gradients, prefix
             )
 
-    def _measure(self, names: tuple[str, ...], gradients: Sequence[Tensor]) -> Tensor:
-        return summary_table(gradients) if self.series.chosen(names) else _norms_only(gradients)
+    @staticmethod
+    def _measure(series: Series, names: tuple[str, ...], gradients: Sequence[Tensor]) -> Tensor:
+        return summary_table(gradients) if series.chosen(names) else _norms_only(gradients)
 
     def _layout(
         self,
@@ -208,7 +218,7 @@ class GradientMonitor(StepMonitor):
         raw: tuple[str, ...] | None,
         scaled: Sequence[bool],
     ) -> Layout:
-        prefix, series = self.parameters.section(key), self.series
+        prefix, series = self.parameters.section(key), self.series[key]
         columns = _COLUMNS if series.chosen(names) else ()
         own = [*_GLOBAL, *(() if raw is None else _COMPARED)]
         finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)

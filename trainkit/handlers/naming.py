@@ -1,8 +1,9 @@
 """Which names are watched, and how many series they become."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from itertools import compress
+
+from trainkit.names import selected
 
 __all__ = ["CAP", "DETAILS", "Subset", "check_detail", "module_groups", "selected"]
 
@@ -29,36 +30,6 @@ class Subset:
         if last is None or last[0] is not names or last[1] != present:
             self._last = last = names, present, tuple(compress(names, present))
         return last[2]
-
-
-def selected(
-    names: Sequence[str], include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
-) -> list[str]:
-    """The names that match a pattern of `include` and none of `exclude`, in order.
-
-    Args:
-        names: Dotted names of parameters or modules.
-        include: Shell patterns, case-sensitive; `*` is any text, dots included.
-        exclude: Likewise.
-
-    Raises:
-        TypeError: Patterns are one string and not several.
-
-    Example:
-        >>> selected(["stem.weight", "stem.bias", "head.weight"], exclude=["*.bias", "head.*"])
-        ['stem.weight']
-    """
-    for key, patterns in (("include", include), ("exclude", exclude)):
-        if isinstance(patterns, str):
-            raise TypeError(
-                f"{key} must be a list of patterns, got {patterns!r}; write [{patterns!r}]"
-            )
-    return [
-        name
-        for name in names
-        if any(fnmatchcase(name, pattern) for pattern in include)
-        and not any(fnmatchcase(name, pattern) for pattern in exclude)
-    ]
 
 
 def check_detail(detail: str) -> str:

@@ -1,6 +1,6 @@
 """Measuring at the optimizer's step: the only moment at which gradients and updates are true."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 from ignite.engine import Engine, RemovableEventHandle
@@ -12,8 +12,10 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Named, Parameters, check_hooks
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.selecting import check_selection
 from trainkit.handlers.series import Series
 from trainkit.handlers.telling import say_once
+from trainkit.names import Selection
 from trainkit.writers.protocol import Writer
 
 __all__ = ["StepMonitor", "StepObserver"]
@@ -100,8 +102,8 @@ class StepMonitor(StepObserver):
         every: How often, in iterations, or a `Sampler` shared with other monitors.
         scaler: The loss scaler, where it is not found by itself: see `LossScale`.
         detail: `auto`, `global`, `module` or `parameter`: see `Series`.
-        include: Only parameters whose names match one of these patterns.
-        exclude: None whose name matches one of these.
+        include: Only these parameters: see `names.selected`.
+        exclude: None of these.
     """
 
     def __init__(
@@ -113,8 +115,8 @@ class StepMonitor(StepObserver):
         *,
         scaler: GradScaler | None = None,
         detail: str = "auto",
-        include: Sequence[str] = ("*",),
-        exclude: Sequence[str] = (),
+        include: Selection = ("*",),
+        exclude: Selection = (),
     ) -> None:
         if optimizers is None:
             raise TypeError(
@@ -123,7 +125,15 @@ class StepMonitor(StepObserver):
         self.parameters = Parameters(model, optimizers)
         super().__init__(self.parameters.optimizers, writer, every)
         self.parameters.say = partial(say_once, self.sampler)
-        self.series = Series(detail, include, exclude)
+        series = Series(detail, include, exclude)
+        for line in check_selection(self.parameters.models, include, exclude):
+            self.parameters.say(line)
+        sections = {key: self.parameters.section(key) for key in self.optimizers}
+        #: By optimizer.
+        self.series = {
+            key: series.among(partial(self.parameters.full_name, section))
+            for key, section in sections.items()
+        }
         self.loss_scale.add(scaler)
 
     def tensors(self, key: str) -> tuple[Tensor, ...]:

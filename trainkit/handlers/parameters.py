@@ -71,10 +71,16 @@ class Parameters:
         self._former: dict[int, tuple[str, Tensor]] = {}
         self._found: dict[str, Named] = {}
         self._sections: list[Named] = []
+        # Section → name → full name, where they differ.
+        self._full: dict[str, dict[str, str]] = {}
 
     def section(self, key: str) -> str:
         """What stands before the names of this optimizer's parameters in a tag."""
         return f"{key}/" if len(self.optimizers) > 1 and key else ""
+
+    def full_name(self, section: str, name: str) -> str:
+        """`<model>.<name>` of a parameter in a section, also where the section says the model."""
+        return self._full.get(section, {}).get(name, name)
 
     def look(self, moment: object = None) -> None:
         """See whether the models hold other parameters than before; not twice at one moment."""
@@ -182,10 +188,14 @@ class Parameters:
         mine: dict[str, Tensor] = {}
         for position, parameter in _held_by(optimizer):
             model, name, _ = self._named.get(id(parameter), ("", position, parameter))
-            label = name if model in ("", key) else f"{model}.{name}"
+            full = _joined(model, name)
+            label = name if model == key else full
             if mine.setdefault(label, parameter) is not parameter:
                 # Rare, and one of them would be lost: `a.b` of one model, and `b` of a model `a`.
-                mine[f"{label} ({position})"] = parameter
+                label = f"{label} ({position})"
+                mine[label] = parameter
+            if label != full:
+                self._full.setdefault(self.section(key), {})[label] = full
         return Named(self.section(key), tuple(mine), tuple(mine.values()))
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainkit.handlers.naming import CAP, check_detail, module_groups, selected
+from trainkit.handlers.naming import CAP, check_detail, module_groups
+from trainkit.names import Selection, selected
 from trainkit.stats.main_memory import PlainTensors
 from trainkit.writers.protocol import Scalars, Writer
 
@@ -90,22 +91,32 @@ class Series:
 
     Args:
         detail: `auto`, `global`, `module` or `parameter`.
-        include: Only names that match one of these patterns.
-        exclude: None whose name matches one of these.
+        include: Only these, by their full names: see `names.selected`.
+        exclude: None of these.
+        full_name: What a name is among all models, where that is more than the name itself.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong kind, or `detail` is none of these.
     """
 
     def __init__(
-        self, detail: str = "auto", include: Sequence[str] = ("*",), exclude: Sequence[str] = ()
+        self,
+        detail: str = "auto",
+        include: Selection = ("*",),
+        exclude: Selection = (),
+        full_name: Callable[[str], str] | None = None,
     ) -> None:
         self.detail = check_detail(detail)
         self.include, self.exclude = include, exclude
+        self.full_name = full_name
         selected((), include, exclude)
         # What depends on nothing but names and sizes is worked out once.
         self._known: dict[tuple[Any, ...], Any] = {}
         self._last: tuple[tuple[str, ...], _Choice] | None = None
+
+    def among(self, full_name: Callable[[str], str]) -> "Series":
+        """The same choice, among names that stand for these full ones."""
+        return Series(self.detail, self.include, self.exclude, full_name)
 
     def chosen(self, names: tuple[str, ...]) -> list[int]:
         """The positions of the names that are watched; none with `detail="global"`."""
@@ -195,8 +206,9 @@ class Series:
     def _choose(self, names: tuple[str, ...]) -> _Choice:
         if self.detail == "global":
             return _Choice([], (), (), [])
-        wanted = set(selected(names, self.include, self.exclude))
-        positions = [i for i, name in enumerate(names) if name in wanted]
+        full = names if self.full_name is None else tuple(map(self.full_name, names))
+        wanted = set(selected(full, self.include, self.exclude))
+        positions = [i for i, name in enumerate(full) if name in wanted]
         shown = tuple(names[i] for i in positions)
         if self.detail == "parameter" or (self.detail == "auto" and len(shown) <= CAP):
             return _Choice(positions, shown, shown, [])

@@ -17,6 +17,7 @@ from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm, ratio
+from trainkit.names import Selection
 from trainkit.stats import Snapshot
 from trainkit.writers.protocol import Writer
 
@@ -60,9 +61,9 @@ class UpdateMonitor(StepMonitor):
             `engine.state.scaler`; else it is found, at the latest in its first step that counts.
         detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
             the largest ratios by name), `global`, `module` or `parameter`.
-        include: Only parameters whose names match one of these patterns; the global ratio is of
-            all.
-        exclude: None whose name matches one of these.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`. The global ratio is of all.
+        exclude: None of these.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
@@ -96,8 +97,8 @@ class UpdateMonitor(StepMonitor):
         *,
         scaler: GradScaler | None = None,
         detail: str = "auto",
-        include: Sequence[str] = ("*",),
-        exclude: Sequence[str] = (),
+        include: Selection = ("*",),
+        exclude: Selection = (),
     ) -> None:
         super().__init__(
             model, optimizers, writer, every,
@@ -154,7 +155,7 @@ class UpdateMonitor(StepMonitor):
         layout.write(self.writer, self.steps.iteration, *parts)
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
-        prefix, series = self.parameters.section(key), self.series
+        prefix, series = self.parameters.section(key), self.series[key]
         own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
         finish = _Ratios(series, names, scaled)
         return Layout(

@@ -16,9 +16,11 @@ from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Named, Parameters
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.selecting import check_selection
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm
 from trainkit.handlers.telling import say_once
 from trainkit.handlers.tensor_histograms import TensorHistograms
+from trainkit.names import Selection
 from trainkit.stats import COLUMNS, norms, summary_table
 from trainkit.writers.protocol import Writer
 
@@ -49,9 +51,9 @@ class WeightMonitor(Monitor):
         every: How often, in iterations, or a `Sampler` shared with other monitors.
         detail: `auto` (per parameter up to 300 of them, per module beyond), `global`, `module` or
             `parameter`.
-        include: Only parameters whose names match one of these patterns; the global norm is of
-            all.
-        exclude: None whose name matches one of these.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`. The global norm is of all.
+        exclude: None of these.
         histograms_every: Iterations between histograms: they come in the first sampled iteration
             at or after each multiple; None writes none.
 
@@ -84,13 +86,17 @@ class WeightMonitor(Monitor):
         every: int | Cadence | Sampler = 1,
         *,
         detail: str = "auto",
-        include: Sequence[str] = ("*",),
-        exclude: Sequence[str] = (),
+        include: Selection = ("*",),
+        exclude: Selection = (),
         histograms_every: int | None = None,
     ) -> None:
         super().__init__(writer, every)
         self.parameters = Parameters(model, optimizers, partial(say_once, self.sampler))
         self.series = Series(detail, include, exclude)
+        for line in check_selection(self.parameters.models, include, exclude):
+            self.parameters.say(line)
+        #: By section.
+        self._series: dict[str, Series] = {}
         self._histograms = TensorHistograms("weights", histograms_every)
         self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "parameter")
@@ -110,21 +116,25 @@ class WeightMonitor(Monitor):
 
     def _write(self, step: int, found: Named, sections: int, draw: bool) -> "_Written | None":
         section = found.section
+        series = self._series.get(section)
+        if series is None:
+            full_name = partial(self.parameters.full_name, section)
+            series = self._series[section] = self.series.among(full_name)
         names, tensors, table = self._measurable.measure(
-            section, found.names, found.tensors, self._measure
+            section, found.names, found.tensors, partial(self._measure, series)
         )
         if table is None:
             return None
         total = sections == 1 or bool(section)
         layout = self._layouts.of(
-            (section, total, self.series.elements(names, tensors)),
+            (section, total, series.elements(names, tensors)),
             (names,),
-            lambda: self._layout(section, names, tensors, total),
+            lambda: self._layout(series, section, names, tensors, total),
         )
         if layout.tags:
             layout.write(self.writer, step, table)
         if draw:
-            self._histograms.write(self.writer, step, self.series, names, tensors, section)
+            self._histograms.write(self.writer, step, series, names, tensors, section)
         return _Written(names, tensors, table[0])
 
     def _write_total(self, step: int, written: "list[_Written]") -> None:
@@ -134,13 +144,18 @@ class WeightMonitor(Monitor):
         )
         layout.write(self.writer, step, *(part.norms for part in written))
 
-    def _measure(self, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
-        return summary_table(tensors) if self.series.chosen(names) else norms(tensors)[None]
+    @staticmethod
+    def _measure(series: Series, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
+        return summary_table(tensors) if series.chosen(names) else norms(tensors)[None]
 
+    @staticmethod
     def _layout(
-        self, section: str, names: tuple[str, ...], tensors: Sequence[Tensor], total: bool
+        series: Series,
+        section: str,
+        names: tuple[str, ...],
+        tensors: Sequence[Tensor],
+        total: bool,
     ) -> Layout:
-        series = self.series
         columns = _COLUMNS if series.chosen(names) else ()
         tags = series.tags("weights", columns, names, section)
         if total:

@@ -1,8 +1,6 @@
 """Names in the settings, which must be names of something in the run."""
 
-from fnmatch import fnmatchcase
-
-from trainkit.names import nearest
+from trainkit.names import matches, nearest
 from trainkit.settings import CheckpointSettings, MonitorSettings
 from trainkit.training.building import Built
 
@@ -50,8 +48,8 @@ def check_patterns(built: Built, watched: MonitorSettings) -> None:
         for pattern in patterns:
             if not isinstance(pattern, str):
                 raise TypeError(f"monitor.{key} must hold patterns of names, got {pattern!r}")
-            if not any(fnmatchcase(name, pattern) for name in names):
+            if not any(matches(name, pattern) for name in names):
                 raise ValueError(
                     f"monitor.{key}: no parameter or module matches {pattern!r}; nearest: "
-                    f"{nearest(pattern, filter(None, names))}"
+                    f"{nearest(pattern, names)}"
                 )
