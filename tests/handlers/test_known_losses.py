@@ -124,6 +124,21 @@ def test_batches_of_nothing_but_padding_count_nothing() -> None:
     assert nothing != nothing  # NaN, as torch has it
 
 
+@pytest.mark.parametrize("made_of_them", [None, "classes", "probabilities"])
+def test_a_loss_that_is_returned_counts_tokens_whatever_the_predictions_became(
+    made_of_them: str | None,
+) -> None:
+    weighted = nn.CrossEntropyLoss(weight=w, ignore_index=0)
+    for loss_fn in (nn.CrossEntropyLoss(ignore_index=0), weighted):
+        outputs = [{"loss": loss_fn(a, b), "y": b} for a, b in batches(tokens, words)]
+        for output, part in zip(outputs, tokens.split(SIZES), strict=True):
+            if made_of_them is not None:
+                classes = made_of_them == "classes"
+                output["y_pred"] = part.argmax(1) if classes else part.softmax(1)
+        expected = loss_fn(tokens, words).item()
+        assert evaluated(loss_fn, outputs) == pytest.approx(expected, rel=2e-6)
+
+
 def test_elements_of_batches_of_several_shapes() -> None:
     lengths = (3, 11, 5)
     outputs = [(randn(2, t, seed=t), randn(2, t, seed=t + 20)) for t in lengths]

@@ -208,7 +208,8 @@ def test_samples_of_a_subclass_are_plain_tensors_together() -> None:
         ({"loss": 1.0, "many": list(range(65))}, "output/many", 1.0),
         ({"loss": 1.0, "huge": 10**400}, "output/huge", 1.0),
         ({"loss": 1.0, "thing": object()}, "output/thing", 1.0),
-        ({"loss": 1.0, "deep": {"a": {"b": {"c": {"d": {"e": 1}}}}}}, "output/deep/a/b/c/d/e", 1.0),
+        ({"loss": 1.0, "deep": {"a": {"b": {"c": {"d": {"e": 1}}}}}}, "output/deep/a/b/c/d", 1.0),
+        ({"loss": 1.0, "images": dict.fromkeys(range(257), 0.5)}, "output/images", 1.0),
     ],
 )
 def test_what_cannot_be_drawn_is_left_out_by_name(
@@ -231,7 +232,7 @@ def test_the_elements_of_a_component_that_is_a_vector_get_charts() -> None:
 @pytest.mark.parametrize(
     "output",
     ["text", object(), (y_pred, 0.5), (y_pred, y, y), (y_pred, torch.ones(7)), y_pred, True,
-     (1.0, "x", y_pred, y)],
+     (1.0, "x", y_pred, y), [0.5] * 65],
 )  # fmt: skip
 def test_what_is_unclear_says_what_to_return(output: object) -> None:
     with pytest.raises(UnclearOutputError, match="return a dict with 'loss', 'y_pred' and 'y'"):

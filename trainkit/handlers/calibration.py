@@ -8,9 +8,8 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from trainkit.handlers.checked import Checked
+from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
-from trainkit.handlers.losses import looks_wrong, no_scores
 from trainkit.handlers.output import StepOutput, describe
 from trainkit.handlers.predictions import check_kind
 from trainkit.stats.appearance import Appearance

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainkit.stats.loss_sums import FORMS, LossSum, loss_sum
+from trainkit.stats.loss_sums import FORMS, LossSum, loss_count, loss_sum
 from trainkit.stats.predictions import wide
 
 __all__ = ["KnownLoss", "known_losses"]
@@ -81,14 +81,13 @@ class KnownLoss:
         """`mean`, `sum`, `batchmean` or `none`."""
         return str(self._option("reduction", "mean")) if self.form else "mean"
 
-    def sum(self, y_pred: Any, y: Any, samples: int, only_count: bool = False) -> LossSum:
+    def sum(self, y_pred: Any, y: Any, samples: int) -> LossSum:
         """What this batch adds.
 
         Args:
             y_pred: Predictions.
             y: Targets.
             samples: In the batch: the count of a loss that is called.
-            only_count: Leave the total out: somebody else has it.
 
         Raises:
             ValueError: The loss does not take these shapes.
@@ -96,14 +95,30 @@ class KnownLoss:
         if self.fits is not None:
             y = self.fits(self.loss_fn, y_pred, y)
         if not self.form:
-            return LossSum(0, samples) if only_count else self._called(y_pred, y, samples)
-        options = {name: self._option(name, None) for name in _OPTIONS.get(self.form, ())}
-        given = {name: value for name, value in options.items() if value is not None}
-        given |= {"reduction": self.reduction, "only_count": only_count}
-        found = loss_sum(self.form, y_pred, y, **given)
+            return self._called(y_pred, y, samples)
+        found = loss_sum(self.form, y_pred, y, reduction=self.reduction, **self._options())
         if self.weight != 1:
             found.total = found.total * self.weight
         return found
+
+    def count(self, y_pred: Any, y: Tensor, samples: int) -> Tensor | int:
+        """What this batch counts, where somebody else has its loss.
+
+        Args:
+            y_pred: Predictions, if they are there; perhaps not as the loss takes them.
+            y: Targets.
+            samples: In the batch.
+
+        Raises:
+            ValueError: The loss is no mean.
+        """
+        if not self.form:
+            return samples
+        return loss_count(self.form, y_pred, y, reduction=self.reduction, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        found = {name: self._option(name, None) for name in _OPTIONS.get(self.form, ())}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _called(self, y_pred: Any, y: Any, samples: int) -> LossSum:
         with torch.no_grad():

@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.checked import Checked
+from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
 from trainkit.handlers.hints import transform_for
 from trainkit.handlers.known_losses import KnownLoss, known_losses
@@ -20,7 +20,7 @@ from trainkit.stats.loss_sums import LossSum
 from trainkit.stats.predictions import wide
 from trainkit.writers.protocol import Scalars, Writer
 
-__all__ = ["LossMonitor", "LossTotals", "looks_wrong", "no_scores"]
+__all__ = ["LossMonitor", "LossTotals"]
 
 
 @dataclass(eq=False, slots=True)
@@ -170,7 +170,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
         add_up: tuple[str, ...] = ()
         known = self._known or {}
         y_pred, y = output.pair()
-        if known and isinstance(y_pred, Tensor) and isinstance(y, Tensor):
+        if known and isinstance(y, Tensor):
             if "" in known and len(output.losses) < 2:  # the loss, and its one component
                 count = _count(known[""], y_pred, y, n)
                 counts |= {tag: count for tag in values if tag.startswith("loss/")}
@@ -265,27 +265,6 @@ class LossMonitor(OutputMonitor[LossTotals]):
         )
 
 
-def looks_wrong(form: str) -> str:
-    """What to say where predictions cannot be of this form."""
-    if form.endswith("logits"):
-        found = "look like probabilities (after a softmax or sigmoid), where logits are expected"
-    else:
-        kind = form.replace("_", " ")
-        found = f"cannot be {kind}: they are out of range, or do not add up to 1"
-    return (
-        f"predictions {found}; a loss, entropy and calibration made of them are left out: return "
-        "what the loss takes, or say what they are (predictions=... or loss_fn.predictions=...)"
-    )
-
-
-def no_scores(y_pred: Tensor) -> str:
-    """What to say of predictions that are integers."""
-    return (
-        f"the predictions are {str(y_pred.dtype).removeprefix('torch.')}, class indices perhaps; "
-        "return what the loss takes"
-    )
-
-
 def _mean(total: Number, count: Number) -> Number:
     if isinstance(count, Tensor) or count:
         return total / count
@@ -300,8 +279,8 @@ def _times(value: Number, count: Number) -> Number:
     return value.to(wide(value.device)) * n if isinstance(value, Tensor) else value * n
 
 
-def _count(known: KnownLoss, y_pred: Tensor, y: Tensor, samples: int) -> Number:
+def _count(known: KnownLoss, y_pred: Any, y: Tensor, samples: int) -> Number:
     try:
-        return known.sum(y_pred, y, samples, only_count=True).count
+        return known.count(y_pred, y, samples)
     except Exception:  # it is not of these that the step computed its loss
         return samples

@@ -17,6 +17,7 @@ Number = Tensor | float
 
 LONGEST = 64  # elements of a vector that become a series each
 _DEEPEST = 4  # mappings inside mappings
+_MOST = 256  # entries of a mapping
 
 _DTYPES = frozenset(
     (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -83,9 +84,9 @@ def _scalar(value: Tensor) -> Tensor | None:
 def numbers_in(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Number | None]]:
     """The numbers in a value, under their own names; None in place of what cannot be drawn.
 
-    A mapping gives `<name>/<key>`; a list, tuple, vector or array of at most 64 numbers gives
-    `<name>/<i>`, as with Ignite's loggers; a bool is 0 or 1. None, texts, and tensors or arrays
-    of more dimensions or elements are data and no numbers: they are passed over.
+    A mapping of at most 256 entries gives `<name>/<key>`; a list, tuple, vector or array of at most
+    64 numbers gives `<name>/<i>`, as with Ignite's loggers; a bool is 0 or 1. None, texts, and
+    tensors or arrays of more dimensions or elements are data and no numbers: they are passed over.
 
     Args:
         name: Of the value.
@@ -104,11 +105,11 @@ def numbers_in(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Num
     elif isinstance(value, bool | np.bool_):
         yield name, float(value)
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if depth < _DEEPEST:
+        if depth == _DEEPEST or len(value) > _MOST:
+            yield name, None
+        else:
+            for key, item in value.items():
                 yield from numbers_in(f"{name}/{key}", item, depth + 1)
-            else:
-                yield f"{name}/{key}", None
     elif isinstance(value, Tensor | np.ndarray):
         yield from _in_array(name, value)
     elif isinstance(value, list | tuple):

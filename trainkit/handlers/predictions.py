@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.checked import Checked
+from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
 from trainkit.handlers.hints import transform_for
-from trainkit.handlers.losses import looks_wrong, no_scores
 from trainkit.handlers.output import StepOutput, describe
 from trainkit.handlers.sampler import Sampler
 from trainkit.stats.appearance import Appearance, looks_together

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from trainkit.stats.predictions import class_dimension, wide
 
-__all__ = ["FORMS", "LossSum", "loss_sum"]
+__all__ = ["FORMS", "LossSum", "loss_count", "loss_sum"]
 
 #: Loss → what predictions it takes.
 FORMS = {
@@ -53,7 +53,6 @@ def loss_sum(
     y: Tensor,
     *,
     reduction: str = "mean",
-    only_count: bool = False,
     **options: Any,
 ) -> LossSum:
     """The sum that one of PyTorch's losses averages, and what it divides that by.
@@ -70,7 +69,6 @@ def loss_sum(
         y: Targets: class indices or probabilities, or of the shape of `y_pred` but for
             dimensions of size 1.
         reduction: `mean`, `sum` (count is 0) or `batchmean`.
-        only_count: Leave the total at 0, which saves most of the work.
         options: Those of the loss: `weight`, `ignore_index`, `label_smoothing`, `pos_weight`, …
 
     Raises:
@@ -84,10 +82,7 @@ def loss_sum(
         >>> found.total.item(), found.count
         (5.0, 2)
     """
-    if reduction not in ("mean", "sum", "batchmean"):
-        raise ValueError(
-            f"a loss with reduction={reduction!r} returns no single number; return its mean"
-        )
+    _check_reduction(reduction)
     if not y_pred.is_floating_point():
         raise ValueError(f"predictions must be floating point, got {y_pred.dtype}: classes?")
     if y_pred.dtype not in (torch.float32, torch.float64):
@@ -96,9 +91,7 @@ def loss_sum(
     full = torch.amp.is_autocast_available(device)
     with torch.no_grad(), torch.autocast(device, enabled=False) if full else nullcontext():
         if form in ("cross_entropy", "nll"):
-            found = _of_classes(form, y_pred.detach(), y.detach(), only_count, options)
-        elif only_count:
-            found = LossSum(y_pred.new_zeros(()), y_pred.numel())
+            found = _of_classes(form, y_pred.detach(), y.detach(), options)
         else:
             found = _of_elements(form, y_pred.detach(), y.detach(), options)
         total = torch.as_tensor(found.total).to(wide(y_pred.device))
@@ -108,57 +101,86 @@ def loss_sum(
     return LossSum(total, count, found.bad)
 
 
-def _of_classes(
-    form: str, y_pred: Tensor, y: Tensor, only_count: bool, options: dict[str, Any]
-) -> LossSum:
+def loss_count(
+    form: str, y_pred: Tensor | None, y: Tensor, *, reduction: str = "mean", **options: Any
+) -> Tensor | int:
+    """The count of `loss_sum` alone, for a loss that was computed elsewhere.
+
+    Class indices and their shape are enough for it, and whatever `y_pred` was made into.
+
+    Raises:
+        ValueError: The reduction is another one.
+
+    Example:
+        >>> loss_count("nll", None, torch.tensor([2, 1, -100])).item()
+        2.0
+    """
+    _check_reduction(reduction)
+    if reduction == "sum":
+        return 0
+    if form not in ("cross_entropy", "nll"):
+        elements: Tensor = y if y_pred is None else y_pred
+        return elements.shape[0] if reduction == "batchmean" else elements.numel()
+    if y.is_floating_point():  # class probabilities
+        return y.numel() // max(y.shape[1] if y.ndim > 1 else 1, 1)
+    counted = y.detach() != options.get("ignore_index", -100)
+    weight: Tensor | None = options.get("weight")
+    if weight is None:
+        count: Tensor = counted.sum(dtype=wide(y.device))
+        return count
+    inside = counted & (y >= 0) & (y < weight.numel())
+    weights = weight.detach()[y.where(inside, 0).long()]
+    return weights.where(inside, 0).sum(dtype=wide(y.device))
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "batchmean"):
+        raise ValueError(
+            f"a loss with reduction={reduction!r} returns no single number; return its mean"
+        )
+
+
+def _of_classes(form: str, y_pred: Tensor, y: Tensor, options: dict[str, Any]) -> LossSum:
     dimension = class_dimension(y_pred, y)
     if dimension is None:
         raise ValueError(f"predictions need a class dimension, got shape {list(y_pred.shape)}")
     if dimension == 0:
         y_pred, y, dimension = y_pred.unsqueeze(0), y.reshape(1), 1
     classes = y_pred.shape[dimension]
-    weight = options.get("weight")
+    weight, smoothing = options.get("weight"), options.get("label_smoothing", 0.0)
     if y.is_floating_point():
         if y.shape != y_pred.shape or form == "nll":
             raise ValueError(
                 f"y must hold class indices for predictions of shape {list(y_pred.shape)}, got "
                 f"{y.dtype} of shape {list(y.shape)}"
             )
-        total = y_pred.new_zeros(())
-        if not only_count:
-            total = F.cross_entropy(
-                y_pred, y.to(y_pred.dtype), weight, reduction="sum",
-                label_smoothing=options.get("label_smoothing", 0.0),
-            )  # fmt: skip
+        target = y.to(y_pred.dtype)
+        total = F.cross_entropy(y_pred, target, weight, reduction="sum", label_smoothing=smoothing)
         return LossSum(total, y_pred.numel() // max(classes, 1))
     if y.numel() * classes != y_pred.numel():
         raise ValueError(
             f"y must hold one class index per prediction of shape {list(y_pred.shape)}, got shape "
             f"{list(y.shape)}"
         )
+    rows = y_pred.movedim(dimension, -1).reshape(-1, classes)
+    if form == "cross_entropy":
+        rows = rows.log_softmax(1)
     indices = y.reshape(-1).long()
     counted = indices != options.get("ignore_index", -100)
     valid = counted & (indices >= 0) & (indices < classes)
     safe = indices.where(valid, 0)
-    dtype = wide(y_pred.device)
-    weights = None if weight is None else weight.detach().to(y_pred.dtype)
-    share = valid.to(y_pred.dtype) if weights is None else weights[safe].where(valid, 0)
-    found = LossSum(
-        y_pred.new_zeros((), dtype=dtype), share.sum(dtype=dtype), (counted & ~valid).sum()
-    )
-    if only_count:
-        return found
-    rows = y_pred.movedim(dimension, -1).reshape(-1, classes)
-    if form == "cross_entropy":
-        rows = rows.log_softmax(1)
+    weights = None if weight is None else weight.detach().to(rows.dtype)
     each = -rows.gather(1, safe.unsqueeze(1)).squeeze(1)
-    each = each if weights is None else each * weights[safe]
-    smoothing = options.get("label_smoothing", 0.0)
+    share = valid.to(rows.dtype)
+    if weights is not None:
+        of_target = weights[safe]
+        each, share = each * of_target, of_target.where(valid, 0)
     if smoothing:
         others = -(rows if weights is None else rows * weights).sum(1)
         each = each * (1 - smoothing) + others * (smoothing / classes)
-    found.total = each.where(valid, 0).sum(dtype=dtype)
-    return found
+    dtype = wide(rows.device)
+    total = each.where(valid, 0).sum(dtype=dtype)
+    return LossSum(total, share.sum(dtype=dtype), (counted & ~valid).sum())
 
 
 def _of_elements(form: str, y_pred: Tensor, y: Tensor, options: dict[str, Any]) -> LossSum:
