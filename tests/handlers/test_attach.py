@@ -257,7 +257,7 @@ def test_a_loss_that_does_not_tell_costs_one_line(caplog: pytest.LogCaptureFixtu
     ):  # fmt: skip
         trainer.run(torch.randn(3, 4, 2))
     (line,) = messages(caplog)
-    assert line.startswith("predictions are left out: the loss <function")
+    assert line.startswith("predictions are left out: the loss <lambda> does not tell")
 
 
 def test_dict_batches_and_dict_outputs_of_a_text_classifier() -> None:

@@ -345,6 +345,9 @@ def test_a_loss_that_says_it_is_pure_is_called_without_gradients() -> None:
         return F.mse_loss(y_pred, y) * 3
 
     assert known_losses(loss_fn) is None
+    triplet = nn.TripletMarginLoss()
+    triplet.pure = True  # type: ignore[assignment]
+    assert known_losses(triplet) is not None
     loss_fn.pure = True  # type: ignore[attr-defined]
     expected = F.mse_loss(x, values).item() * 3
     assert evaluated(loss_fn, batches(x, values)) == pytest.approx(expected, rel=2e-6)

@@ -185,7 +185,9 @@ def evaluated(
         PredictionMonitor(writer, histograms_every=1, **about),
         CalibrationMonitor(writer, **about),
     ]
+    told: set[str] = set()
     for monitor in monitors:
+        monitor.complained = told  # as `attach_monitors` does
         monitor.attach(evaluator)
     evaluator.run(outputs)
     assert [monitor.guard.failure for monitor in monitors] == [None, None]

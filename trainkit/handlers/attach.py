@@ -20,7 +20,7 @@ from trainkit.handlers.destinations import destinations
 from trainkit.handlers.evaluation import OutputMonitor, PassMonitor
 from trainkit.handlers.gradients import GradientMonitor
 from trainkit.handlers.hyperparameters import HyperparameterMonitor
-from trainkit.handlers.kinds import ignored_index, prediction_kind
+from trainkit.handlers.kinds import ignored_index, named_loss, prediction_kind
 from trainkit.handlers.losses import LossMonitor
 from trainkit.handlers.memory import MemoryMonitor
 from trainkit.handlers.metrics import MetricMonitor, StepTransform
@@ -211,16 +211,18 @@ def attach_monitors(
                 yield CalibrationMonitor(place, **about)
 
     try:
+        complained: set[str] = set()
         for monitor in of_trainer():
             if isinstance(monitor, OutputMonitor):
-                monitor.engine_name = "trainer"
+                monitor.engine_name, monitor.complained = "trainer", complained
             attached.add("train", trainer, monitor)
         for name, evaluator in named.items():
             passes = Passes(trainer, name, None if "train" in named else train)
+            complained = set()
             for monitor in of_evaluator(name):
                 monitor.passes = passes
                 if isinstance(monitor, OutputMonitor):
-                    monitor.engine_name = name
+                    monitor.engine_name, monitor.complained = name, complained
                 attached.add(name if name != "train" else "train_evaluator", evaluator, monitor)
     except BaseException:
         attached.remove()
@@ -282,6 +284,6 @@ def _kind(predictions: str | None, loss_fn: Any) -> str | None:
             "or set loss_fn.predictions = 'logits'",
             "without a loss_fn nothing tells what they are"
             if loss_fn is None
-            else f"the loss {loss_fn!r:.60} does not tell what they are",
+            else f"the loss {named_loss(loss_fn)} does not tell what they are",
         )
     return kind

@@ -27,10 +27,6 @@ _log = logging.getLogger("trainkit")
 # by the id of the transform what that made of it.
 _Read = tuple[int, Any, dict[int, StepOutput]]
 _read: "WeakKeyDictionary[Engine, _Read]" = WeakKeyDictionary()
-# What was said of an engine, by all of its monitors together.
-_complained: "WeakKeyDictionary[Engine, set[str]]" = WeakKeyDictionary()
-# By the id of the transform: those that do not take the evaluator's output.
-_refused: "WeakKeyDictionary[Engine, set[int]]" = WeakKeyDictionary()
 
 Totals = TypeVar("Totals")
 
@@ -169,21 +165,8 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         self.output_transform = output_transform
         self._totals: Totals | None = None
         self._told: set[str] = set()
-        #: What was said of this engine by all of its monitors together.
+        #: What was found out about the engine. `attach_monitors` gives its monitors one set.
         self.complained: set[str] = set()
-
-    def attach(self, engine: Engine) -> RemovableEventHandle:
-        """Observe `engine` from now on: each whole pass, or its sampled iterations.
-
-        Returns:
-            Ignite's handle; after its `remove()` no handler is left.
-
-        Raises:
-            ValueError: The monitor is attached already.
-        """
-        handle = super().attach(engine)
-        self.complained = _complained.setdefault(engine, set())
-        return handle
 
     @abstractmethod
     def totals(self, output: StepOutput) -> Totals | None:
@@ -284,7 +267,8 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
 
     def _transformed(self, engine: Engine) -> Any:
         output, transform = engine.state.output, self.output_transform
-        if transform is None or id(transform) in _refused.get(engine, ()):
+        refused = f"output_transform {id(transform)}"
+        if transform is None or refused in self.complained:
             return output
         try:
             with preserved_random_state():
@@ -299,7 +283,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             )
             if self.trainer is None:
                 raise TypeError(why) from error
-            _refused.setdefault(engine, set()).add(id(transform))
+            self.complained.add(refused)
             _log.warning("an evaluator's output is read as it is: %s", why)
             return output
 

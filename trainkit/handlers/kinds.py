@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from trainkit.stats.predictions import KINDS
 
-__all__ = ["ignored_index", "prediction_kind"]
+__all__ = ["ignored_index", "named_loss", "prediction_kind"]
 
 _MODULES: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.CrossEntropyLoss, "logits"),
@@ -75,6 +75,19 @@ def ignored_index(loss_fn: Any) -> int | None:
         if isinstance(index, int):
             return index
     return None
+
+
+def named_loss(loss_fn: Any) -> str:
+    """What to call a loss in a message.
+
+    Example:
+        >>> named_loss(nn.MSELoss()), named_loss(F.mse_loss)
+        ('MSELoss()', 'mse_loss')
+    """
+    while isinstance(loss_fn, partial):
+        loss_fn = loss_fn.func
+    name = getattr(loss_fn, "__name__", None)
+    return name if isinstance(name, str) else f"{' '.join(repr(loss_fn).split()):.60}"
 
 
 def _parts(loss_fn: Any) -> list[Any]:

@@ -143,8 +143,8 @@ def known_losses(loss_fn: Any) -> dict[str, KnownLoss] | None:
       `SmoothL1Loss`, `HuberLoss`, `KLDivLoss`, `PoissonNLLLoss` and `SoftMarginLoss` themselves
       (no subclass, no hooks), and the functions behind them, also as a partial of keywords. They
       are not called: their sums are computed.
-    - A loss whose class (or the function itself) says `pure = True`: a promise that calling it
-      changes nothing. It is called on evaluation batches.
+    - A loss that says `pure = True`, itself or in its own class: a promise that calling it changes
+      nothing. It is called on evaluation batches.
     - A loss whose class says `additive = True`: the sum of `components`, each a loss, multiplied
       by `weights` (trainkit's `Losses`), if all of its components are known.
 
@@ -184,6 +184,6 @@ def _known(loss_fn: Any) -> KnownLoss | None:
 
 
 def _says(loss_fn: Any, what: str) -> bool:
-    """Whether its own class says so, or a function itself: a subclass may do anything."""
-    own = vars(type(loss_fn)).get(what) is True
-    return own or (not isinstance(loss_fn, nn.Module) and getattr(loss_fn, what, None) is True)
+    """Whether it says so itself, or its own class does: a subclass may do anything."""
+    own = getattr(loss_fn, "__dict__", {})
+    return own.get(what) is True or vars(type(loss_fn)).get(what) is True

@@ -12,6 +12,7 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
 from trainkit.handlers.hints import transform_for
+from trainkit.handlers.kinds import named_loss
 from trainkit.handlers.known_losses import KnownLoss, known_losses
 from trainkit.handlers.output import Number, StepOutput, describe
 from trainkit.handlers.sampler import Sampler
@@ -233,9 +234,10 @@ class LossMonitor(OutputMonitor[LossTotals]):
         if self.trainer is not None and self.loss_fn is not None and predicted:
             if self._known is None:
                 why = (
-                    f"the evaluator returns no loss, and {self.loss_fn!r:.60} is not called for it:"
-                    " it might draw random numbers or keep state. Return the loss too, in a dict "
-                    "with 'loss', or set pure = True on a loss whose calls change nothing"
+                    f"the evaluator returns no loss, and {named_loss(self.loss_fn)} is not called "
+                    "for it: it might draw random numbers or keep state. Return the loss too, in a "
+                    "dict with 'loss', or, if calls of it change nothing, say so: loss_fn.pure = "
+                    "True"
                 )
             else:
                 why = (
