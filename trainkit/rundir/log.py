@@ -1,6 +1,7 @@
 """Python's logging of a run into its `run.log`."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ def logged_to(path: Path) -> Iterator[None]:
     handlers: list[logging.Handler] = []
     unopened = ""
     try:
-        file = _File(path, encoding="utf-8", errors="backslashreplace")
+        file = _File(path)
         file.setFormatter(_WithoutSecrets(_FORMAT))
         handlers.append(file)
     except OSError as error:
@@ -60,6 +61,12 @@ class _File(logging.FileHandler):
     """Says once that it cannot be written, and not once per line."""
 
     _told = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        process = os.getpid()
+        # A forked child (a loader's worker) may warn; how the run goes is its parent's to say.
+        self.addFilter(lambda r: os.getpid() == process or r.name not in _FILE_ONLY)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exception()
