@@ -109,7 +109,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         except ValueError as error:
             self.leave_out("calibration", str(error))
             return None
-        return CheckedCalibration(found, Appearance.of(y_pred, self.kind, y))
+        return CheckedCalibration(found, output.appearance(self.kind))
 
     def write(self, step: int, totals: CheckedCalibration) -> None:
         """Write the calibration of the pass."""

@@ -200,7 +200,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
             self.leave_out("loss/total", f"{reason}; or return the loss too, in a dict with 'loss'")
             return LossTotals()
         forms = {part.kind for part in self._known.values()} - {None, "values"}
-        looks = Appearance.of(y_pred, str(forms.pop()), y) if len(forms) == 1 else None
+        looks = output.appearance(str(forms.pop())) if len(forms) == 1 else None
         return LossTotals(computed=computed, looks=looks)
 
     def _write_computed(self, step: int, totals: LossTotals) -> None:

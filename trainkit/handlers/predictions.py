@@ -159,7 +159,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         except ValueError as error:
             self.leave_out("predictions", str(error))
             return None
-        looks = Appearance.of(y_pred, self.kind, y) if self._is_to_be_looked_at() else None
+        looks = output.appearance(self.kind) if self._is_to_be_looked_at() else None
         return PredictionTotals(classes, counts, looks)
 
     def _is_to_be_looked_at(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from trainkit.handlers.hints import transform_for
 from trainkit.handlers.numbers_in import Number, is_ordinary
 from trainkit.samples import samples_in
+from trainkit.stats.appearance import Appearance
 from trainkit.stats.readable import UnreadableError, plain
 
 __all__ = ["StepOutput", "UnclearOutputError", "describe"]
@@ -55,6 +56,7 @@ class StepOutput:
     batch: Any = None
     seen: Any = None
     by_sample: bool = False
+    _looks: dict[str, Appearance] = field(default_factory=dict, repr=False)
 
     @property
     def batch_size(self) -> int:
@@ -78,6 +80,14 @@ class StepOutput:
             self.y_pred = _stacked(self.y_pred)
             self.y = _stacked(self.y, self.y_pred)
         return self._readable("y_pred"), self._readable("y")
+
+    def appearance(self, kind: str) -> Appearance:
+        """What the predictions look like that are said to be of this kind; looked at once."""
+        if kind not in self._looks:
+            y_pred, y = self.pair()
+            target = y if isinstance(y, Tensor) else None
+            self._looks[kind] = Appearance.of(y_pred, kind, target)
+        return self._looks[kind]
 
     def _readable(self, name: str) -> Any:
         value = getattr(self, name)

@@ -162,25 +162,29 @@ def _of_classes(form: str, y_pred: Tensor, y: Tensor, options: dict[str, Any]) -
             f"y must hold one class index per prediction of shape {list(y_pred.shape)}, got shape "
             f"{list(y.shape)}"
         )
-    rows = y_pred.movedim(dimension, -1).reshape(-1, classes)
-    if form == "cross_entropy":
-        rows = rows.log_softmax(1)
-    indices = y.reshape(-1).long()
-    counted = indices != options.get("ignore_index", -100)
+    if dimension == y_pred.ndim - 1 or torch.are_deterministic_algorithms_enabled():
+        # Rows. Of more dimensions CUDA has no deterministic version; then they are copied.
+        y_pred, y = y_pred.movedim(dimension, -1).reshape(-1, classes), y.reshape(-1)
+    else:
+        y_pred = y_pred.movedim(dimension, 1)
+        y = y.reshape(y_pred.shape[:1] + y_pred.shape[2:])
+    ignored = options.get("ignore_index", -100)
+    indices = y if y.dtype is torch.int64 else y.long()
+    counted = indices != ignored
     valid = counted & (indices >= 0) & (indices < classes)
-    safe = indices.where(valid, 0)
-    weights = None if weight is None else weight.detach().to(rows.dtype)
-    each = -rows.gather(1, safe.unsqueeze(1)).squeeze(1)
-    share = valid.to(rows.dtype)
-    if weights is not None:
-        of_target = weights[safe]
-        each, share = each * of_target, of_target.where(valid, 0)
-    if smoothing:
-        others = -(rows if weights is None else rows * weights).sum(1)
-        each = each * (1 - smoothing) + others * (smoothing / classes)
-    dtype = wide(rows.device)
-    total = each.where(valid, 0).sum(dtype=dtype)
-    return LossSum(total, share.sum(dtype=dtype), (counted & ~valid).sum())
+    bad = (counted ^ valid).sum()
+    indices = indices.where(valid, ignored)
+    if form == "cross_entropy":
+        total = F.cross_entropy(
+            y_pred, indices, weight, ignore_index=ignored, reduction="sum",
+            label_smoothing=smoothing,
+        )  # fmt: skip
+    else:
+        total = F.nll_loss(y_pred, indices, weight, ignore_index=ignored, reduction="sum")
+    if weight is None:
+        return LossSum(total, valid.sum(), bad)
+    share = weight.detach()[indices.where(valid, 0)].where(valid, 0)
+    return LossSum(total, share.sum(dtype=wide(share.device)), bad)
 
 
 def _of_elements(form: str, y_pred: Tensor, y: Tensor, options: dict[str, Any]) -> LossSum:
