@@ -106,3 +106,19 @@ def test_an_evaluation_leaves_a_loss_as_it_was() -> None:
         return [*model.bias.tolist(), *loss_fn.seen.tolist(), *loss_fn.replaced.tolist()]
 
     assert trained(evaluate=True) == trained(evaluate=False)
+
+
+def test_a_loss_is_evaluated_in_evaluation_mode() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, y_pred: Tensor, y: Tensor) -> Tensor:
+            return self.drop(y_pred).sum()
+
+    loss_fn = Dropping()
+    evaluator = supervised_evaluator(nn.Identity(), loss_fn, device="cpu")
+    evaluator.run([(torch.ones(8, 1), torch.zeros(8, 1))])
+    assert evaluator.state.output["loss"] == 8
+    assert loss_fn.drop.training
