@@ -203,6 +203,15 @@ def test_a_tied_module_has_its_first_name() -> None:
     assert found["activations.std/0"] == pytest.approx(y.std(correction=0).item(), rel=1e-5)
 
 
+def test_a_module_of_two_models_whose_first_name_is_left_out_has_its_second() -> None:
+    shared, writer = nn.Linear(2, 2), MemoryWriter()
+    models = {"a": nn.Sequential(shared), "b": nn.Sequential(nn.ReLU(), shared)}
+    engine = Engine(lambda engine, x: models["b"](x))
+    ActivationMonitor(models, writer, exclude=["a"]).attach(engine)
+    engine.run([torch.ones(2, 2)])
+    assert {tag.split("/")[1] for tag in writer.scalars} == {"b.0", "b.1"}
+
+
 def test_a_module_that_is_replaced_is_seen_as_replaced() -> None:
     model, writer = nn.Sequential(nn.Identity(), nn.Identity()), MemoryWriter()
     engine = Engine(lambda engine, x: model(x))
@@ -476,5 +485,25 @@ def test_names_and_details() -> None:
     assert {t.split("/")[1] for t in watched(model, x, exclude=["0", "1"])} == {"2"}
     with pytest.raises(ValueError, match="detail must be one of"):
         ActivationMonitor(model, MemoryWriter(), detail="all")
-    with pytest.raises(TypeError, match="must be a list of patterns"):
-        ActivationMonitor(model, MemoryWriter(), include="2")
+    assert {t.split("/")[1] for t in watched(model, x, include=lambda name: name > "0")} == {
+        "1",
+        "2",
+    }
+    with pytest.raises(TypeError, match="include must be a pattern"):
+        ActivationMonitor(model, MemoryWriter(), include=[2])  # type: ignore[list-item]
+
+
+def test_names_of_several_models_and_of_wrappers() -> None:
+    x = torch.ones(2, 2)
+    models = {"a": nn.Sequential(nn.Identity()), "b": nn.DataParallel(nn.Sequential(nn.ReLU()))}
+    writer = MemoryWriter()
+    engine = Engine(lambda engine, x: models["b"](models["a"](x)))
+    ActivationMonitor(models, writer).attach(engine)
+    only = MemoryWriter()
+    ActivationMonitor(models, only, include={"a": ["none"]}).attach(engine)
+    engine.run([x])
+    assert {tag.split("/")[1] for tag in writer.scalars} == {"a.0", "b.0"}
+    assert {tag.split("/")[1] for tag in only.scalars} == {"b.0"}
+    # A module of one's own that is called so keeps its name, as its parameters do.
+    model = nn.ModuleDict({"module": nn.Sequential(nn.Identity())})
+    assert calls(lambda model, x: model.get_submodule("module")(x), model) == {"module.0": 1.0}

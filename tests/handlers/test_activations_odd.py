@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.handlers.leftovers import leftovers
 from trainkit import ActivationMonitor, MemoryWriter
+from trainkit.handlers.around import Around
+from trainkit.handlers.forward_calls import ForwardCalls
 
 X = torch.ones(2, 4)
 
@@ -318,16 +321,65 @@ def test_training_is_bit_identical(every: int | None) -> None:
         assert torch.equal(one, other)
 
 
-def test_an_interrupt_while_hooks_are_taken_away() -> None:
-    """The one moment in which a hook could stay: it takes itself away."""
-    from trainkit.handlers.forward_calls import ForwardCalls
+# An interrupt in what clears up a generator is swallowed by Python.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("compiles", [False, True])
+def test_an_interrupt_at_any_line_leaves_nothing(compiles: bool) -> None:
+    """Ctrl-C once at each line of ours that is executed in a run of one sampled iteration."""
+    torch._dynamo.reset()
+    if compiles:
+        torch.compile(lambda x: x, backend="eager")
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
 
+    def run(line: int) -> int:
+        """Interrupt at this one of the lines; how many there were until then."""
+        lines = 0
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal lines
+            # Within `Around` itself Python looks for signals in the functions that it calls.
+            if not frame.f_globals.get("__name__", "").startswith("trainkit.handlers") or (
+                frame.f_code is Around.__call__.__code__
+            ):
+                return None
+            lines += 1
+            if lines == line:
+                raise KeyboardInterrupt
+            return trace
+
+        engine = Engine(lambda engine, x: model(x).sum().backward())
+        handle = ActivationMonitor(model, MemoryWriter()).attach(engine)
+        before = sys.gettrace()
+        try:
+            sys.settrace(trace)
+            engine.run([X])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+            clean(model)
+            handle.remove()
+        assert engine._process_function.__name__ == "<lambda>"
+        return lines
+
+    run(0)
+    lines = run(0)
+    assert lines > 200
+    for line in range(1, lines + 1):
+        assert run(line) >= line
+    torch._dynamo.reset()
+
+
+def test_a_hook_that_stayed_takes_itself_away() -> None:
+    torch._dynamo.reset()
     heard: list[str] = []
     model = Network()
     calls = ForwardCalls(lambda module, output: heard.append(type(module).__name__))
     calls.open(model.modules())
     [(key, hook)] = torch_module._global_forward_hooks.items()
     calls.close()
+    clean(model)
     torch_module._global_forward_hooks[key] = hook
     model(X)
     clean(model)

@@ -123,3 +123,23 @@ def test_activations_break_no_graph(how: str) -> None:
     assert counted[0] == counted[1] == counted[2]
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
+
+
+def test_what_is_compiled_within_a_sampled_step_is_compiled_once_more_at_most() -> None:
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    model = Network(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+    compiled: list[Callable[[Tensor], Tensor]] = []
+
+    def step(engine: Engine, x: Tensor) -> None:
+        if not compiled:
+            compiled.append(torch.compile(lambda x: model(x), backend="eager", fullgraph=True))
+        compiled[0](x).square().mean().backward()
+
+    engine = Engine(step)
+    with ActivationMonitor(model, MemoryWriter(), every=2).attach(engine):
+        engine.run(torch.randn(12, 4, 5))
+    graphs = counters["stats"]["unique_graphs"]
+    torch._dynamo.reset()
+    assert 1 <= graphs <= 2

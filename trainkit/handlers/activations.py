@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
@@ -12,12 +11,15 @@ from torch import Tensor, nn
 
 from trainkit.handlers.around import process_function
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.forward_calls import ForwardCalls, calls_compiled
-from trainkit.handlers.layers import RECTIFIERS, bounds_of, layers, modules_of, units_of
+from trainkit.handlers.forward_calls import ForwardCalls, calls_compiled, compiler_in_use
+from trainkit.handlers.layers import Layer, layers, modules_of
 from trainkit.handlers.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.naming import CAP, check_detail, selected
+from trainkit.handlers.naming import CAP, check_detail
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.selecting import check_selection
+from trainkit.handlers.telling import listed, say_once
+from trainkit.names import Selection, selected
 from trainkit.stats.activations import OutputStatistics, OutputTotals
 from trainkit.stats.readable import UnreadableError
 from trainkit.writers.protocol import Scalars, Writer
@@ -27,26 +29,6 @@ __all__ = ["ActivationMonitor"]
 _log = logging.getLogger("trainkit")
 
 _STATISTICS = ("mean", "std", "dead_fraction", "saturated_fraction")
-
-
-@dataclass(eq=False, slots=True)
-class _Layer:
-    """A module that is watched, or that tells where the units of the next one lie."""
-
-    module: nn.Module
-    name: str
-    # Its place in the totals; None where it is not watched.
-    number: int | None
-    units: int | None
-    rectifies: bool
-    bounds: tuple[float, float] | None
-    # The sampled iteration in which it was last taken in, and the rank of the calls that were:
-    # first those that record gradients, then those in training mode.
-    stamp: int = -1
-    rank: int = 0
-    # Why its outputs could not be taken in this iteration; whether that was ever told.
-    trouble: str | None = None
-    told: bool = False
 
 
 class ActivationMonitor(Monitor):
@@ -81,8 +63,9 @@ class ActivationMonitor(Monitor):
         every: How often, in iterations, or a `Sampler` shared with other monitors.
         detail: `global` writes nothing; else every module, up to 300 of them (the outermost
             first, so that what is left out is deepest).
-        include: Only modules whose names match one of these patterns.
-        exclude: None whose name matches one of these.
+        include: Only these modules: a pattern (`encoder` is all of the encoder), several, a
+            function of the name, or a mapping from model to these; see `names.selected`.
+        exclude: None of these.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
@@ -108,8 +91,8 @@ class ActivationMonitor(Monitor):
         every: int | Cadence | Sampler = 1,
         *,
         detail: str = "auto",
-        include: Sequence[str] = ("*",),
-        exclude: Sequence[str] = (),
+        include: Selection = ("*",),
+        exclude: Selection = (),
     ) -> None:
         super().__init__(writer, every)
         models = {"": model} if isinstance(model, nn.Module) else model
@@ -120,11 +103,12 @@ class ActivationMonitor(Monitor):
         self.models = dict(models)
         self.detail = check_detail(detail)
         self.include, self.exclude = include, exclude
-        selected((), include, exclude)
+        for line in check_selection(self.models, include, exclude):
+            say_once(self.sampler, line)
         self._calls = ForwardCalls(self._hear)
         # What was worked out for the modules that the models consisted of when last looked at.
         self._modules: list[nn.Module] = []
-        self._layers: dict[int, _Layer] = {}
+        self._layers: dict[int, Layer] = {}
         self._names: list[str] = []
         self._totals = OutputTotals(0)
         self._tags: dict[tuple[tuple[int, int], ...], tuple[str, ...]] = {}
@@ -133,6 +117,8 @@ class ActivationMonitor(Monitor):
         self._units: int | None = None
         self._shape: Sequence[int] = ()
         self._observe_guarded: Any = None
+        # Whether anything was compiled in this process when a sampled iteration began last.
+        self._compiles = False
         # Whether modules are heard in this iteration, and whether any was.
         self._open = self._heard = False
         self._told_of_silence = False
@@ -146,7 +132,13 @@ class ActivationMonitor(Monitor):
         self._shape, self._open, self._heard = (), False, False
         self._observe_guarded = self.guard.wrap(self._observe)
         # What is compiled now is compiled without hooks in it: they would mean another compilation.
-        postponed = self._stamp == 1 and calls_compiled(process_function(engine))
+        compiles = compiler_in_use()
+        postponed = (
+            compiles
+            and not self._compiles
+            and (self._stamp > 1 or calls_compiled(process_function(engine)))
+        )
+        self._compiles = compiles
         if self._names and not postponed:
             self._open = True
             self._calls.open(layer.module for layer in self._layers.values())
@@ -184,7 +176,7 @@ class ActivationMonitor(Monitor):
         for prefix, model in self.models.items():
             for name, module in layers(model):
                 path = ".".join(part for part in (prefix, name) if part)
-                found[_unwrapped(path) or type(module).__name__] = module
+                found[path or type(module).__name__] = module
         names = selected(list(found), self.include, self.exclude)
         if len(names) > CAP:
             names = sorted(names, key=lambda name: name.count("."))[:CAP]
@@ -192,11 +184,11 @@ class ActivationMonitor(Monitor):
         numbers = {name: number for number, name in enumerate(names)}
         self._layers = {}
         for name, module in found.items():
-            layer = _Layer(
-                module, name, numbers.get(name), units_of(module),
-                isinstance(module, RECTIFIERS), bounds_of(module), told=name in told,
-            )  # fmt: skip
-            if layer.number is not None or layer.units is not None:
+            layer = Layer(module, name, numbers.get(name), told=name in told)
+            known = self._layers.get(id(module))  # in another model
+            if layer.number is not None and (known is None or known.number is None):
+                self._layers[id(module)] = layer
+            elif layer.units is not None:
                 self._layers.setdefault(id(module), layer)
         self._modules, self._names = modules, names
         self._totals, self._tags = OutputTotals(len(names)), {}
@@ -207,7 +199,7 @@ class ActivationMonitor(Monitor):
             self._heard = True
             self._observe_guarded(layer, output)
 
-    def _observe(self, layer: _Layer, output: Any) -> None:
+    def _observe(self, layer: Layer, output: Any) -> None:
         try:
             y = output if isinstance(output, Tensor) else first_tensor(output)
             if y is None:
@@ -222,7 +214,7 @@ class ActivationMonitor(Monitor):
         except Exception as error:  # whatever it is, it costs this module
             layer.trouble = f"cannot be measured: {error!r}"
 
-    def _take_in(self, layer: _Layer, number: int, y: Tensor) -> None:
+    def _take_in(self, layer: Layer, number: int, y: Tensor) -> None:
         rank = 2 * torch.is_grad_enabled() + layer.module.training
         fresh = layer.stamp != self._stamp
         if not fresh:
@@ -263,11 +255,10 @@ class ActivationMonitor(Monitor):
                 layer.told = True
                 reasons.setdefault(trouble, []).append(layer.name)
         for trouble, names in reasons.items():
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             _log.warning(
-                "no activations of %s%s, whose output %s; the other modules go on "
+                "no activations of %s, whose output %s; the other modules go on "
                 "(to hear no more of it: exclude=%r)",
-                ", ".join(names[:5]), more, trouble, names[:5],
+                listed(names), trouble, names[:5],
             )  # fmt: skip
 
 
@@ -275,7 +266,3 @@ _SILENCE = (
     "none of the watched modules was called from Python in the process function's own thread (is "
     "the model compiled by torch.compile, replicated by DataParallel, or another one?)"
 )
-
-
-def _unwrapped(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part not in ("module", "_orig_mod"))

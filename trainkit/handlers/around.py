@@ -31,24 +31,25 @@ class Around:
         """Be called in place of the process function, the next time."""
         if self._placed:  # the process function was not called: a handler raised, or terminated
             self.take_away(engine)
+        # In this order an interrupt after any of these lines does no harm.
         self._function = engine._process_function
-        engine._process_function = self
         self._placed = True
+        engine._process_function = self
 
     def take_away(self, engine: Engine) -> None:
         """Give the engine its process function back; harmless when that is done."""
         if not self._placed:
             return
-        self._placed = False
         found: Any = engine._process_function
         if found is self:
             engine._process_function = self._function
-            return
+            found = None
         while isinstance(found, Around):  # others were put around it
             if found._function is self:
                 found._function = self._function
-                return
+                break
             found = found._function
+        self._placed = False
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Call the process function between the two others."""
@@ -63,7 +64,11 @@ class Around:
             returned = True
             return output
         finally:
-            self._after(engine, returned)
+            try:
+                self._after(engine, returned)
+            except BaseException:  # Ctrl-C in the very moment in which hooks are taken away
+                self._after(engine, False)
+                raise
 
 
 def process_function(engine: Engine) -> Any:

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from trainkit.handlers.layers import is_compiled
 from trainkit.handlers.scaling import referred_to
 
-__all__ = ["ForwardCalls", "calls_compiled"]
+__all__ = ["ForwardCalls", "calls_compiled", "compiler_in_use"]
 
 
 class _Hook:
@@ -67,7 +67,7 @@ class ForwardCalls:
         """
         self.close()
         self._thread = get_ident()
-        if _compiler_in_use():
+        if compiler_in_use():
             for module in modules:
                 self._on.append(module)
                 module._forward_hooks[self._key] = self._hook
@@ -111,7 +111,7 @@ _QUIET = "ignore", re.compile(_WARNING, re.IGNORECASE), UserWarning, None, 0
 
 def calls_compiled(function: Any) -> bool:
     """Whether a function refers to something that `torch.compile` made."""
-    return _compiler_in_use() and any(map(_is_compiled, referred_to(function)))
+    return any(map(_is_compiled, referred_to(function)))
 
 
 def _is_compiled(thing: Any) -> bool:
@@ -120,7 +120,7 @@ def _is_compiled(thing: Any) -> bool:
     return "_torchdynamo_orig_callable" in getattr(thing, "__dict__", {})
 
 
-def _compiler_in_use() -> bool:
+def compiler_in_use() -> bool:
     """Whether `torch.compile` has made anything in this process."""
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
     # Where functions are only kept from being compiled, the callback is False.

@@ -1,16 +1,18 @@
 """The layers of a model: modules that compute, as against those that only hold others."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 from torch.jit import ScriptModule
 from torch.nn.modules import batchnorm, conv
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["RECTIFIERS", "bounds_of", "is_compiled", "layers", "modules_of", "units_of"]
+__all__ = ["Layer", "bounds_of", "is_compiled", "layers", "modules_of", "units_of"]
 
 # Modules whose units can die: 0 for every input, and then no gradient ever again.
-RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Threshold)
+_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Threshold)
 
 # Modules with bounds.
 _BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
@@ -37,6 +39,31 @@ _CHANNELS_BEFORE: tuple[tuple[type[nn.Module], ...], ...] = tuple(
 )
 
 
+@dataclass(eq=False, slots=True)
+class Layer:
+    """A layer that is watched, or that tells where the units of the next one lie."""
+
+    module: nn.Module
+    name: str
+    # Its place in the totals; None where it is not watched.
+    number: int | None
+    units: int | None = field(init=False)
+    rectifies: bool = field(init=False)
+    bounds: tuple[float, float] | None = field(init=False)
+    # The sampled iteration in which it was last taken in, and the rank of the calls that were:
+    # first those that record gradients, then those in training mode.
+    stamp: int = -1
+    rank: int = 0
+    # Why its outputs could not be taken in this iteration; whether that was ever told.
+    trouble: str | None = None
+    told: bool = False
+
+    def __post_init__(self) -> None:
+        self.units = units_of(self.module)
+        self.rectifies = isinstance(self.module, _RECTIFIERS)
+        self.bounds = bounds_of(self.module)
+
+
 def modules_of(model: nn.Module) -> list[nn.Module]:
     """The modules inside, as far as `layers` looks: while they are the same, so are the layers."""
     found: list[nn.Module] = []
@@ -58,13 +85,16 @@ def layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules that have none inside, under their first names, in order.
 
     A module with parametrized weights is one of them, and what parametrizes them is not. What
-    `torch.jit.script` made is one layer. Nothing is seen of what is compiled.
+    `torch.jit.script` made is one layer. Nothing is seen of what is compiled. `DataParallel` and
+    `DistributedDataParallel` leave no trace in the names.
 
     Example:
         >>> model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.ReLU())
         >>> [name for name, _ in layers(model)]
         ['0', '1']
     """
+    while isinstance(model, DataParallel | DistributedDataParallel):
+        model = model.module
     seen: set[int] = set()
     waiting = [("", model)]
     while waiting:
