@@ -26,8 +26,8 @@ __all__ = [
 
 _log = logging.getLogger("trainkit")
 
-_KIND = attrgetter("is_cpu", "layout", "dtype")
-_PLAIN = [{(True, torch.strided, dtype)} for dtype in (torch.float32, torch.float64)]
+_KIND = attrgetter("is_cpu", "dtype")
+_PLAIN = [{(True, dtype)} for dtype in (torch.float32, torch.float64)]
 
 
 # Numbers of elements.
@@ -122,9 +122,9 @@ def plain_tensors(tensors: Sequence[Tensor]) -> PlainTensors | None:
 def plain_sizes(tensors: Sequence[Tensor]) -> Sizes | None:
     """The tensors' numbers of elements, if the loops can take them as they are; else None.
 
-    They can where all are of torch's own types, dense, in main memory, of one dtype, float32 or
-    float64, and have elements. So it is nearly always, and then nothing need be done to each of
-    thousands of tensors. Whether they own their memory is asked by the loops.
+    They can where all are of torch's own types, in main memory, of one dtype, float32 or float64,
+    and have elements. So it is nearly always, and then nothing need be done to each of thousands
+    of tensors. Whether they are dense and own their memory is found out by the loops.
     """
     if isinstance(tensors, PlainTensors):
         return tensors.sizes

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats.main_memory import Sizes
-from trainkit.stats.readable import check_owned
+from trainkit.stats.readable import UnreadableError, check_owned
 
 __all__ = [
     "AHEAD", "BITS", "Places", "array_at", "compiled", "copy_at", "fetch", "kind",
@@ -104,30 +104,32 @@ def fetch(x: Any, start: int) -> None:
             _fetch_line(address + offset)  # type: ignore[call-arg]
 
 
-def places(tensors: Sequence[Tensor], sizes: Sizes) -> tuple[Places, Sequence[Tensor]]:
+def places(
+    tensors: Sequence[Tensor], sizes: Sizes, *, signed: bool = True
+) -> tuple[Places, Sequence[Tensor]]:
     """Where the elements of tensors are, and what must live on while they are read.
 
     That is the tensors themselves, or copies of those whose elements are not in order and side by
     side, or have their signs still to come (the imaginary part of a conjugate).
 
     Args:
-        tensors: Dense, of torch's own types, in main memory, all with elements.
+        tensors: Of torch's own types, in main memory, all with elements.
         sizes: Their numbers of elements.
+        signed: Whether it matters if signs are still to come: the question is felt.
 
     Raises:
         UnreadableError: A tensor does not own the memory of its elements.
     """
-    if not all(map(Tensor.is_contiguous, tensors)):
-        check_owned(tensors)
-        tensors = [tensor.contiguous() for tensor in tensors]
-    if any(map(Tensor.is_neg, tensors)):
-        check_owned(tensors)
-        tensors = [tensor.resolve_neg() for tensor in tensors]
     try:
+        if not all(map(Tensor.is_contiguous, tensors)):
+            check_owned(tensors)
+            tensors = [tensor.contiguous() for tensor in tensors]
+        if signed and any(map(Tensor.is_neg, tensors)):
+            check_owned(tensors)
+            tensors = [tensor.resolve_neg() for tensor in tensors]
         key = tuple(map(Tensor.data_ptr, tensors)), sizes
-    except RuntimeError:  # a wrapper of torch.func
-        check_owned(tensors)
-        raise
+    except RuntimeError:  # sparse, or a wrapper of torch.func: there is no one place
+        raise UnreadableError("is no array") from None
     # Weights stay where they are, and gradients mostly come to the same places again.
     found = _known.get(key)
     if found is None:

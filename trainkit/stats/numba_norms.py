@@ -26,7 +26,7 @@ LOW, HIGH = 1e-280, 1e300
 
 def norm_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
-    at, _held = places(tensors, sizes)
+    at, _held = places(tensors, sizes, signed=False)
     found = np.empty(len(tensors), kind(tensors).dtype)
     _norms(*at, found)
     return torch.from_numpy(found)

@@ -97,7 +97,8 @@ def check_owned(tensors: Sequence[Tensor]) -> None:
     """
     if not _all_own(tensors):
         for tensor in tensors:
-            if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or tensor.is_nested:
+            wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+            if wrapped or tensor.is_nested or tensor.layout is not torch.strided:
                 raise UnreadableError("is no array")
             _check_storage(tensor)
 
