@@ -16,6 +16,9 @@ from trainkit.config.sources import shadowed_module
 __all__ = ["check_targets", "locate"]
 
 _SPECIAL = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+# What a part that waits (`_partial_: true`) is completed with.
+_RUN_TIME = {"params", "model", "models", "optimizer", "optimizers", "loss_fn", "data", "device",
+             "iterations", "iterations_per_epoch", "seed", "trainer", "evaluators"}  # fmt: skip
 
 
 def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
@@ -156,7 +159,9 @@ def _check_arguments(
         if lacking:
             where = origins.where(f"{key}._target_")
             mend = f"set {key}.{lacking[0]}"
-            if inspect.isfunction(function):
+            if set(lacking) <= _RUN_TIME:
+                mend = f"set {key}._partial_=true: the run has {', '.join(lacking)}"
+            elif inspect.isfunction(function):
                 mend += f", or {key}._partial_=true if it is to be called later"
             raise ConfigError(f"{where}{key}: {target} needs {', '.join(lacking)}; {mend}")
     return foreign

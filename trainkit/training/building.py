@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from inspect import isroutine
 from math import ceil
 from typing import Any
 
@@ -17,7 +18,13 @@ from trainkit.engines import Engines, supervised_engines
 from trainkit.names import nearest
 from trainkit.schedules import Schedule, as_schedule
 from trainkit.settings import TrainerSettings
-from trainkit.training.completing import by_name, check_complete, complete, named_parameters_of
+from trainkit.training.completing import (
+    by_name,
+    check_complete,
+    complete,
+    described,
+    named_parameters_of,
+)
 from trainkit.training.optimizers import check_closures, make_optimizers
 from trainkit.training.source import TrainingSource
 
@@ -127,7 +134,7 @@ def build(
 
 def _data(data: Any) -> Data:
     if not isinstance(data, Data):
-        raise TypeError(f"data must be a trainkit.data.Data, got {type(data).__name__}")
+        raise TypeError(f"data must be a trainkit.data.Data, got {described(data)}")
     return data
 
 
@@ -158,7 +165,7 @@ def _models(model: Any, known: Mapping[str, Any]) -> dict[str, nn.Module]:
         key = "model" if name == "model" else f"model.{name}"
         made = complete(part, known, key)
         if not isinstance(made, nn.Module):
-            raise TypeError(f"{key} must be a torch.nn.Module, got {type(made).__name__}")
+            raise TypeError(f"{key} must be a torch.nn.Module, got {described(made)}")
         models[name] = made
     return models
 
@@ -166,6 +173,8 @@ def _models(model: Any, known: Mapping[str, Any]) -> dict[str, nn.Module]:
 def _loss(loss: Any, known: Mapping[str, Any]) -> Any:
     # A partial of a plain function of (y_pred, y) waits for nothing: it is the loss.
     loss_fn = loss if _is_loss(loss, known) else complete(loss, known, "loss")
+    if isinstance(loss_fn, type):
+        raise TypeError(f"loss must be callable as loss(y_pred, y), got {described(loss_fn)}")
     if loss_fn is not None and not callable(loss_fn):
         raise TypeError(f"loss must be callable as loss(y_pred, y), got {type(loss_fn).__name__}")
     return loss_fn.to(known["device"]) if isinstance(loss_fn, nn.Module) else loss_fn
@@ -194,10 +203,14 @@ def _schedules(
                 )
     elif len(optimizers) > 1 and not isinstance(scheduler, partial):
         raise TypeError("with several optimizers, scheduler must be a partial or a mapping")
-    return {
-        name: as_schedule(complete(part, {**known, "optimizer": optimizers[name]}, "scheduler"))
+    made = {
+        name: complete(part, {**known, "optimizer": optimizers[name]}, "scheduler")
         for name, part in parts.items()
     }
+    for schedule in made.values():
+        if isinstance(schedule, type) or isroutine(schedule):
+            raise TypeError(f"scheduler must be a schedule, got {described(schedule)}")
+    return {name: as_schedule(schedule) for name, schedule in made.items()}
 
 
 def _prepared(module: nn.Module, settings: TrainerSettings) -> nn.Module:
@@ -242,7 +255,7 @@ def _metrics(metrics: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, 
         metric = complete(part, known, f"metrics.{name}")
         if not isinstance(metric, Metric):
             raise TypeError(
-                f"metrics.{name} must be an ignite.metrics.Metric, got {type(metric).__name__}"
+                f"metrics.{name} must be an ignite.metrics.Metric, got {described(metric)}"
             )
         if name == "loss":
             raise ValueError("metrics.loss: 'loss' is the loss itself; call the metric otherwise")

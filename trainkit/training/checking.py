@@ -4,7 +4,9 @@ from trainkit.names import matches, nearest
 from trainkit.settings import CheckpointSettings, MonitorSettings
 from trainkit.training.building import Built
 
-__all__ = ["check_metric_names", "check_patterns"]
+__all__ = ["check_metric_names", "check_optimizers", "check_patterns"]
+
+_NAMED = 4  # parameters that a line names
 
 
 def check_metric_names(built: Built, kept: CheckpointSettings) -> None:
@@ -53,3 +55,39 @@ def check_patterns(built: Built, watched: MonitorSettings) -> None:
                     f"monitor.{key}: no parameter or module matches {pattern!r}; nearest: "
                     f"{nearest(pattern, names)}"
                 )
+
+
+def check_optimizers(built: Built) -> list[str]:
+    """An optimizer must hold parameters of the models.
+
+    Returns:
+        A line, if there are parameters that would learn and that no optimizer holds.
+
+    Raises:
+        ValueError: An optimizer holds none.
+    """
+    single = list(built.models) == ["model"]
+    names = {
+        id(parameter): name if single else f"{model}.{name}"
+        for model, module in built.models.items()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+    held = set()
+    for name, optimizer in built.optimizers.items():
+        own = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        held |= own
+        if names and not own & names.keys():
+            key = "optimizer" if name == "optimizer" else f"optimizer.{name}"
+            raise ValueError(
+                f"{key} holds {len(own)} parameters, and none of them is one of the model's: "
+                "nothing would learn; leave params out, or make it of the same model's parameters"
+            )
+    free = [name for identity, name in names.items() if identity not in held]
+    if not free or not built.optimizers:
+        return []
+    some = ", ".join(free[:_NAMED]) + (", ..." if len(free) > _NAMED else "")
+    return [
+        f"{len(free)} of {len(names)} trainable parameters are in no optimizer and will not learn: "
+        f"{some} (requires_grad=False says that it is meant)"
+    ]

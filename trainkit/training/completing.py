@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["by_name", "check_complete", "complete", "named_parameters_of"]
+__all__ = ["by_name", "check_complete", "complete", "described", "named_parameters_of"]
 
 
 def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
@@ -95,6 +95,20 @@ def by_name(value: Any, key: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{key} must map names to objects, got {type(value).__name__}")
     return {str(name): item for name, item in value.items() if item is not None}
+
+
+def described(value: Any) -> str:
+    """What a value is, for an error that refuses it; of a class or function what would help.
+
+    Example:
+        >>> described(3), described(dict)
+        ('int', 'the class dict itself; give dict(...), or functools.partial(dict, ...)')
+    """
+    if not (isinstance(value, type) or inspect.isroutine(value)):
+        return type(value).__name__
+    name = value.__name__
+    what = "class" if isinstance(value, type) else "function"
+    return f"the {what} {name} itself; give {name}(...), or functools.partial({name}, ...)"
 
 
 def _waits(argument: Any, available: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.names import nearest
-from trainkit.training.completing import by_name, complete
+from trainkit.training.completing import by_name, complete, described
 
 __all__ = ["check_closures", "make_optimizers"]
 
@@ -47,7 +47,7 @@ def make_optimizers(
             given["model"] = models[name]
         made = complete(part, given, key)
         if not isinstance(made, Optimizer):
-            raise TypeError(f"{key} must be a torch.optim.Optimizer, got {type(made).__name__}")
+            raise TypeError(f"{key} must be a torch.optim.Optimizer, got {described(made)}")
         _check_groups(made, part, key)
         optimizers[name] = made
         if several and name not in models and "params" not in getattr(part, "keywords", {}):

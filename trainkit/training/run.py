@@ -27,7 +27,7 @@ from trainkit.rundir import (
 from trainkit.screen import Guard, guarded_streams
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
 from trainkit.training.building import Built, build
-from trainkit.training.checking import check_metric_names, check_patterns
+from trainkit.training.checking import check_metric_names, check_optimizers, check_patterns
 from trainkit.training.device import deterministic_algorithms, device_of
 from trainkit.training.ending import Ending
 from trainkit.training.evaluating import Evaluation, in_order
@@ -124,7 +124,7 @@ def run(
             device=device,
         )
         check_metric_names(built, kept)
-        rehearse(built)
+        notes = [*notes, *check_optimizers(built), *rehearse(built)]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
         # draws numbers of its own.
