@@ -97,7 +97,8 @@ def test_switches_and_one_sampler() -> None:
     assert {tag.split("/")[0] for tag in writer.scalars} == {
         "loss", "predictions", "predictions.share",
     }  # fmt: skip
-    assert [step for step, _ in writer.scalars["loss/total"]] == [1, 3, 6]
+    assert [step for step, _ in writer.scalars["predictions/entropy"]] == [1, 3, 6]
+    assert [step for step, _ in writer.scalars["loss/total"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_watching_twice_is_refused_until_removed() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tests.handlers.leftovers import leftovers
 from trainkit import handlers
 from trainkit.handlers import attach_monitors
+from trainkit.handlers.monitor import Monitor
 from trainkit.writers import MemoryWriter
 
 MONITORS = [
@@ -32,6 +33,9 @@ NOT_CALLED = {
     ("MetricMonitor", "observe"),
     ("HyperparameterMonitor", "after_backward"),
     ("UpdateMonitor", "after_backward"),
+    # They look at every iteration.
+    ("LossMonitor", "end"),
+    ("ThroughputMonitor", "end"),
 }
 TABLE = [
     (monitor, entry)
@@ -39,6 +43,7 @@ TABLE = [
     for entry in ENTRIES
     if callable(getattr(monitor, entry, None))
 ]
+TABLE += [(monitor, "look") for monitor in MONITORS if monitor.does is not Monitor.does]
 
 Step = Callable[[Engine, Any], dict[str, Any]]
 

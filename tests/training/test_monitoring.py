@@ -1,5 +1,6 @@
 """Runs that are watched: what is written, and that it changes nothing."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def test_a_monitor_that_fails_is_told_and_the_run_goes_on(
         raise ArithmeticError("no such number")
 
     plain = go(tmp_path / "plain")
-    monkeypatch.setattr(LossMonitor, "end", explode)
+    monkeypatch.setattr(LossMonitor, "look", explode)
     result = go(tmp_path / "r", monitor=FULL)
     assert torch.equal(weights(plain), weights(result))
     assert "no such number" in result.disabled["train/LossMonitor"]
@@ -171,9 +172,11 @@ def test_samples_are_shown_after_each_evaluation_without_disturbing(tmp_path: Pa
 def test_the_budget_is_kept_and_told(tmp_path: Path) -> None:
     result = go(tmp_path, monitor=MonitorSettings(budget=0.5))
     assert result.monitoring is not None
-    assert result.monitoring > 0  # so short a run is sampled in every iteration, at any price
-    assert result.every is not None
-    assert result.every >= 1
+    assert result.monitoring > 0
+    assert result.every == 1
+    told = json.loads((tmp_path / "run.json").read_text())["monitoring"]
+    assert told["samples"] == 21  # a run of fewer than fifty iterations is sampled in all of them
+    assert told["budget"] == 0.5
 
 
 def test_hparams_are_in_the_train_run(tmp_path: Path) -> None:

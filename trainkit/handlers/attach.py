@@ -102,7 +102,9 @@ def attach_monitors(
         output_transform: Makes of `engine.state.output` what `as_step_output` understands, for
             all these engines; or a mapping from `trainer` and the evaluators' names, where they
             differ (an engine that is not in it is read as it is).
-        every: How often, in iterations; or a cadence, or a `Sampler`.
+        every: How often statistics are taken, in iterations; or a cadence, or a `Sampler`. Losses
+            are no statistics: they are written in every iteration, exactly for the first 10,000
+            and then as means (see `Curve`). Speed is written some two hundred times, as means.
         detail: Of gradients, weights, updates and activations, as in `GradientMonitor`.
         include: Only these parameters and modules: a pattern (`encoder` is all of the encoder,
             `*.bias` every bias), several, a function of the name, or a mapping from model to
@@ -166,7 +168,7 @@ def attach_monitors(
 
     def of_trainer() -> Iterator[Monitor]:
         if losses:
-            yield LossMonitor(train, sampler, **seen)
+            yield LossMonitor(train, sampler, every_iteration=True, **seen)
         if metrics:
             yield MetricMonitor(
                 train, sampler, state_attributes=state_attributes, **measured["trainer"]
@@ -188,7 +190,7 @@ def attach_monitors(
         if updates:
             yield UpdateMonitor(model, optimizers, train, sampler, scaler=scaler, **shown)
         if throughput:
-            yield ThroughputMonitor(train, sampler, evaluators=named.values())
+            yield ThroughputMonitor(train, sampler, evaluators=named.values(), spread=True)
         if memory:
             yield MemoryMonitor(train, sampler)
         if cost and isinstance(sampler.cadence, Metered):
@@ -198,8 +200,14 @@ def attach_monitors(
         place = places.writers[name]
         transform = transforms.get(name)
         trained = name == "train"  # its loss and predictions have the tags of the trainer's
-        if losses and not trained:
-            yield LossMonitor(place, loss_fn=loss_fn, output_transform=transform, trainer=trainer)
+        if losses:
+            yield LossMonitor(
+                place,
+                loss_fn=loss_fn,
+                output_transform=transform,
+                trainer=trainer,
+                evaluated_only=trained,
+            )
         if metrics:
             yield MetricMonitor(place, trainer=trainer, **measured[name])
         if kind is not None:

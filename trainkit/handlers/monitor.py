@@ -77,6 +77,10 @@ class Monitor(ABC):
         """Look, just after the process function of every iteration; also when that raised."""
         return
 
+    def look(self, engine: Engine) -> None:
+        """Look, when every iteration is completed: a few microseconds, no more."""
+        return
+
     def finish(self, engine: Engine) -> None:
         """Write what is left to write, when the run is completed."""
         return

@@ -73,6 +73,7 @@ class Sampler:
         # Those that have hooks to take away, and those that look at every iteration.
         self._releases: list[tuple[Monitor, Guard]] = []
         self._each: list[tuple[Monitor, Guard]] = []
+        self._looks: list[tuple[Monitor, Guard]] = []
         # What the monitors of one iteration have read of the step's output, by the transform's id.
         self.outputs: dict[int, StepOutput] = {}
         self.steps = Steps()
@@ -87,6 +88,11 @@ class Sampler:
         self._waiting = False
         self._within = False
         self.failures: dict[str, BaseException] = {}
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the iteration that is going on is sampled."""
+        return self._is_due
 
     def subscribe(self, engine: Engine, monitor: "Monitor") -> Guard:
         """Call `monitor` in the sampled iterations of `engine` from now on.
@@ -122,6 +128,7 @@ class Sampler:
             (self._ends, ("end",)),
             (self._releases, ("release",)),
             (self._each, ("enter", "leave", "finish")),
+            (self._looks, ("look",)),
         ):
             if any(map(monitor.does, names)):
                 called.append(pair)
@@ -225,6 +232,11 @@ class Sampler:
         try:
             if self._looking:
                 self._look(engine)
+            for monitor, guard in self._looks:
+                try:
+                    monitor.look(engine)
+                except Exception as error:
+                    guard.fail(error)
             if self._within:
                 self._within = False
                 clock = self.steps.clock
@@ -319,7 +331,7 @@ class Sampler:
         )  # fmt: skip
         self._due, self._is_due, self._within, self._waiting = _never, False, False, False
         self._looking = False
-        self._each = []
+        self._each = self._looks = []
         with suppress(Exception):
             self.steps.leave(False)
         for monitor, guard in self._monitors.items():
@@ -345,6 +357,7 @@ class Sampler:
         self._begins = [pair for pair in self._begins if pair[0] is not monitor]
         self._ends = [pair for pair in self._ends if pair[0] is not monitor]
         self._each = [pair for pair in self._each if pair[0] is not monitor]
+        self._looks = [pair for pair in self._looks if pair[0] is not monitor]
 
     def _see_bad_loss(self, engine: Engine) -> None:
         if self._alarm is not None:

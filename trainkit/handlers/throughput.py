@@ -8,11 +8,14 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.run_length import last_iteration
 from trainkit.handlers.sampler import Sampler
 from trainkit.samples import samples_in
 from trainkit.writers.protocol import Writer
 
 __all__ = ["ThroughputMonitor", "samples_in"]
+
+_TIMES = 200  # that the speed is written in a run, where it is spread over it
 
 
 class ThroughputMonitor(Monitor):
@@ -37,6 +40,8 @@ class ThroughputMonitor(Monitor):
         every: How often, in iterations, or a `Sampler` shared with other monitors.
         evaluators: Engines that run inside the training loop.
         batch_size: Number of samples in a batch; `samples_in` unless given.
+        spread: Write evenly over the run, some two hundred times, whatever `every` says: means
+            over all iterations since the last time, and the last iteration's at the end.
 
     Cost:
         Two clock readings and one look at the batch in every iteration.
@@ -49,8 +54,11 @@ class ThroughputMonitor(Monitor):
         *,
         evaluators: Iterable[Engine] = (),
         batch_size: Callable[[Any], int | None] | None = None,
+        spread: bool = False,
     ) -> None:
         super().__init__(writer, every)
+        self._spread = spread
+        self._next, self._last = 0, 0
         self._evaluators = tuple(evaluators)
         self._batch_size = batch_size or samples_in
         self._handles: list[RemovableEventHandle] = []
@@ -95,6 +103,21 @@ class ThroughputMonitor(Monitor):
         self._start_over(now)
         self.writer.write_scalars(engine.state.iteration, scalars)
 
+    def does(self, name: str) -> bool:
+        """Whether it has anything to do at this moment."""
+        if name in ("look", "end"):
+            return (name == "look") is self._spread
+        return super().does(name)
+
+    def look(self, engine: Engine) -> None:
+        """Write where it is time to."""
+        iteration = engine.state.iteration
+        if iteration >= self._next or iteration == self._last:
+            self.end(engine)
+            self._last = last_iteration(engine) or 0
+            # Where the length of the run is not known, the gaps grow with it.
+            self._next = iteration + max(1, (self._last or 2 * iteration) // _TIMES)
+
     def cancel(self) -> None:
         """Forget what was begun; after a fault, take the handlers away too."""
         self._since = None
@@ -123,6 +146,7 @@ class ThroughputMonitor(Monitor):
 
     def _forget(self, engine: Engine) -> None:
         self._since = None
+        self._next = self._last = 0
 
     # These two are called in every iteration: so few operations, and no guard, which reads the
     # clock twice.

@@ -47,10 +47,22 @@ class Gatherer:
             if current is None or current.step != step:
                 step = _check_step(step)
                 self._ready()
-                self.seal()
-                self._current = current = Gathering(step)
+                current = self._begin(step)
             add(current, values)
             current.changed = time.monotonic()
+
+    def _begin(self, step: int) -> Gathering:
+        """Hand on what came before, but for points of this very step: they make one event."""
+        rows = [
+            (track.curve.tags, track.take_back())
+            for track in self._tracks.values()
+            if track.steps and track.steps[-1] == step and 1 < track.rows < EXACT
+        ]
+        self.seal()
+        self._current = current = Gathering(step)
+        for tags, values in rows:
+            current.add_row(tags, values)
+        return current
 
     def add_point(self, step: int, curve: Curve, values: tuple[float, ...] | Tensor) -> None:
         """Keep a point of a curve. Called in every iteration: so few operations."""

@@ -40,7 +40,7 @@ class Track:
         self.rows = 0  # so far, in all
         self.steps: list[int] = []
         self.values: list[tuple[float, ...] | Tensor] = []
-        self.began = 0.0
+        self.began, self._first = 0.0, 0
         self.streams: tuple[Any, ...] = ()  # CUDA streams on which they were computed
         # What belongs to whoever reads the blocks, in their order: rows of a mean to come.
         self.open = _OpenMean()
@@ -48,12 +48,17 @@ class Track:
     def add(self, step: int, values: "tuple[float, ...] | Tensor") -> None:
         """Keep one more point."""
         if not self.steps:
-            self.began = time.time()
+            self.began, self._first = time.time(), self.rows
         if type(values) is not tuple:
             values = self._kept(values)
         self.steps.append(step)
         self.values.append(values)
         self.rows += 1
+
+    def take_back(self) -> "tuple[float, ...] | Tensor":
+        """The newest point, which goes another way."""
+        self.steps.pop()
+        return self.values.pop()
 
     def _kept(self, values: Any) -> "tuple[float, ...] | Tensor":
         if not isinstance(values, Tensor):
@@ -66,8 +71,7 @@ class Track:
 
     def cut(self, ended: bool) -> "Block":
         """The points so far, to be handed on."""
-        first = self.rows - len(self.steps)
-        block = Block(self, first, self.steps, self.values, self.began, ended)
+        block = Block(self, self._first, self.steps, self.values, self.began, ended)
         self.steps, self.values = [], []
         return block
 
