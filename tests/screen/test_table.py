@@ -29,10 +29,17 @@ def test_cells_stand_under_their_titles() -> None:
 @pytest.mark.parametrize("width", [10, 20, 34, 45, 80])
 def test_what_does_not_fit_is_left_out_and_named(width: int) -> None:
     table = Table(COLUMNS, width)
-    assert [*table.columns, *table.left_out] == COLUMNS
+    assert [c for c in COLUMNS if c in table.columns or c in table.left_out] == COLUMNS
     lines = [*table.header(), table.row(dict.fromkeys("abcd", "1234567890"))]
     assert max(map(len, lines)) <= width
     assert bool(table.left_out) == (width < 56)
+
+
+def test_the_lowest_rank_stays_longest() -> None:
+    ranks = [Column(str(i), "x", width=8, rank=rank) for i, rank in enumerate((0, 3, 1, 3, 2))]
+    kept = [[c.key for c in Table(ranks, 10 * n - 2).columns] for n in (5, 4, 3, 2, 1)]
+    assert kept == [["0", "1", "2", "3", "4"], ["0", "1", "2", "4"], ["0", "2", "4"], ["0", "2"],
+                    ["0"]]  # fmt: skip
 
 
 def test_colours_take_no_room() -> None:

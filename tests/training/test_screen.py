@@ -72,6 +72,24 @@ def test_on_a_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "83 parameters, all trainable: 0 40, 1 16, 4 27" in told
 
 
+def test_several_rows_in_an_epoch_show_the_iteration_and_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal(monkeypatch, 80) as screen:
+        go(
+            tmp_path / "r",
+            trainer=TrainerSettings(epochs=1000, max_iterations=12, evaluate_every=4),
+        )
+    lines = [line.rstrip("\r") for line in screen.lines()]
+    shown = rows(lines)
+    cells = [columns_of(lines, row) for row in shown]
+    assert [(c["epoch"], c["iteration"]) for c in cells] == [
+        ("1/2", "4"), ("2/2", "8"), ("2/2", "12"),
+    ]  # fmt: skip
+    assert cells[0]["best"] == "*"
+    assert max(map(len, lines)) <= 80
+
+
 def test_in_a_pipe_every_column_and_no_bar(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

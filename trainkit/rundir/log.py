@@ -38,7 +38,7 @@ def logged_to(path: Path) -> Iterator[None]:
         screen = logging.StreamHandler()
         screen.setLevel(logging.WARNING)
         screen.setFormatter(_OneLine("trainkit: %(message)s"))
-        screen.addFilter(lambda record: record.name not in _FILE_ONLY)
+        screen.addFilter(lambda r: r.name not in _FILE_ONLY or r.levelno < logging.ERROR)
         handlers.append(screen)
     level = own.level
     if own.getEffectiveLevel() > logging.INFO:

@@ -1,7 +1,7 @@
 """What a person sees: streams that never raise, a bar, rows that line up, words for numbers."""
 
 from trainkit.screen.bar import Bar
-from trainkit.screen.commands import board_command, shown_path
+from trainkit.screen.commands import again_command, board_command, shown_path
 from trainkit.screen.frames import own_frames
 from trainkit.screen.streams import (
     Guard,
@@ -26,6 +26,7 @@ __all__ = [
     "Column",
     "Guard",
     "Table",
+    "again_command",
     "board_command",
     "counted",
     "duration",

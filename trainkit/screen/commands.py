@@ -6,12 +6,17 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["board_command", "program", "shown_path"]
+__all__ = ["again_command", "board_command", "program", "shown_path"]
 
 
 def board_command(directory: Path) -> str:
     """What shows this folder in TensorBoard."""
     return f"{program()} board {shlex.quote(shown_path(directory))}"
+
+
+def again_command(directory: Path) -> str:
+    """What trains again from this run's config."""
+    return f"{program()} run --from {shlex.quote(shown_path(directory))}"
 
 
 def program() -> str:

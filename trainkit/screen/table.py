@@ -17,20 +17,23 @@ class Column:
         title: Above the column.
         group: Above the title, once for neighbours with the same; what it belongs to.
         width: Of the widest cell that is expected.
+        rank: Where there is no room for all, those of the highest rank are left out first.
     """
 
     key: str
     title: str
     group: str = ""
     width: int = 10
+    rank: int = 0
 
 
 class Table:
     """Columns of numbers, right-justified.
 
     Args:
-        columns: From left to right, the most important first.
-        width: Of a line; None: any. Columns that do not fit are left out, the last first.
+        columns: From left to right.
+        width: Of a line; None: any. Columns that do not fit are left out: the highest rank first,
+            and of equal ones the last.
         color: Use colours.
     """
 
@@ -38,13 +41,11 @@ class Table:
         self, columns: Sequence[Column], width: int | None = None, *, color: bool = False
     ) -> None:
         self._color = color
-        self.columns: list[Column] = []
-        self.left_out: list[Column] = []
-        used = 0
-        for column in columns:
-            used += self._width(column) + 2
-            fits = width is None or used - 2 <= width
-            (self.columns if fits and not self.left_out else self.left_out).append(column)
+        self.columns = list(columns)
+        while width is not None and len(self.columns) > 1 and self._total() > width:
+            worst = max(enumerate(self.columns), key=lambda pair: (pair[1].rank, pair[0]))
+            self.columns.remove(worst[1])
+        self.left_out = [column for column in columns if column not in self.columns]
 
     def header(self) -> list[str]:
         """Two lines: groups, and titles; one where there are no groups."""
@@ -85,6 +86,9 @@ class Table:
         if not self._color or not text.strip() or style not in _STYLES:
             return text
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+    def _total(self) -> int:
+        return sum(self._width(column) + 2 for column in self.columns) - 2
 
     def _width(self, column: Column) -> int:
         return max(column.width, len(column.title))

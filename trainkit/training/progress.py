@@ -107,7 +107,8 @@ class Progress:
     def evaluating(self, iteration: int) -> Iterator[None]:
         """Meanwhile no iteration is made: that time tells nothing about how fast they are."""
         if not self._quiet and self._bar.shown:
-            self._bar.draw(self._pace.done(iteration), "evaluating")
+            text = f"iteration {iteration}/{self._pace.iterations}  evaluating"
+            self._bar.draw(self._pace.done(iteration), text)
         with self._pace.evaluating():
             yield
 
@@ -117,10 +118,10 @@ class Progress:
             return
         if self._table is None:
             self._table = self._table_for(evaluated)
-            self.say("\n".join(self._table.header()))
             if self._table.left_out:
                 names = dict.fromkeys(c.group or c.title for c in self._table.left_out)
                 self.say(f"(too narrow for {', '.join(names)}: see history.csv)")
+            self.say("\n".join(self._table.header()))
         now = perf_counter()
         took, self._row_begun = now - self._row_begun, now
         cells, styles = _cells(evaluated, self._epochs, took)
@@ -183,22 +184,26 @@ def _columns(evaluated: Evaluated, epochs: int, with_iterations: bool) -> list[C
     first = [name for name in ("loss", main or (metrics[0] if metrics else None)) if name in names]
     rest = [name for name in names if name not in first]
 
-    def of(name: str) -> list[Column]:
+    def of(name: str, rank: int) -> list[Column]:
         shown = name.removeprefix("loss/")
+        half = -(-len(shown) // len(values)) - 1  # of the name, which stands above all parts
         return [
-            Column(f"{part}: {name}", part, shown, max(10, -(-len(shown) // len(values)) - 1))
+            Column(f"{part}: {name}", part, shown, max(9, half), rank)
             for part, numbers in values.items()
             if name in numbers
         ]
 
     digits = len(str(epochs))
-    columns = [Column("epoch", "epoch", width=max(6, 2 * digits + 1))]
+    columns = [Column("epoch", "epoch", width=2 * digits + 1)]
     if with_iterations:
-        columns.append(Column("iteration", "iteration", width=7))
-    columns.append(Column("time", "time", width=7))
-    columns += [column for name in first for column in of(name)]
-    columns += [Column("change", "change", width=9), Column("best", "best", width=4)]
-    return columns + [column for name in rest for column in of(name)]
+        columns.append(Column("iteration", "iteration", width=7, rank=1))
+    columns.append(Column("time", "time", width=7, rank=3))
+    columns += [column for i, name in enumerate(first) for column in of(name, 1 + i)]
+    columns += [
+        Column("change", "change", width=8, rank=4),
+        Column("best", "best", width=4, rank=1),
+    ]
+    return columns + [column for name in rest for column in of(name, 5)]
 
 
 def _cells(evaluated: Evaluated, epochs: int, took: float) -> tuple[dict[str, str], dict[str, str]]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 
 from trainkit.screen import (
+    again_command,
     board_command,
     counted,
     duration,
@@ -52,7 +53,10 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     lines.append(_line("folder", f"{shown_path(result.directory)} (run.log, history.csv)"))
     saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
     lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
+    # Not broken into lines: they are there to be copied.
     lines.append(titled("next", board_command(result.directory)))
+    if (result.directory / "config.yaml").exists():
+        lines.append(titled("", again_command(result.directory)))
     return "\n".join(lines)
 
 
