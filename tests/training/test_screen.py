@@ -75,6 +75,7 @@ def test_on_a_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_several_rows_in_an_epoch_show_the_iteration_and_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with terminal(monkeypatch, 80) as screen:
         go(
             tmp_path / "r",
