@@ -42,7 +42,10 @@ def test_a_run_and_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert status["best"]["iteration"] == result.best_iteration
     out = capsys.readouterr().out
     assert [line.split()[0] for line in rows(out)] == ["1/3", "2/3", "3/3"]
-    assert f"trainkit board {tmp_path / 'r'}" in out.splitlines()[-1]
+    board, again = out.splitlines()[-2:]
+    assert board.startswith("next ")
+    assert f"trainkit board {tmp_path / 'r'}" in board
+    assert f"trainkit run --from {tmp_path / 'r'}" in again
 
 
 def test_values_are_those_of_the_whole_data_set(tmp_path: Path) -> None:
