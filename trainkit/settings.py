@@ -86,6 +86,12 @@ class TrainerSettings:
         _one_of("trainer.on_non_finite", self.on_non_finite, ("warn", "stop"))
 
 
+_PREDICTIONS = (
+    "logits", "probabilities", "log_probabilities", "binary_logits", "binary_probabilities",
+    "values",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class MonitorSettings:
     """What is watched, how often, and at what cost.
@@ -100,7 +106,9 @@ class MonitorSettings:
         weights: Their statistics.
         updates: The size of each step relative to the weights.
         activations: Statistics of module outputs.
-        predictions: Entropy and confidence of classes, or raw values in regression.
+        predictions: Entropy and confidence of classes, or raw values in regression. `true` or
+            `auto` asks the loss which; for a loss that does not tell: `logits`, `probabilities`,
+            `log_probabilities`, `binary_logits`, `binary_probabilities` or `values`.
         hyperparameters: Learning rate and every other number in a parameter group.
         throughput: Speed and memory.
         histograms_every: Histograms of gradients, weights and predictions, in iterations;
@@ -118,7 +126,7 @@ class MonitorSettings:
     weights: bool = True
     updates: bool = True
     activations: bool = True
-    predictions: bool = True
+    predictions: Any = True
     hyperparameters: bool = True
     throughput: bool = True
     histograms_every: int | None = None
@@ -137,6 +145,8 @@ class MonitorSettings:
             raise ValueError(
                 f"monitor.budget must be a share of the training time in (0, 1], got {self.budget}"
             )
+        if not isinstance(self.predictions, bool):
+            _one_of("monitor.predictions", self.predictions, ("auto", *_PREDICTIONS))
         _one_of("monitor.detail", self.detail, ("auto", "global", "module", "parameter"))
         _whole("monitor.histograms_every", self.histograms_every, 1)
 

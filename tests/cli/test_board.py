@@ -33,6 +33,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--port", "99999"], "--port must be between 1 and 65535, got 99999"),
         (["--prot", "6006"], "--prot"),
         (["--port", "many"], "'many'"),
+        (["--host", "nowhere.invalid"], "--host must be an address of this machine"),
+        (["--host", "192.0.2.1"], "got '192.0.2.1'"),
     ],
 )
 def test_what_cannot_be_shown_is_told_on_one_line(
@@ -58,17 +60,18 @@ def test_a_port_that_is_taken(runs: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 def test_it_serves_on_the_address_that_it_says(runs: Path) -> None:
+    (runs.parent / "random.py").write_text("raise SystemExit('shadowed')")
     with subprocess.Popen(
-        [sys.executable, "-m", "trainkit", "board"],
+        [sys.executable, "-m", "trainkit", "board", "--open"],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as board:  # fmt: skip
         try:
             assert board.stderr is not None
             address = re.search(r"http://127\.0\.0\.1:\d+/", board.stderr.readline())
             assert address
-            for line in board.stderr:
-                if "TensorBoard" in line and address[0] in line:
-                    break
+            # The next line is TensorBoard's own: no notice about TensorFlow or its loader.
+            assert re.match(r"TensorBoard [\d.]+ at ", line := board.stderr.readline()), line
+            assert address[0] in line
             with urlopen(f"{address[0]}data/environment") as answer:
                 assert answer.status == 200
                 assert str(runs.name) in answer.read().decode()

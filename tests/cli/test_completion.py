@@ -55,6 +55,9 @@ def complete(line: str, install: str = "completion bash") -> list[str]:
         ("trainkit run model=ne", ["net"]),
         ("trainkit run trainer.clip_grad_n", ["trainer.clip_grad_norm="]),
         ("trainkit board exp", ["experiments"]),
+        ("trainkit board --o", ["--open"]),
+        ("trainkit run --", ["--multirun", "--from", "--cfg", "--info", "--config-dir"]),
+        ("trainkit run --from exp", ["experiments"]),
     ],
 )
 def test_bash_offers(line: str, expected: list[str], project: Path) -> None:

@@ -61,6 +61,20 @@ def test_help_shows_groups_and_keys(project: Path, capsys: pytest.CaptureFixture
     assert call(capsys, "run", "--hydra-help").status == 0
 
 
+def test_every_flag_is_in_the_help_that_lists_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hydra._internal.utils import get_args_parser
+
+    out = call(capsys, "run", "--hydra-help").out
+    for action in get_args_parser()._actions:
+        # What this command does anyway, reads a pickle, or is another command here.
+        if action.dest not in ("overrides", "run", "experimental_rerun", "shell_completion"):
+            assert any(flag in out for flag in action.option_strings), action.option_strings
+    assert "fish" not in out.lower()
+    assert max(map(len, out.splitlines())) <= 100
+
+
 def test_config_dir_adds_options(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project / "more" / "model"
     folder.mkdir(parents=True)

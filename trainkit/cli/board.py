@@ -12,7 +12,7 @@ from trainkit.cli.failure import UsageError, tell
 
 __all__ = ["main"]
 
-_HOST = "127.0.0.1"
+_HOST = "127.0.0.1"  # this machine alone
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,16 +21,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Become TensorBoard, listening on 127.0.0.1 alone.
+    """Become TensorBoard, by default listening on 127.0.0.1 alone.
 
     Raises:
-        UsageError: The folder is not there, holds no run, or the port is taken.
+        UsageError: The folder is not there, holds no run, or host or port cannot be had.
     """
-    parser = _Parser(
-        prog="trainkit board", description="TensorBoard on 127.0.0.1 over a folder of runs."
-    )
+    parser = _Parser(prog="trainkit board", description="TensorBoard over a folder of runs.")
     parser.add_argument("directory", nargs="?", default="runs", help="a run, or a folder of runs")
     parser.add_argument("--port", type=int, help="by default 6006, or the next one that is free")
+    parser.add_argument(
+        "--host",
+        default=_HOST,
+        help="the address to listen on, by default 127.0.0.1: this machine alone; 0.0.0.0 lets in "
+        "everybody who reaches this machine, without a password",
+    )
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
     given = parser.parse_args(arguments)
     directory = Path(given.directory)
     if not directory.is_dir():
@@ -40,27 +45,42 @@ def main(arguments: Sequence[str]) -> int:
         )
     if next(directory.rglob("*tfevents*"), None) is None:
         raise UsageError(f"no run in {given.directory!r} has written anything to show")
-    port = _port(given.port)
+    port = _port(given.port, given.host)
+    everywhere = given.host in ("0.0.0.0", "::")  # noqa: S104
+    shown = _HOST if everywhere else f"[{given.host}]" if ":" in given.host else given.host
+    address = f"http://{shown}:{port}/"
     command = [
-        sys.executable, "-m", "tensorboard.main",
-        "--logdir", str(directory), "--host", _HOST, "--port", str(port),
+        # -P: the working folder is not searched, where a file `random.py` may lie.
+        sys.executable, "-P", "-m", "trainkit.cli.dashboard",
+        *(["--open", address] if given.open else []),
+        "--logdir", str(directory), "--host", given.host, "--port", str(port),
         # TensorBoard thins out by default: to 10 images and 1,000 points.
         "--samples_per_plugin", "images=200,scalars=10000,histograms=200,text=200",
     ]  # fmt: skip
-    tell(f"http://{_HOST}:{port}/ shows {directory.resolve()}; Ctrl-C ends it")
+    note = ", to everybody who reaches this machine" if everywhere else ""
+    tell(f"{address} shows {directory.resolve()}{note}; Ctrl-C ends it")
     os.execv(sys.executable, command)  # noqa: S606  # no shell, a fixed program
 
 
-def _port(wanted: int | None) -> int:
+def _port(wanted: int | None, host: str) -> int:
     """The wanted port if it is free, else the first free one from TensorBoard's usual one on."""
     if wanted is not None and not 0 < wanted < 65536:
         raise UsageError(f"--port must be between 1 and 65535, got {wanted}")
+    try:
+        family, kind, protocol, _, found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(found)
+    except OSError as error:
+        raise UsageError(
+            f"--host must be an address of this machine (127.0.0.1, 0.0.0.0, ...), got {host!r}: "
+            f"{error.strerror}"
+        ) from error
     for port in [wanted] if wanted is not None else range(6006, 6106):
-        with socket.socket() as probe:
+        with socket.socket(family, kind, protocol) as probe:
             # As TensorBoard binds it: one that a server has just left is free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((_HOST, port))
+                probe.bind((found[0], port, *found[2:]))
             except OSError:
                 continue
             return port

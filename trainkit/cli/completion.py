@@ -8,12 +8,24 @@ from trainkit.cli.failure import UsageError
 __all__ = ["forget_the_command", "is_asked", "is_installing", "main"]
 
 _INSTALL = """\
+_trainkit_flags() {
+    case "$1" in
+        run) echo "--multirun --from --cfg --package --resolve --info --config-name --config-dir" \\
+            "--config-path --help --hydra-help --version" ;;
+        board) echo "--port --host --open --help" ;;
+        *) echo "--help" ;;
+    esac
+}
 _trainkit_complete() {
     local IFS=$' \\t\\n' word="${COMP_WORDS[COMP_CWORD]}" typed="${COMP_LINE:0:COMP_POINT}"
     local found cut
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         COMPREPLY=( $(compgen -W "run list help board completion" -- "$word") )
+    elif [ "${COMP_WORDS[1]}" = run ] && [[ "${COMP_WORDS[COMP_CWORD-1]}" = --from ]]; then
+        COMPREPLY=( $(compgen -d -- "$word") )
+    elif [[ "$word" = -* ]]; then
+        COMPREPLY=( $(compgen -W "$(_trainkit_flags "${COMP_WORDS[1]}")" -- "$word") )
     elif [ "${COMP_WORDS[1]}" = run ]; then
         # bash cuts words at = and :, Hydra does not; take what bash has kept off again.
         found=$(COMP_LINE="$typed" "${COMP_WORDS[0]}" run -sc query=bash 2>/dev/null)
@@ -31,7 +43,7 @@ complete -F _trainkit_complete trainkit
 
 _UNINSTALL = """\
 complete -r trainkit 2>/dev/null
-unset -f _trainkit_complete
+unset -f _trainkit_complete _trainkit_flags
 """
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainkit.cli import completion
 from trainkit.cli.failure import status_of, tell
+from trainkit.cli.flags import FLAGS
 from trainkit.cli.sweep import Outcome, ranking
 from trainkit.config.directories import give_back, reserve
 from trainkit.config.errors import ConfigError
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> int:
         from trainkit.cli.main import main as trainkit
 
         return trainkit(["--version"])
+    if "--hydra-help" in arguments:  # Hydra's own offers what is not there
+        print(FLAGS, end="")
+        return 0
     completion.forget_the_command()
     forget_secrets()
     from trainkit.config.composing import compose_and_run

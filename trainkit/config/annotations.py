@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, Literal, Union, get_args, get_origin
 
-__all__ = ["accepts", "described"]
+__all__ = ["accepts", "described", "takes_tensor"]
 
 _SCALARS = (bool, int, float, str)
 
@@ -40,6 +40,13 @@ def accepts(annotation: Any, value: Any) -> bool:
     if annotation in (None, type(None)):
         return False
     return _unclear(annotation, value)
+
+
+def takes_tensor(annotation: Any) -> bool:
+    """Whether a tensor is what the annotation asks for, perhaps among others."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(map(takes_tensor, get_args(annotation)))
+    return getattr(annotation, "__module__", "") == "torch" and annotation.__name__ == "Tensor"
 
 
 def _unclear(annotation: Any, value: Any) -> bool:

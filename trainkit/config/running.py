@@ -59,6 +59,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
     notes = [
         *composed.never_used.values(),
         *composed.notes,
+        *_without_effect(plain["monitor"], origins),
         *check_targets(parts, origins),
     ]
     from trainkit.rundir import Best, seed_everything
@@ -110,6 +111,24 @@ def _resolved(composed: Composed) -> dict[str, Any]:
     if plain["trainer"]["amp"] == "False":  # `off` without quotes is a switch in YAML
         plain["trainer"]["amp"] = "off"
     return {str(key): value for key, value in plain.items()}
+
+
+def _without_effect(monitor: Mapping[str, Any], origins: Origins) -> list[str]:
+    """A line for each setting of the monitoring that somebody made and that changes nothing."""
+    lines = []
+    every, budget = "monitor.every", "monitor.budget"
+    if monitor["every"] != "auto" and origins.where(budget) and not origins.older(budget, every):
+        lines.append(
+            f"monitor.budget={monitor['budget']} has no effect: monitor.every={monitor['every']} "
+            "says how often; monitor.every=auto keeps a budget"
+        )
+    if "*" in monitor["exclude"] or not monitor["include"]:
+        key = "exclude" if "*" in monitor["exclude"] else "include"
+        lines.append(
+            f"monitor.{key}={monitor[key]} leaves out every parameter and module: no gradients, "
+            "weights, updates and activations are watched"
+        )
+    return lines
 
 
 def _made(name: str, kind: type, values: dict[str, Any], origins: Origins) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
-from trainkit.config.annotations import accepts, described
+from trainkit.config.annotations import accepts, described, takes_tensor
 from trainkit.config.blame import raised_in
 from trainkit.config.errors import ConfigError, nearest
 from trainkit.config.forbidden import check_allowed
@@ -180,7 +180,7 @@ _EMPTY = inspect.Parameter.empty
 def _check_types(
     key: str,
     function: Any,
-    node: Mapping[str, Any],
+    node: dict[str, Any],
     parameters: Mapping[str, inspect.Parameter],
     origins: Origins,
 ) -> None:
@@ -196,11 +196,25 @@ def _check_types(
         if _holds_node(value) or type(value) is type(parameter.default):
             continue
         if not accepts(wanted, value):
+            if takes_tensor(wanted) and _is_numbers(value):  # class weights: [1, 5]
+                node[name] = {"_target_": "torch.tensor", "data": _floats(value)}
+                continue
             full = f"{key}.{name}"
             said = "null" if value is None else repr(value)
+            list_too = " (or a list of numbers)" if takes_tensor(wanted) else ""
             raise ConfigError(
-                f"{origins.where(full)}{full} must be {described(wanted)}, got {said}"
+                f"{origins.where(full)}{full} must be {described(wanted)}{list_too}, got {said}"
             )
+
+
+def _is_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_numbers, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _floats(value: Any) -> Any:
+    return [_floats(item) for item in value] if isinstance(value, list) else float(value)
 
 
 def _holds_node(value: Any) -> bool:

@@ -6,7 +6,7 @@ import ignite.distributed as idist
 import torch
 from torch import Tensor
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "part"]
 
 
 class Batches:
@@ -161,3 +161,8 @@ def _check_integer(key: str, value: int, least: int) -> None:
         raise TypeError(f"{key} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{key} must be {least} or more, got {value}")
+
+
+def part(x: Tensor, y: Tensor, batch_size: int) -> Batches | None:
+    """The batches of a part that is evaluated, in order; None where there is no sample."""
+    return Batches(x, y, batch_size=batch_size) if len(x) else None

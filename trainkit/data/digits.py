@@ -2,7 +2,7 @@
 
 import torch
 
-from trainkit.data.batches import Batches
+from trainkit.data.batches import Batches, part
 from trainkit.data.data import Data
 from trainkit.data.splits import split
 
@@ -25,8 +25,8 @@ def digits(
 
     Args:
         batch_size: Samples per batch.
-        validation: Share of the samples that is the validation part.
-        test: Share of the samples that is the test part.
+        validation: Share of the samples that is the validation part; 0: there is none.
+        test: Share of the samples that is the test part; 0: there is none.
         seed: Of the order of the training samples.
         split_seed: Of the choice of the parts.
         signed: Black is −1 instead of 0, as the generators of adversarial training have it.
@@ -47,7 +47,7 @@ def digits(
     train, valid, held_out = split(len(x), validation, test, split_seed, labels=y)
     return Data(
         train=Batches(x[train], y[train], batch_size=batch_size, shuffle=True, seed=seed),
-        validation=Batches(x[valid], y[valid], batch_size=batch_size),
-        test=Batches(x[held_out], y[held_out], batch_size=batch_size),
+        validation=part(x[valid], y[valid], batch_size),
+        test=part(x[held_out], y[held_out], batch_size),
         classes=tuple("0123456789"),
     )

@@ -13,8 +13,8 @@ def split(
 
     Args:
         samples: How many there are.
-        validation: Share of the samples, in (0, 1).
-        test: Share of the samples, in (0, 1).
+        validation: Share of the samples, in [0, 1); with 0 that part is empty.
+        test: Share of the samples, in [0, 1); with 0 that part is empty.
         seed: Of the choice; the global random state is left alone.
         labels: Class index of each sample, shape `[samples]`: every part gets the same share of
             each class, up to rounding. None: no regard to classes.
@@ -23,16 +23,16 @@ def split(
         Training, validation, test: three index tensors, disjoint, together all samples.
 
     Raises:
-        ValueError: The shares leave one of the parts without a sample.
+        ValueError: The shares leave a part without a sample that should have some.
 
     Example:
         >>> [len(part) for part in split(10, validation=0.2, test=0.3, seed=0)]
         [5, 2, 3]
     """
-    if not (validation > 0 and test > 0 and validation + test < 1):
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise ValueError(
-            "data.validation and data.test must be shares above 0 that leave some for training, "
-            f"got {validation} and {test}"
+            "data.validation and data.test must be shares, from 0 on, that leave some for "
+            f"training, got {validation} and {test}"
         )
     generator = torch.Generator().manual_seed(seed)
     if labels is None:
@@ -48,7 +48,8 @@ def split(
         ):
             part.append(chosen)
     train, valid, held_out = (torch.cat(part).sort().values for part in parts)
-    if not (len(train) and len(valid) and len(held_out)):
+    empty = (not len(train), validation > 0 and not len(valid), test > 0 and not len(held_out))
+    if any(empty):
         raise ValueError(
             f"the split leaves a part empty: {samples} samples with data.validation={validation} "
             f"and data.test={test} give {len(train)}, {len(valid)} and {len(held_out)}"

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainkit.data.batches import Batches
+from trainkit.data.batches import Batches, part
 from trainkit.data.data import Data
 from trainkit.data.splits import Standardization, split
 
@@ -26,8 +26,8 @@ def breast_cancer(
 
     Args:
         batch_size: Samples per batch.
-        validation: Share of the samples that is the validation part.
-        test: Share of the samples that is the test part.
+        validation: Share of the samples that is the validation part; 0: there is none.
+        test: Share of the samples that is the test part; 0: there is none.
         seed: Of the order of the training samples.
         split_seed: Of the choice of the parts.
 
@@ -62,8 +62,8 @@ def diabetes(
 
     Args:
         batch_size: Samples per batch.
-        validation: Share of the samples that is the validation part.
-        test: Share of the samples that is the test part.
+        validation: Share of the samples that is the validation part; 0: there is none.
+        test: Share of the samples that is the test part; 0: there is none.
         seed: Of the order of the training samples.
         split_seed: Of the choice of the parts.
         standardize_targets: Targets of mean 0 and standard deviation 1 in the training part;
@@ -103,7 +103,7 @@ def _data(
     x = Standardization(x[train])(x).to(torch.float32)
     return Data(
         train=Batches(x[train], y[train], batch_size=batch_size, shuffle=True, seed=seed),
-        validation=Batches(x[valid], y[valid], batch_size=batch_size),
-        test=Batches(x[held_out], y[held_out], batch_size=batch_size),
+        validation=part(x[valid], y[valid], batch_size),
+        test=part(x[held_out], y[held_out], batch_size),
         classes=classes,
     )

@@ -35,8 +35,8 @@ def python_reference(
         length: Of a window, in characters.
         stride: Between the beginnings of two training windows, in characters; the windows of
             validation and test part do not overlap.
-        validation: Share of the characters that is the validation part.
-        test: Share of the characters that is the test part.
+        validation: Share of the characters that is the validation part; 0: there is none.
+        test: Share of the characters that is the test part; 0: there is none.
         seed: Of the order of the training windows.
 
     Raises:
@@ -47,21 +47,21 @@ def python_reference(
     """
     from pydoc_data.topics import topics
 
-    if not (validation > 0 and test > 0 and validation + test < 1):
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise ValueError(
-            "data.validation and data.test must be shares above 0 that leave some for training, "
-            f"got {validation} and {test}"
+            "data.validation and data.test must be shares, from 0 on, that leave some for "
+            f"training, got {validation} and {test}"
         )
     characters = encode("\n\n".join(_different_paragraphs(topics.values())))
     last = len(characters) - round(len(characters) * test)
     first = last - round(len(characters) * validation)
     train = _windows(characters[:first], length, stride)
-    valid = _windows(characters[first:last], length, length)
-    held_out = _windows(characters[last:], length, length)
+    valid = _windows(characters[first:last], length, length) if validation else None
+    held_out = _windows(characters[last:], length, length) if test else None
     return Data(
         train=Batches(*train, batch_size=batch_size, shuffle=True, seed=seed),
-        validation=Batches(*valid, batch_size=8 * batch_size),
-        test=Batches(*held_out, batch_size=8 * batch_size),
+        validation=None if valid is None else Batches(*valid, batch_size=8 * batch_size),
+        test=None if held_out is None else Batches(*held_out, batch_size=8 * batch_size),
         classes=tuple(ALPHABET),
     )
 

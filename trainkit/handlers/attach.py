@@ -289,7 +289,7 @@ def _kind(predictions: str | None, loss_fn: Any) -> str | None:
         _log.warning(
             "predictions are left out: %s; pass predictions='logits' (or probabilities, "
             "log_probabilities, binary_logits, binary_probabilities, values), or predictions=None; "
-            "or set loss_fn.predictions = 'logits'",
+            "or set loss_fn.predictions = 'logits'; with trainkit run: monitor.predictions=logits",
             "without a loss_fn nothing tells what they are"
             if loss_fn is None
             else f"the loss {named_loss(loss_fn)} does not tell what they are",

@@ -1,6 +1,7 @@
 """Where a run computes, and how exactly it can be repeated."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,9 +26,13 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # torch's text may be an advertisement of a nightly build; its first sentence says enough.
+        reason = re.split(r"(?<=[^.])\. |https?://", str(error).splitlines()[0])[0].rstrip(" .:(")
+        if "aten::" in reason:
+            reason = "torch was built without it"
         raise ValueError(
             f"trainer.device must be a device that this machine has (auto, cpu, cuda:0, ...), got "
-            f"{name!r}: {str(error).splitlines()[0]}"
+            f"{name!r}: {reason}"
         ) from error
     if device.type == "meta":
         raise ValueError("trainer.device must be a device that computes, got 'meta'")

@@ -96,7 +96,7 @@ class Monitoring:
             writer=self._writers,
             evaluators=self._evaluators if built.engines.step_output else {},
             loss_fn=built.loss_fn,
-            predictions=built.engines.predictions if settings.predictions else None,
+            predictions=_kind(settings.predictions, built.engines.predictions),
             every=self._cadence,
             detail=settings.detail,
             include=settings.include,
@@ -109,7 +109,7 @@ class Monitoring:
             weights=settings.weights,
             updates=settings.updates,
             activations=settings.activations,
-            calibration=settings.predictions,
+            calibration=bool(settings.predictions),
             hyperparameters=settings.hyperparameters,
             throughput=settings.throughput,
             memory=settings.throughput,
@@ -246,6 +246,13 @@ class Monitoring:
     def _fault(self, what: str, error: Exception) -> None:
         self._faults[what] = f"{type(error).__name__}: {error}"
         _log.error("%s: failed; the run goes on: %s", what, error, exc_info=error)
+
+
+def _kind(wanted: bool | str, of_engine: str | None) -> str | None:
+    """What predictions are: as the settings say, else as the engine knows; None: not watched."""
+    if not wanted or of_engine is None:
+        return None
+    return of_engine if wanted in (True, "auto") else str(wanted)
 
 
 @contextmanager
