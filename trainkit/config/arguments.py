@@ -55,6 +55,8 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     parser = get_args_parser()
     parser.error = lambda message: _refuse(parser, message)  # type: ignore[method-assign]
     given = parser.parse_args(rest)
+    if given.experimental_rerun:
+        raise ConfigError("--experimental-rerun would read a pickle; --from RUN_DIR trains again")
     config_dir = Path(given.config_dir).resolve() if given.config_dir else None
     _check_config_dir(config_dir, given.config_name)
     known = {"experiment", *groups(config_dir)}
