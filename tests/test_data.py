@@ -273,13 +273,21 @@ def test_another_seed_is_another_split() -> None:
     assert not torch.equal(split(100, 0.2, 0.2, seed=0)[0], split(100, 0.2, 0.2, seed=1)[0])
 
 
-@pytest.mark.parametrize(("validation", "test"), [(0, 0.2), (0.2, 0), (0.5, 0.5), (-0.1, 0.2)])
+@pytest.mark.parametrize(("validation", "test"), [(0.2, -1), (1, 0), (0.5, 0.5), (-0.1, 0.2)])
 def test_shares_that_are_none_are_refused(validation: float, test: float) -> None:
-    with pytest.raises(ValueError, match="shares above 0 that leave some for training"):
+    with pytest.raises(ValueError, match="shares, from 0 on, that leave some for training"):
         split(10, validation, test, 0)
     for load in SETS:
-        with pytest.raises(ValueError, match="shares above 0"):
+        with pytest.raises(ValueError, match="shares, from 0 on"):
             load(validation=validation, test=test)
+
+
+@pytest.mark.parametrize("load", SETS)
+def test_a_share_of_zero_leaves_that_part_out(load: Callable[..., Data]) -> None:
+    data = load(validation=0, test=0.2)
+    assert data.validation is None
+    assert data.test is not None
+    assert load(validation=0.2, test=0).test is None
 
 
 def test_a_part_without_samples_is_refused() -> None:

@@ -115,12 +115,12 @@ def _hidden(key: str, value: Any) -> list[str]:
 
 
 def _nearest_run(place: Path) -> str:
+    if "=" in place.name:
+        return "; write --from RUN_DIR KEY=VALUE"
     parent = place.parent
-    return (
-        nearest(place.name, [p.name for p in parent.iterdir() if p.is_dir()])
-        if (parent.is_dir())
-        else ""
-    )
+    names = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    near = nearest(place.name, names)
+    return near if near.startswith("; did") else ""
 
 
 def _runs(place: Path) -> str:

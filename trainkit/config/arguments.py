@@ -13,12 +13,25 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from trainkit.config.again import FROM_RUN, EarlierRun, earlier_run
-from trainkit.config.errors import ConfigError, nearest
+from trainkit.config.errors import SYNONYMS, ConfigError, nearest
 from trainkit.config.schema import defaults
 from trainkit.config.sources import experiments, groups, primary_config
 from trainkit.masking import remember_override
 
 __all__ = ["Arguments", "read_arguments"]
+
+
+# Where the keys are that people give as flags.
+_PLACES = {
+    "lr": "optimizer.lr",
+    "weight_decay": "optimizer.weight_decay",
+    "batch_size": "data.batch_size",
+    "name": "name",
+    "every": "monitor.every",
+} | {
+    name: f"trainer.{name}"
+    for name in ("epochs", "max_iterations", "seed", "device", "amp", "clip_grad_norm")
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Arguments:
         config_dir: Of `--config-dir`.
         earlier: The run of `--from`.
         swept: The keys that have several values.
+        package: The part of the config that `--cfg` shows.
         hydra: What Hydra is given.
     """
 
@@ -39,6 +53,7 @@ class Arguments:
     config_dir: Path | None
     earlier: EarlierRun | None = None
     swept: tuple[str, ...] = ()
+    package: str | None = None
     hydra: tuple[str, ...] = ()
 
 
@@ -57,6 +72,12 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
     given = parser.parse_args(rest)
     if given.experimental_rerun:
         raise ConfigError("--experimental-rerun would read a pickle; --from RUN_DIR trains again")
+    place = given.config_path
+    if place and not (Path(place).is_absolute() or "://" in place):
+        raise ConfigError(
+            f"--config-path takes the place of trainkit's own folder and must be absolute, got "
+            f"{place!r}; --config-dir {place} adds a folder"
+        )
     config_dir = Path(given.config_dir).resolve() if given.config_dir else None
     _check_config_dir(config_dir, given.config_name)
     known = {"experiment", *groups(config_dir)}
@@ -71,6 +92,12 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         remember_override(text)
         if override.is_sweep_override():
             swept.append(str(override.key_or_group))
+            own_sweeper = any(each.startswith("hydra/sweeper=") for each in given.overrides)
+            if not own_sweeper and not override.is_discrete_sweep():
+                raise ConfigError(
+                    f"on the command line: {text} needs a Hydra plug-in that searches; list the "
+                    f"values: {override.key_or_group}=0.1,0.01"
+                )
         if override.key_or_group not in known:
             _check_plain(override)
             continue
@@ -94,7 +121,9 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         rest.append(f"+experiment={FROM_RUN}")
         chosen.append(f"+experiment={FROM_RUN}")
         names = [FROM_RUN]
-    return Arguments(tuple(names), tuple(chosen), config_dir, earlier, tuple(swept), tuple(rest))
+    return Arguments(
+        tuple(names), tuple(chosen), config_dir, earlier, tuple(swept), given.package, tuple(rest)
+    )
 
 
 def _taken_out(flag: str, arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -140,10 +169,21 @@ def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
     flags = [flag for action in parser._actions for flag in action.option_strings]
     unknown = re.search(r"unrecognized arguments: (\S+)", message)
     if unknown:
+        key = _meant(unknown[1])
+        if key:
+            raise ConfigError(f"there is no flag {unknown[1]}: a value has no dashes: {key}=...")
         known = [flag for flag in flags if flag.startswith("--")]
         near = nearest(unknown[1], [*known, "--from"])
         raise ConfigError(f"there is no flag {unknown[1]}{near}")
     raise ConfigError(message)
+
+
+def _meant(flag: str) -> str:
+    """The key that is meant where a value is given as a flag; empty if none comes to mind."""
+    name = flag.lstrip("-").partition("=")[0].replace("-", "_")
+    if "." in name:
+        return name
+    return _PLACES.get(SYNONYMS.get(name, name), "")
 
 
 def _parsed(reader: OverridesParser, text: str) -> Override:

@@ -1,11 +1,12 @@
 """Hydra with all that it can do, and without its tracebacks."""
 
+import io
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from trainkit.config.again import FROM_RUN
 from trainkit.config.arguments import Arguments, read_arguments
 from trainkit.config.choosing import circle, may_be_chosen, who_chose
-from trainkit.config.errors import ConfigError, noted
+from trainkit.config.errors import ConfigError, nearest, noted
 from trainkit.config.explaining import dotted, explained, not_utf8
 from trainkit.config.heading import heading
 from trainkit.config.origins import COMMAND_LINE, Origins, line_of
@@ -131,12 +132,17 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     with (
         registered(given.experiments, earlier=earlier, several=several) as nodes,
         _called_as("trainkit run", given.hydra),
+        # Hydra says by itself that there is no such package, not as a line of ours.
+        redirect_stderr(io.StringIO()) if given.package else nullcontext(),
     ):
         try:
             hydra.main(
                 version_base="1.3", config_path="pkg://trainkit.configs", config_name="config"
             )(task)()
         except SystemExit as leaving:  # after --help, --info and the like
+            if leaving.code and not begun and given.package:
+                near = nearest(given.package, [k for k in _keys(given.choices) if k.count(".") < 2])
+                raise ConfigError(f"--package: there is no {given.package!r}{near}") from leaving
             if leaving.code:
                 raise
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:

@@ -185,7 +185,7 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
     if elsewhere and key.count(".") < 2 and near.startswith("; there"):
         return f"; did you mean {elsewhere[0]}?"
     # Arguments of a target may be added; the settings are what they are.
-    closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint")
+    closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint", "sweep")
     if parent and siblings and near.startswith("; there") and not closed:
         near += f"; +{key}=... adds it"
     return near
@@ -203,8 +203,14 @@ def _value(text: str, where: Callable[[str, str], str]) -> str:
     unset = re.search(r"Environment variable '(\w+)' not found", text)
     resolver = re.search(r"Unsupported interpolation type (\S+)", text)
     grammar = re.search(r"(?:at input|alternative at|expecting|mismatched).*'(.*)'", text)
+    raised = re.search(r"(?:TypeError|ValueError) raised while resolving interpolation: (.*)", text)
+    mapping = re.search(r"Cannot assign (\w+) to Dict", text)
     merged = re.search(r"Merge error: (\w+) is not a subclass of (\w+)Settings. value: (.*)", text)
-    if merged:
+    if raised and raised[1].startswith("name "):
+        return raised[1]
+    if mapping:
+        said = f"must be a mapping, got a value of type {mapping[1]}"
+    elif merged:
         key = merged[2].lower()
         said = f"must be a mapping, got {merged[3]}"
     elif wrong:

@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from textwrap import shorten
 from typing import Any, get_type_hints
 
 from trainkit.config.annotations import accepts, described, takes_tensor
@@ -12,6 +14,7 @@ from trainkit.config.errors import ConfigError, nearest
 from trainkit.config.forbidden import check_allowed
 from trainkit.config.origins import Origins
 from trainkit.config.sources import shadowed_module
+from trainkit.masking import masked
 
 __all__ = ["check_targets", "locate"]
 
@@ -61,10 +64,28 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
         if lost and lost not in told:
             told.append(lost)
         foreign = _check_arguments(key, target, function, node, origins)
+        said = []
         if foreign:
             beside = "".join(_beside(key, name) for name in foreign)
-            told.append(f"{key}: {target} takes no {', '.join(foreign)}; left out{beside}")
+            said.append(f"takes no {', '.join(foreign)}; left out{beside}")
+        said += _inherited(key, node, origins)
+        if said:
+            told.append(f"{key}: {target} {'; '.join(said)}")
     return told
+
+
+def _inherited(key: str, node: Mapping[str, Any], origins: Origins) -> list[str]:
+    """The arguments that were meant for the target that another one has replaced."""
+    older = {
+        name: value
+        for name, value in node.items()
+        if name not in _SPECIAL and origins.older(f"{key}.{name}", f"{key}._target_")
+    }
+    if not older:
+        return []
+    place = re.sub(r":\d+: $", "", origins.where(f"{key}.{next(iter(older))}"))
+    values = [name if _holds_node(v) else f"{name}={v}" for name, v in older.items()]
+    return [masked(f"keeps {', '.join(values)} of {place}")]
 
 
 def locate(target: str) -> Any:
@@ -76,6 +97,8 @@ def locate(target: str) -> Any:
     parts = target.split(".")
     if not all(part.isidentifier() for part in parts):
         raise ConfigError(f"{target!r} is no dotted name")
+    if len(parts) == 1 and find_spec(target) is None:
+        raise ConfigError(f"{target!r} lacks its module in front: write MODULE.{target}")
     found = _imported(parts[0], target)
     for i, part in enumerate(parts[1:], start=1):
         so_far = ".".join(parts[:i])
@@ -196,12 +219,13 @@ def _check_types(
         if _holds_node(value) or type(value) is type(parameter.default):
             continue
         if not accepts(wanted, value):
-            if takes_tensor(wanted) and _is_numbers(value):  # class weights: [1, 5]
+            numbers = takes_tensor(wanted) and not accepts(wanted, 1.0)  # class weights: [1, 5]
+            if numbers and _is_numbers(value):
                 node[name] = {"_target_": "torch.tensor", "data": _floats(value)}
                 continue
             full = f"{key}.{name}"
-            said = "null" if value is None else repr(value)
-            list_too = " (or a list of numbers)" if takes_tensor(wanted) else ""
+            said = "null" if value is None else shorten(repr(value), 80)
+            list_too = " (or a list of numbers)" if numbers else ""
             raise ConfigError(
                 f"{origins.where(full)}{full} must be {described(wanted)}{list_too}, got {said}"
             )
