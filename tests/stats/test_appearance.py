@@ -28,6 +28,8 @@ with_nan = x.softmax(1).index_fill(0, torch.tensor([0]), torch.nan)
         (x.softmax(1), "logits", None, True),
         (x.log_softmax(1), "logits", None, False),  # softmax of them is the same
         (x.softmax(1).half(), "logits", None, True),
+        (x.softmax(1).bfloat16().float(), "logits", None, True),
+        (x.log_softmax(1).bfloat16().float(), "log_probabilities", None, False),
         (torch.rand(12, 4), "logits", None, False),
         (torch.eye(4), "logits", None, True),
         (with_nan, "logits", None, False),

@@ -115,7 +115,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         """Write the calibration of the pass."""
         found = totals.found.statistics()
         wrong = totals.looks.is_wrong()
-        complaints = (looks_wrong(totals.looks.form),)
+        complaints = (self.prefix + looks_wrong(totals.looks.form),)
         if self._checked.complaints != complaints:
             self._checked = Checked(None, complaints, self.complained)
         tags = tuple(f"calibration/{name}" for name in found)

@@ -223,7 +223,12 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         told, key = (self._told, what) if fact is None else (self.complained, fact)
         if key not in told:
             told.add(key)
-            _log.warning("%s %s left out: %s", what, _is(what), why)
+            _log.warning("%s%s %s left out: %s", self.prefix, what, _is(what), why)
+
+    @property
+    def prefix(self) -> str:
+        """What a line in the log begins with: which evaluator it is about, where that is known."""
+        return f"{self.engine_name}: " if self.engine_name not in (None, "trainer") else ""
 
     def hint(self, output: StepOutput, *wanted: str) -> str:
         """What to return, or which `output_transform` helps; it can be pasted.
@@ -284,7 +289,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             if self.trainer is None:
                 raise TypeError(why) from error
             self.complained.add(refused)
-            _log.warning("an evaluator's output is read as it is: %s", why)
+            _log.warning("%sthe evaluator's output is read as it is: %s", self.prefix, why)
             return output
 
 

@@ -266,12 +266,12 @@ class LossMonitor(OutputMonitor[LossTotals]):
             tags, values = tags[-1:], values[-1:]
         bad = sum((torch.as_tensor(p.bad, device=device) for p in parts.values()), start=0)
         complaints = [
-            "the loss is left out: some targets are no class index of the predictions; return the "
-            "loss too, in a dict with 'loss'"
+            f"{self.prefix}the loss is left out: some targets are no class index of the "
+            "predictions; return the loss too, in a dict with 'loss'"
         ]
         flags = [torch.as_tensor(bad, device=device).float()]
         if totals.looks is not None:
-            complaints.append(looks_wrong(totals.looks.form))
+            complaints.append(self.prefix + looks_wrong(totals.looks.form))
             flags.append(totals.looks.is_wrong())
         if self._finish is None or self._finish.complaints != tuple(complaints):
             self._finish = Checked(None, tuple(complaints), self.complained)

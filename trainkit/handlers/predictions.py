@@ -206,7 +206,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         if wrong is None:
             scalars = Scalars(self._tags, parts, finish=self._finish, together=True)
         else:
-            complaints = (looks_wrong(form),)
+            complaints = (self.prefix + looks_wrong(form),)
             if self._checked.finish is not self._finish or self._checked.complaints != complaints:
                 self._checked = Checked(self._finish, complaints, self.complained)
             scalars = Scalars(self._tags, [*parts, wrong], finish=self._checked)

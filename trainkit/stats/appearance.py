@@ -24,7 +24,8 @@ class Appearance:
         likelihoods: Of the targets, negative and logarithmic, taking the predictions for
             probabilities and for logits of yes-or-no decisions, `[2]`; 0 where it does not matter.
         elements: How many there are.
-        tolerance: How far from 1 a sum may be, by rounding.
+        tolerance: How far from 1 a sum may be, by rounding: they may have been in half precision
+            before.
     """
 
     form: str
@@ -42,7 +43,7 @@ class Appearance:
             kind: What they are said to be: one of `KINDS` but `values`.
             y: Targets.
         """
-        tolerance = 1e-3 if y_pred.dtype in (torch.float32, torch.float64) else 2e-2
+        tolerance = 5e-3 if y_pred.dtype in (torch.float32, torch.float64) else 2e-2
         x = y_pred.detach()
         if x.dtype not in (torch.float32, torch.float64):
             x = x.float()
@@ -102,10 +103,10 @@ class Appearance:
             p, z = self.likelihoods.unbind()
             wrong = inside & ((p < z) | (most - least >= 0.5))
         elif form == "log_probabilities":
-            wrong = deviation > 10 * self.tolerance
+            wrong = deviation > 4 * self.tolerance
         else:
             outside = (least < -self.tolerance) | (most > 1 + self.tolerance)
-            wrong = outside | (deviation > 10 * self.tolerance)
+            wrong = outside | (deviation > 4 * self.tolerance)
         fewest = _FEWEST if form == "binary_logits" else 1
         return wrong.float() if self.elements >= fewest else torch.zeros_like(wrong).float()
 
