@@ -76,7 +76,10 @@ def test_everything_of_the_checklist_is_there(caplog: pytest.LogCaptureFixture) 
     assert last == pytest.approx(loss_fn(model(x), y).item(), rel=1e-5)
     assert [step for step, _ in validation.scalars["loss/total"]] == [4, 8]
     assert not attached.failures, attached.report()
-    assert "train/GradientMonitor: at work" in attached.report()
+    line = next(line for line in attached.report().splitlines() if "GradientMonitor" in line)
+    tags = [tag for tag in {**train.scalars, **train.histograms} if tag.startswith("gradients")]
+    assert line == f"train/GradientMonitor: {len(tags)} tags written, last at iteration 8"
+    assert line in repr(attached)
     assert messages(caplog) == []
     attached.remove()
     assert leftovers(model, optimizer, trainer) == []

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any
 from weakref import WeakSet
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from trainkit.handlers.activations import ActivationMonitor
 from trainkit.handlers.attached import AttachedMonitors
 from trainkit.handlers.budget import CostMonitor, Metered
-from trainkit.handlers.cadence import Cadence, Every
+from trainkit.handlers.cadence import When, as_cadence
 from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.destinations import destinations
 from trainkit.handlers.evaluation import OutputMonitor, PassMonitor
@@ -39,6 +40,7 @@ __all__ = ["attach_monitors"]
 _log = logging.getLogger("trainkit")
 
 Transform = Callable[[Any], Any]
+Make = Callable[[], Monitor]
 
 _watched: "WeakSet[Engine]" = WeakSet()
 
@@ -53,7 +55,7 @@ def attach_monitors(
     loss_fn: Callable[..., Any] | None = None,
     predictions: str | None = "auto",
     output_transform: Transform | Mapping[str, Transform] | None = None,
-    every: int | Cadence | Sampler = 1,
+    every: When | Sampler = 1,
     detail: str = "auto",
     include: Selection = ("*",),
     exclude: Selection = (),
@@ -102,9 +104,11 @@ def attach_monitors(
         output_transform: Makes of `engine.state.output` what `as_step_output` understands, for
             all these engines; or a mapping from `trainer` and the evaluators' names, where they
             differ (an engine that is not in it is read as it is).
-        every: How often statistics are taken, in iterations; or a cadence, or a `Sampler`. Losses
-            are no statistics: they are written in every iteration, exactly for the first 10,000
-            and then as means (see `Curve`). Speed is written some two hundred times, as means.
+        every: How often statistics are taken, in iterations; or a function `(engine, iteration) ->
+            bool`, or an event of Ignite's with a filter, `Events.ITERATION_COMPLETED(every=10)`; or
+            a cadence, or a `Sampler`. Losses are no statistics: they are written in every
+            iteration, exactly for the first 10,000 and then as means (see `Curve`). Speed is
+            written some two hundred times, as means.
         detail: Of gradients, weights, updates and activations, as in `GradientMonitor`.
         include: Only these parameters and modules: a pattern (`encoder` is all of the encoder,
             `*.bias` every bias), several, a function of the name, or a mapping from model to
@@ -131,9 +135,12 @@ def attach_monitors(
         cost: Watch what the monitoring itself costs, where the cadence measures it (a number of
             iterations and `Budget` do).
 
+    A monitor that cannot be attached because something about the model or an engine is odd is left
+    out, with one line in the log.
+
     Returns:
-        One handle for all of them; `remove()` leaves no hook anywhere, and closes the writers if
-        a folder was given. It is a context manager too.
+        One handle for all of them: `report()` says what each has written. `remove()` leaves no
+        hook anywhere, and closes the writers if a folder was given. It is a context manager too.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -153,7 +160,8 @@ def attach_monitors(
     ignored = ignored_index(loss_fn)
     transforms = _transforms(output_transform, named)
     measured = _metric_options(metric_names, global_step_transform, named)
-    sampler = as_sampler(Metered(Every(every)) if isinstance(every, int) else every)
+    own = isinstance(every, Sampler) or callable(getattr(every, "due", None))
+    sampler = as_sampler(every if own else Metered(as_cadence(every)))
     attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
     engines = [trainer, *named.values()]
     if idist.get_rank() != 0:
@@ -166,42 +174,47 @@ def attach_monitors(
     seen: dict[str, Any] = {"output_transform": transforms.get("trainer")}
     attached.close = places.close
 
-    def of_trainer() -> Iterator[Monitor]:
+    def of_trainer() -> Iterator[Make]:
         if losses:
-            yield LossMonitor(train, sampler, every_iteration=True, **seen)
+            yield partial(LossMonitor, train, sampler, every_iteration=True, **seen)
         if metrics:
-            yield MetricMonitor(
-                train, sampler, state_attributes=state_attributes, **measured["trainer"]
+            yield partial(
+                MetricMonitor,
+                train,
+                sampler,
+                state_attributes=state_attributes,
+                **measured["trainer"],
             )
         if kind is not None:
-            yield PredictionMonitor(
-                train, sampler, kind=kind, ignore_index=ignored, **drawn, **seen
+            yield partial(
+                PredictionMonitor, train, sampler, kind=kind, ignore_index=ignored, **drawn, **seen
             )
         if activations:
-            yield ActivationMonitor(model, train, sampler, **shown)
+            yield partial(ActivationMonitor, model, train, sampler, **shown)
         if hyperparameters:  # before gradients: it may write a point of the iteration before
-            yield HyperparameterMonitor(optimizers, train, sampler, scheduled=scheduled)
+            yield partial(HyperparameterMonitor, optimizers, train, sampler, scheduled=scheduled)
         if gradients:
-            yield GradientMonitor(
-                model, optimizers, train, sampler, scaler=scaler, **shown, **drawn
+            yield partial(
+                GradientMonitor, model, optimizers, train, sampler, scaler=scaler, **shown, **drawn
             )
         if weights:
-            yield WeightMonitor(model, optimizers, train, sampler, **shown, **drawn)
+            yield partial(WeightMonitor, model, optimizers, train, sampler, **shown, **drawn)
         if updates:
-            yield UpdateMonitor(model, optimizers, train, sampler, scaler=scaler, **shown)
+            yield partial(UpdateMonitor, model, optimizers, train, sampler, scaler=scaler, **shown)
         if throughput:
-            yield ThroughputMonitor(train, sampler, evaluators=named.values(), spread=True)
+            yield partial(ThroughputMonitor, train, sampler, evaluators=named.values(), spread=True)
         if memory:
-            yield MemoryMonitor(train, sampler)
+            yield partial(MemoryMonitor, train, sampler)
         if cost and isinstance(sampler.cadence, Metered):
-            yield CostMonitor(train, sampler)
+            yield partial(CostMonitor, train, sampler)
 
-    def of_evaluator(name: str) -> Iterator[PassMonitor]:
+    def of_evaluator(name: str) -> Iterator[Make]:
         place = places.writers[name]
         transform = transforms.get(name)
         trained = name == "train"  # its loss and predictions have the tags of the trainer's
         if losses:
-            yield LossMonitor(
+            yield partial(
+                LossMonitor,
                 place,
                 loss_fn=loss_fn,
                 output_transform=transform,
@@ -209,29 +222,25 @@ def attach_monitors(
                 evaluated_only=trained,
             )
         if metrics:
-            yield MetricMonitor(place, trainer=trainer, **measured[name])
+            yield partial(MetricMonitor, place, trainer=trainer, **measured[name])
         if kind is not None:
             about: dict[str, Any] = {"kind": kind, "ignore_index": ignored, "trainer": trainer}
             about |= {"output_transform": transform}
             if not trained:
-                yield PredictionMonitor(place, **about, **drawn)
+                yield partial(PredictionMonitor, place, **about, **drawn)
             if calibration and kind != "values":
-                yield CalibrationMonitor(place, **about)
+                yield partial(CalibrationMonitor, place, **about)
 
     try:
-        complained: set[str] = set()
-        for monitor in of_trainer():
-            if isinstance(monitor, OutputMonitor):
-                monitor.engine_name, monitor.complained = "trainer", complained
-            attached.add("train", trainer, monitor)
+        prepare = partial(_prepare, name="trainer", complained=set())
+        for make in of_trainer():
+            attached.attach("train", trainer, make, prepare)
         for name, evaluator in named.items():
             passes = Passes(trainer, name, None if "train" in named else train)
-            complained = set()
-            for monitor in of_evaluator(name):
-                monitor.passes = passes
-                if isinstance(monitor, OutputMonitor):
-                    monitor.engine_name, monitor.complained = name, complained
-                attached.add(name if name != "train" else "train_evaluator", evaluator, monitor)
+            prepare = partial(_prepare, name=name, complained=set(), passes=passes)
+            for make in of_evaluator(name):
+                place = name if name != "train" else "train_evaluator"
+                attached.attach(place, evaluator, make, prepare)
     except BaseException:
         attached.remove()
         raise
@@ -239,6 +248,16 @@ def attach_monitors(
         attached.flush_after(trainer, named.values(), places.flush)
     _watched.update(engines)
     return attached
+
+
+def _prepare(
+    monitor: Monitor, name: str, complained: set[str], passes: Passes | None = None
+) -> None:
+    """Tell a monitor where it is, before it is attached."""
+    if passes is not None and isinstance(monitor, PassMonitor):
+        monitor.passes = passes
+    if isinstance(monitor, OutputMonitor):
+        monitor.engine_name, monitor.complained = name, complained
 
 
 def _named(evaluators: Engine | Mapping[str, Engine] | None) -> dict[str, Engine]:

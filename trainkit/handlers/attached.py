@@ -1,15 +1,21 @@
 """The one handle for all monitors of a checklist."""
 
+import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
+from trainkit.handlers.arguments import is_about_arguments
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.written import NotingWriter
 
 __all__ = ["AttachedMonitors"]
+
+_log = logging.getLogger("trainkit")
 
 
 class AttachedMonitors:
@@ -23,6 +29,9 @@ class AttachedMonitors:
     def __init__(self, sampler: Sampler, released: Callable[[], None]) -> None:
         self.sampler = sampler
         self.monitors: dict[str, Monitor] = {}
+        #: What could not be attached, and why.
+        self.left_out: dict[str, Exception] = {}
+        self._noted: dict[str, NotingWriter] = {}
         self.close: Callable[[], None] = lambda: None
         self._released = released
         self._handles: list[RemovableEventHandle] = []
@@ -39,17 +48,57 @@ class AttachedMonitors:
         }
 
     def report(self) -> str:
-        """One line per monitor: where it is attached, and whether it is still at work."""
-        failures = self.failures
-        return "\n".join(
-            f"{name}: " + (f"disabled by {failures[name]!r}" if name in failures else "at work")
-            for name in self.monitors
-        )
+        """One line per monitor: what it has written, and when; or what ended it."""
+        lines = []
+        for name, monitor in self.monitors.items():
+            line = f"{name}: {self._noted[name]}"
+            if monitor.guard.failure is not None:
+                line += f"; disabled by {monitor.guard.failure!r}"
+            elif (failing := getattr(monitor.writer, "failing", None)) is not None:
+                line += f"; its writer does not work now: {failing!r}"
+            lines.append(line)
+        lines += [f"{name}: left out, because of {e!r}" for name, e in self.left_out.items()]
+        return "\n".join(lines) or "no monitor is attached"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}:\n  " + self.report().replace("\n", "\n  ")
 
     def add(self, place: str, engine: Engine, monitor: Monitor) -> None:
         """Attach a monitor to `engine` and keep it under `<place>/<its class>`."""
-        self._handles.append(monitor.attach(engine))
-        self.monitors[f"{place}/{type(monitor).__name__}"] = monitor
+        try:
+            self._handles.append(monitor.attach(engine))
+        except Exception:
+            with suppress(Exception):  # half of it may be attached
+                monitor.sampler.unsubscribe(monitor)
+                monitor.cancel()
+            raise
+        name = f"{place}/{type(monitor).__name__}"
+        self._noted[name] = NotingWriter(monitor.writer)
+        monitor.writer = self._noted[name]  # type: ignore[assignment]
+        self.monitors[name] = monitor
+
+    def attach(
+        self,
+        place: str,
+        engine: Engine,
+        make: Callable[[], Monitor],
+        prepare: Callable[[Monitor], None] = lambda monitor: None,
+    ) -> None:
+        """Make a monitor and attach it; one that cannot be is left out, with a line in the log.
+
+        Raises:
+            TypeError, ValueError: It was refused for its arguments.
+        """
+        try:
+            monitor = make()
+            prepare(monitor)
+            self.add(place, engine, monitor)
+        except Exception as error:
+            if is_about_arguments(error):
+                raise
+            kind = getattr(getattr(make, "func", make), "__name__", "a monitor")
+            self.left_out[f"{place}/{kind}"] = error
+            _log.warning("%s is left out: %s: %s", kind, type(error).__name__, error)
 
     def flush_after(
         self, trainer: Engine, evaluators: Iterable[Engine], flush: Callable[[], None]

@@ -1,5 +1,6 @@
 """Which writer the trainer's numbers go to, and which those of each evaluator."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -8,9 +9,12 @@ from typing import Any
 
 from trainkit.writers import open_writer, subrun
 from trainkit.writers.names import check_name, folder_inside
+from trainkit.writers.opening import existing_runs
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Destinations", "destinations"]
+
+_log = logging.getLogger("trainkit")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def destinations(
         return Destinations({name: _checked(writer[name]) for name in names}, owned=False)
     if isinstance(writer, str | PathLike):
         folder = Path(writer)
+        _tell_of_runs(folder)
         folders = {name: folder_inside(folder, name, "an evaluator") for name in names}
         return Destinations({name: open_writer(folders[name]) for name in names}, owned=True)
     _checked(writer)
@@ -75,3 +80,16 @@ def _checked(writer: Any) -> Writer:
         )
     found: Writer = writer
     return found
+
+
+def _tell_of_runs(folder: Path) -> None:
+    """Say that the folder holds a run, before another one is written into it."""
+    found = existing_runs(folder)
+    if found:
+        where = ", ".join(dict.fromkeys(str(path) for path in found[:3])) + ", …" * (len(found) > 3)
+        _log.warning(
+            "writer=%r already holds a run (event files in %s), and TensorBoard will draw both as "
+            "one. Give each run a folder of its own, e.g. "
+            "writer=f%r, or delete the old one",
+            str(folder), where, f"{folder}/{{time.strftime('%Y-%m-%d_%H%M%S')}}",
+        )  # fmt: skip

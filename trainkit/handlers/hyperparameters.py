@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.cadence import When
 from trainkit.handlers.optimizer_step import StepObserver
 from trainkit.handlers.output import Number, is_number
 from trainkit.handlers.sampler import Sampler
@@ -78,7 +78,7 @@ class HyperparameterMonitor(StepObserver):
         self,
         optimizers: Optimizer | Mapping[str, Optimizer],
         writer: Writer,
-        every: int | Cadence | Sampler = 1,
+        every: When | Sampler = 1,
         *,
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
-from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.cadence import When
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.sampler import Sampler, as_sampler
 from trainkit.writers.guarded import guarded
@@ -29,7 +29,8 @@ class Monitor(ABC):
 
     Args:
         writer: Where the statistics go.
-        every: How often, in iterations; or a `Sampler` shared with other monitors.
+        every: How often: a number of iterations, a function of the engine and the iteration, an
+            event of Ignite's with a filter; or a `Sampler` shared with other monitors.
     """
 
     guard: Guard
@@ -37,7 +38,7 @@ class Monitor(ABC):
     #: be finite, it is called in an iteration that was not to be sampled.
     late = False
 
-    def __init__(self, writer: Writer, every: "int | Cadence | Sampler" = 1) -> None:
+    def __init__(self, writer: Writer, every: "When | Sampler" = 1) -> None:
         self.writer = guarded(writer)
         self.sampler = as_sampler(every)
 

@@ -32,11 +32,8 @@ class OptimizerHooks:
     """
 
     def __init__(self, optimizer: Optimizer, before: Hook, after: Hook) -> None:
-        hooks: Any = optimizer
-        self._places: tuple[dict[Any, Any], ...] = (
-            hooks._optimizer_step_pre_hooks,
-            hooks._optimizer_step_post_hooks,
-        )
+        self._optimizer: Any = optimizer
+        self._places: tuple[dict[Any, Any], ...] = ()
         self._key = f"trainkit.{next(_numbers)}"
         self._hooks: tuple[Hook, ...] = (before, after)
         self._ready = False
@@ -46,6 +43,8 @@ class OptimizerHooks:
         if not self._ready and compiling():
             self._ready = True
             self._hooks = tuple(map(uncompiled, self._hooks))
+        optimizer = self._optimizer
+        self._places = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
         for place, hook in zip(self._places, self._hooks, strict=True):
             place[self._key] = hook
 
@@ -53,6 +52,7 @@ class OptimizerHooks:
         """Take them away; harmless when that is done. Not while the optimizer calls its hooks."""
         for place in self._places:
             place.pop(self._key, None)
+        self._places = ()
 
 
 def compiling() -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.cadence import When
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters import Named, Parameters, check_hooks
 from trainkit.handlers.sampler import Sampler
@@ -42,7 +42,7 @@ class StepObserver(Monitor):
         self,
         optimizers: Mapping[str, Optimizer],
         writer: Writer,
-        every: int | Cadence | Sampler = 1,
+        every: When | Sampler = 1,
     ) -> None:
         super().__init__(writer, every)
         check_hooks(optimizers.values())
@@ -111,7 +111,7 @@ class StepMonitor(StepObserver):
         model: nn.Module | Mapping[str, nn.Module],
         optimizers: Optimizer | Mapping[str, Optimizer],
         writer: Writer,
-        every: int | Cadence | Sampler = 1,
+        every: When | Sampler = 1,
         *,
         scaler: GradScaler | None = None,
         detail: str = "auto",
@@ -131,8 +131,7 @@ class StepMonitor(StepObserver):
         sections = {key: self.parameters.section(key) for key in self.optimizers}
         #: By optimizer.
         self.series = {
-            key: series.among(partial(self.parameters.full_name, section))
-            for key, section in sections.items()
+            key: series.among(self.parameters.namer(section)) for key, section in sections.items()
         }
         self.loss_scale.add(scaler)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import is_, itemgetter
 from typing import NamedTuple, TypeVar
+from weakref import WeakMethod
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -77,6 +78,19 @@ class Parameters:
     def section(self, key: str) -> str:
         """What stands before the names of this optimizer's parameters in a tag."""
         return f"{key}/" if len(self.optimizers) > 1 and key else ""
+
+    def namer(self, section: str) -> Callable[[str], str]:
+        """`full_name` of a section, as a function that does not keep the models alive.
+
+        What the writer's thread has yet to finish holds it.
+        """
+        method = WeakMethod(self.full_name)
+
+        def full_name(name: str) -> str:
+            found = method()
+            return name if found is None else found(section, name)
+
+        return full_name
 
     def full_name(self, section: str, name: str) -> str:
         """`<model>.<name>` of a parameter in a section, also where the section says the model."""

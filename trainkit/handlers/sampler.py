@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.alarm import SECTIONS, loss_in_sight
 from trainkit.handlers.around import Around
-from trainkit.handlers.cadence import Cadence, Every
+from trainkit.handlers.cadence import When, as_cadence
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.output import StepOutput
 from trainkit.handlers.run_length import last_iteration
@@ -39,15 +39,15 @@ class Sampler:
     weights.
 
     Args:
-        every: How often, in iterations, or a cadence that decides.
+        every: How often, in iterations; or a function of the engine and the iteration, an event of
+            Ignite's with a filter (`Events.ITERATION_COMPLETED(every=4)`), or a cadence.
 
     Raises:
-        TypeError, ValueError: `every` is not a number of iterations.
+        TypeError, ValueError: `every` is none of these.
     """
 
-    def __init__(self, every: int | Cadence = 1) -> None:
-        decides = callable(getattr(every, "due", None))
-        self.cadence: Cadence = every if decides else Every(every)  # type: ignore[assignment, arg-type]
+    def __init__(self, every: When = 1) -> None:
+        self.cadence = as_cadence(every)
         self._due, self._spend = self.cadence.due, self.cadence.spend
         self._alarm: Callable[[int], None] | None = getattr(self.cadence, "alarm", None)
         # Whether the loss of every iteration is looked at.
@@ -110,6 +110,10 @@ class Sampler:
             raise ValueError("a Sampler serves one engine; give the other engine its own Sampler")
         if self._engine is None:
             self._engine = engine
+            # A cadence may hold another one, which counts what it costs.
+            for cadence in (self.cadence, getattr(self.cadence, "cadence", None)):
+                if (serve := getattr(cadence, "serve", None)) is not None:
+                    serve(engine)
             self._handles = [
                 engine.add_event_handler(Events.ITERATION_STARTED, self._start),
                 engine.add_event_handler(Events.ITERATION_COMPLETED, self._complete),
@@ -378,6 +382,6 @@ def _never(iteration: int) -> bool:
     return False
 
 
-def as_sampler(every: "int | Cadence | Sampler") -> Sampler:
+def as_sampler(every: "When | Sampler") -> Sampler:
     """The sampler itself, or a new one that samples `every` so often."""
     return every if isinstance(every, Sampler) else Sampler(every)

@@ -118,7 +118,7 @@ class WeightMonitor(Monitor):
         section = found.section
         series = self._series.get(section)
         if series is None:
-            full_name = partial(self.parameters.full_name, section)
+            full_name = self.parameters.namer(section)
             series = self._series[section] = self.series.among(full_name)
         names, tensors, table = self._measurable.measure(
             section, found.names, found.tensors, partial(self._measure, series)
