@@ -11,7 +11,6 @@ from trainkit.handlers.arguments import is_about_arguments
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.written import NotingWriter
 
 __all__ = ["AttachedMonitors"]
 
@@ -31,7 +30,6 @@ class AttachedMonitors:
         self.monitors: dict[str, Monitor] = {}
         #: What could not be attached, and why.
         self.left_out: dict[str, Exception] = {}
-        self._noted: dict[str, NotingWriter] = {}
         self.close: Callable[[], None] = lambda: None
         self._released = released
         self._handles: list[RemovableEventHandle] = []
@@ -51,7 +49,7 @@ class AttachedMonitors:
         """One line per monitor: what it has written, and when; or what ended it."""
         lines = []
         for name, monitor in self.monitors.items():
-            line = f"{name}: {self._noted[name]}"
+            line = f"{name}: {monitor.writer}"
             if monitor.guard.failure is not None:
                 line += f"; disabled by {monitor.guard.failure!r}"
             elif (failing := getattr(monitor.writer, "failing", None)) is not None:
@@ -73,8 +71,6 @@ class AttachedMonitors:
                 monitor.cancel()
             raise
         name = f"{place}/{type(monitor).__name__}"
-        self._noted[name] = NotingWriter(monitor.writer)
-        monitor.writer = self._noted[name]  # type: ignore[assignment]
         self.monitors[name] = monitor
 
     def attach(

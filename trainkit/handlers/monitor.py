@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 from trainkit.handlers.cadence import When
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.handlers.written import NotingWriter
 from trainkit.writers.guarded import guarded
 from trainkit.writers.protocol import Writer
 
@@ -39,7 +40,8 @@ class Monitor(ABC):
     late = False
 
     def __init__(self, writer: Writer, every: "When | Sampler" = 1) -> None:
-        self.writer = guarded(writer)
+        #: Notes what this monitor writes, for reports.
+        self.writer = NotingWriter(guarded(writer))
         self.sampler = as_sampler(every)
 
     def attach(self, engine: Engine) -> RemovableEventHandle:

@@ -136,7 +136,7 @@ class Sampler:
         ):
             if any(map(monitor.does, names)):
                 called.append(pair)
-        writer = unguarded(monitor.writer)
+        writer = unguarded(monitor.writer.writer)
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
             if self._alarm is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from trainkit.writers.protocol import Histogram, Histograms, Scalars, Writer
+from trainkit.writers.protocol import Histogram, Histograms, Point, Scalars, Writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,10 +81,10 @@ class NotingWriter:
         self.writer.close()
 
     def _note(self, step: int, values: Mapping[str, Any]) -> None:
-        # Called at each write of a sampled iteration: a look at the identity of the tags, mostly.
+        # Called at each write: a look at the identity of the tags, mostly.
         self.last = step
-        if isinstance(values, Scalars | Histograms):
-            tags = values.tags
+        if isinstance(values, Scalars | Histograms | Point):
+            tags = values.curve.tags if isinstance(values, Point) else values.tags
             if self._known.get(id(tags)) is tags:
                 return
             if isinstance(values, Scalars) and values.largest is not None:
