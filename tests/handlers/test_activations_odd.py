@@ -227,6 +227,25 @@ def test_compiling_is_harmless(how: str, moment: str) -> None:
     assert {tag.split("/")[1] for tag in found} == {"first", "act", "last"}
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_it_is_said_once_that_a_model_is_compiled(
+    in_place: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch._dynamo.reset()
+    model, writer = Network(), MemoryWriter()
+    compiled: Any = torch.compile(model, backend="eager")
+    if in_place:
+        model.compile(backend="eager")
+        compiled = model
+    engine = Engine(lambda engine, x: compiled(x).sum().backward())
+    with ActivationMonitor(compiled, writer).attach(engine):
+        engine.run([X] * 3)
+    torch._dynamo.reset()
+    assert writer.scalars == {}
+    [line] = [record.getMessage() for record in caplog.records if record.name == "trainkit"]
+    assert "torch.compile has compiled as a whole" in line
+
+
 @pytest.mark.parametrize("odd", ["torch.save", "pickle", "deepcopy", "copy", "torch.export"])
 def test_within_a_step_of_a_program_that_compiles(odd: str) -> None:
     """There hooks are on the modules within the step: those of copies are without effect."""

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.odd_tensors import READABLE, UNREADABLE, odd
 from tests.stats.test_no_host_read import READS, Operators
 from trainkit.stats.activations import OutputStatistics, OutputTotals, TorchTotals
+from trainkit.stats.readable import UnreadableError
 
 NAMES = ("mean", "std", "dead_fraction", "saturated_fraction")
 
@@ -90,7 +92,7 @@ class TestOutputs:
         totals = OutputTotals(1)
         totals.add(0, y, fresh=True)
         [found] = totals.take()
-        assert values(found) == pytest.approx(expected([y]), rel=1e-5, abs=scale * 1e-8)
+        assert values(found) == pytest.approx(expected([y]), rel=1e-5, abs=scale * 1e-7)
 
     def test_nan_and_infinity_show(self) -> None:
         for bad in (torch.nan, torch.inf):
@@ -136,6 +138,28 @@ class TestOutputs:
         totals = OutputTotals(1)
         totals.add(0, torch.empty(0, 4), 1, fresh=True)
         assert totals.take() == []
+
+
+@pytest.mark.usefixtures("each_kind_of_loops")
+class TestOddTensors:
+    @pytest.mark.parametrize("name", READABLE)
+    def test_right_numbers(self, name: str) -> None:
+        it, totals = odd(name), OutputTotals(1)
+        assert it.numbers is not None
+        totals.add(0, it.tensor, fresh=True)
+        [found] = totals.take()
+        numbers = it.numbers.abs() if it.numbers.is_complex() else it.numbers
+        assert values(found) == pytest.approx(expected([numbers]), rel=1e-5, abs=1e-7)
+
+    # A lazy parameter has no elements, and says nothing.
+    @pytest.mark.parametrize("name", [name for name in UNREADABLE if name != "lazy"])
+    def test_a_refusal_that_says_why(self, name: str) -> None:
+        totals = OutputTotals(2)
+        totals.add(0, torch.tensor([1.0, 3.0]), fresh=True)
+        with pytest.raises(UnreadableError):
+            totals.add(1, odd(name).tensor, fresh=True)
+        [found] = totals.take()
+        assert values(found) == {"mean/0": 2.0, "std/0": 1.0}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainkit.handlers.around import process_function
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.forward_calls import ForwardCalls, calls_compiled, compiler_in_use
-from trainkit.handlers.layers import Layer, layers, modules_of
+from trainkit.handlers.layers import Layer, is_compiled, layers, modules_of
 from trainkit.handlers.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.naming import CAP, check_detail
@@ -139,6 +139,8 @@ class ActivationMonitor(Monitor):
             and (self._stamp > 1 or calls_compiled(process_function(engine)))
         )
         self._compiles = compiles
+        if any(map(is_compiled, self.models.values())):
+            say_once(self.sampler, _COMPILED)
         if self._names and not postponed:
             self._open = True
             self._calls.open(layer.module for layer in self._layers.values())
@@ -262,6 +264,10 @@ class ActivationMonitor(Monitor):
             )  # fmt: skip
 
 
+_COMPILED = (
+    "no activations of a model that torch.compile has compiled as a whole: its modules are not "
+    "called one by one (compile parts of it, or run an experiment uncompiled)"
+)
 _SILENCE = (
     "none of the watched modules was called from Python in the process function's own thread (is "
     "the model compiled by torch.compile, replicated by DataParallel, or another one?)"
