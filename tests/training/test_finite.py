@@ -105,7 +105,7 @@ def test_on_a_device_nothing_is_read_before_the_evaluation(
     """A device that holds no numbers stands for one that must not be asked."""
     watch = LossWatch()
     engine = Engine(lambda _, loss: {"loss": loss})
-    watch.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, watch.look)
     losses = [torch.tensor(1.0, device="meta") for _ in range(1200)]
     engine.run(losses)  # whoever reads one of these gets an exception
     assert watch.first is None
@@ -119,7 +119,7 @@ def test_on_a_device_the_iteration_is_the_right_one(
     monkeypatch.setattr("trainkit.training.finite.loss_in_sight", lambda output: None)
     watch = LossWatch()
     engine = Engine(lambda _, i: {"loss": torch.tensor(float("inf") if i == bad else 1.0)})
-    watch.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, watch.look)
     engine.add_event_handler(
         Events.ITERATION_COMPLETED(every=600), lambda e: watch.look_at_device(e.state.iteration)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine
-from ignite.metrics import ConfusionMatrix
+from ignite.metrics import Accuracy, ConfusionMatrix
 from torch import Tensor, nn
 
 from tests.screen.terminal import rendered, terminal
@@ -177,6 +177,18 @@ def test_the_remaining_time_knows_that_evaluations_are_no_iterations(
     assert pace.seconds_per_iteration(20) == pytest.approx(0.1)
     assert pace.remaining(20) == pytest.approx(80 * 0.1 + 8 * 30)
     assert pace.speed(20) == "10 it/s"
+
+
+def test_a_long_name_above_one_column_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = {"share_of_right_answers": partial(Accuracy)}
+    go(tmp_path / "r", metrics=metrics, trainer=TrainerSettings(epochs=1, evaluate_train=False))
+    lines = capsys.readouterr().out.splitlines()
+    groups = next(line for line in lines if "share_of_right_answers" in line)
+    at = groups.index("share_of_right_answers") + len("share_of_right_answers")
+    titles = lines[lines.index(groups) + 1]
+    assert titles[:at].endswith("validation")
 
 
 def test_words_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from math import inf, isfinite
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from torch import Tensor
 
 from trainkit.handlers.alarm import SECTIONS, loss_in_sight
@@ -45,9 +45,27 @@ class LossWatch:
         self.first: int | None = None
         self.ends_finite = True
 
-    def attach(self, trainer: Engine) -> None:
-        """Look at every iteration of this engine."""
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._look)
+    def look(self, trainer: Engine) -> None:
+        """Look at the loss of the iteration that was just made; called after every one.
+
+        Raises:
+            NonFiniteLossError: It is not finite, and the run is to stop.
+        """
+        if not self._looking:
+            return
+        state = trainer.state
+        try:
+            loss = loss_in_sight(state.output)
+            if loss is None:
+                self._keep(state.output, state.iteration)
+                return
+        except Exception:  # whatever the step returned, it is not worth a training run
+            self._looking = False
+            _log.exception("the loss cannot be looked at, and is not any more")
+            return
+        self.ends_finite = -inf < loss < inf
+        if not self.ends_finite and (self.first is None or self._stop):
+            self._found(state.iteration, _name_of(state.output), str(loss))
 
     def look_at_device(self, iteration: int) -> None:
         """Look at the losses that wait on a device, in one read.
@@ -92,23 +110,6 @@ class LossWatch:
         first, *others = sorted(tags, key=lambda tag: (not tag.startswith("loss/"), tag))
         more = f" (and {len(others)} more tags)" if others else ""
         _log.warning("%s is not finite at iteration %d%s: %s", first, step, more, _ADVICE)
-
-    def _look(self, engine: Engine) -> None:
-        if not self._looking:
-            return
-        output, iteration = engine.state.output, engine.state.iteration
-        try:
-            loss = loss_in_sight(output)
-            if loss is None:
-                self._keep(output, iteration)
-                return
-        except Exception:  # whatever the step returned, it is not worth a training run
-            self._looking = False
-            _log.exception("the loss cannot be looked at, and is not any more")
-            return
-        self.ends_finite = finite = -inf < loss < inf
-        if not finite and (self.first is None or self._stop):
-            self._found(iteration, _name_of(output), str(loss))
 
     def _keep(self, output: Any, iteration: int) -> None:
         loss = output.get("loss") if isinstance(output, Mapping) else output

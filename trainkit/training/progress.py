@@ -186,12 +186,9 @@ def _columns(evaluated: Evaluated, epochs: int, with_iterations: bool) -> list[C
 
     def of(name: str, rank: int) -> list[Column]:
         shown = name.removeprefix("loss/")
-        half = -(-len(shown) // len(values)) - 1  # of the name, which stands above all parts
-        return [
-            Column(f"{part}: {name}", part, shown, max(9, half), rank)
-            for part, numbers in values.items()
-            if name in numbers
-        ]
+        parts = [part for part, numbers in values.items() if name in numbers]
+        share = -(-len(shown) // len(parts))  # of the name, which stands above all parts
+        return [Column(f"{part}: {name}", part, shown, max(9, share), rank) for part in parts]
 
     digits = len(str(epochs))
     columns = [Column("epoch", "epoch", width=2 * digits + 1)]

@@ -214,7 +214,6 @@ def _train(
     try:
         monitoring.attach()
         monitoring.describe(config, hparams)
-        watch.attach(built.engines.trainer)
         progress.attach(built.engines.trainer)
         with _workers_that_were_stopped_too(built, stop):
             training.run()

@@ -85,6 +85,10 @@ def _values(title: str, head: str, values: Mapping[str, Mapping[str, float]]) ->
 
 def _monitoring(result: RunResult) -> str:
     share = result.monitoring or 0.0
+    if not share:
+        return (
+            f"too short to measure; the first sample took {duration(result.first_sample_seconds)}"
+        )
     text = f"{_percent(share)} of the time"
     if result.budget is not None and share > result.budget:
         text += (

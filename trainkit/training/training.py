@@ -174,6 +174,7 @@ class Training:
 
     def _after_iteration(self, trainer: Engine) -> None:
         self._move_schedules()
+        self._watch.look(trainer)
         if trainer.state.iteration % len(self._built.source) == 0:
             return  # the end of an epoch, too: all the rest belongs behind it
         if self._due(trainer):
