@@ -29,7 +29,8 @@ class Places:
         self._whole = False
         self._sizes: list[tuple[str | None, int]] = []
         self._places: list[tuple[str | None, Any]] | None = None
-        if len(values) == 1 and next(iter(values.values())) is output:
+        first = next(iter(values.values()), None)
+        if len(values) == 1 and (first is output or _same_memory(output, first)):
             self._whole = True
         elif type(output) is dict:
             self._places = _places(output, list(values.values()))
@@ -132,11 +133,8 @@ def _number(value: Any) -> float | None:
     """A number that is in main memory already."""
     # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
     if type(value) is Tensor:
-        if value.is_cpu and value.dtype is torch.float32 and not value.ndim:
-            try:
-                number: float = value.numpy().item()
-            except RuntimeError:  # it requires a gradient
-                return None
+        if value.is_cpu and value.dtype is torch.float32 and (not value.ndim or value.numel() == 1):
+            number: float = (value.detach() if value.requires_grad else value).numpy().item()
             return number
         return None
     if type(value) is float:
@@ -144,19 +142,31 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, float | int) and type(value) is not bool else None
 
 
+def _same_memory(other: Any, value: Any) -> bool:
+    """Whether one is the other without its gradient, or in another shape."""
+    return (
+        type(other) is Tensor
+        and type(value) is Tensor
+        and other.dtype is value.dtype
+        and other.numel() == 1
+        and other.layout is torch.strided
+        and other.data_ptr() == value.data_ptr() != 0
+    )
+
+
 def _row(values: list[Any]) -> Row | None:
     """The numbers together; a copy, because a step may use the same memory again.
 
     None where they are no numbers, or cannot be put together: on several devices, say.
     """
-    if not all(type(value) is Tensor and value.ndim == 0 for value in values):
+    if not all(type(value) is Tensor and value.numel() == 1 for value in values):
         numbers = [_number(value) for value in values]
         return None if None in numbers else tuple(numbers)  # type: ignore[arg-type]
     first, *others = values
     alike = all(v.device == first.device and v.dtype is first.dtype for v in others)
     if not alike or first.is_complex() or first.layout is not torch.strided:
         return None
-    return torch.stack([value.detach() for value in values])
+    return torch.stack([value.detach().reshape(()) for value in values])
 
 
 def _places(output: dict[Any, Any], values: list[Number]) -> list[tuple[str | None, Any]] | None:
@@ -168,7 +178,7 @@ def _places(output: dict[Any, Any], values: list[Number]) -> list[tuple[str | No
             (name, key)
             for name, part in [(None, output), *inner]
             for key, other in part.items()
-            if other is value
+            if other is value or _same_memory(other, value)
         ]
         if not candidates:
             return None

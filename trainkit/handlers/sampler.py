@@ -241,6 +241,10 @@ class Sampler:
                     monitor.look(engine)
                 except Exception as error:
                     guard.fail(error)
+            if self._looks and self._spend_beside is not None:  # no allowance for what is unseen
+                looked = perf_counter()
+                self._spend_beside(looked - start)
+                start = looked
             if self._within:
                 self._within = False
                 clock = self.steps.clock

@@ -71,13 +71,13 @@ class Gatherer:
             if track is None:
                 track = self._tracks[curve] = Track(curve)
             current = self._current
-            if current is not None:
-                if current.step == step and 0 < track.rows < EXACT:  # one event for both
-                    track.rows += 1
-                    current.add_row(curve.tags, values)
-                    current.changed = time.monotonic()
-                    return
+            if current is not None and current.step != step:
                 self.seal()
+            elif current is not None and 0 < track.rows < EXACT:  # one event for both
+                track.rows += 1
+                current.add_row(curve.tags, values)
+                current.changed = time.monotonic()
+                return
             if not track.steps:
                 step = _check_step(step)
                 self._ready()
