@@ -166,7 +166,7 @@ def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     several = isinstance(value, dict) and "_target_" not in value
     if key == "optimizer" and isinstance(value, dict) and isinstance(value.get("params"), dict):
         yield "optimizer.params", value["params"]  # parameter groups
-    if several and key in ("model", "optimizer", "scheduler", "metrics", "samples"):
+    if several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers"):
         yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
     else:
         yield key, value
@@ -200,5 +200,8 @@ def _hparams(plain: Mapping[str, Any]) -> dict[str, bool | float | str]:
         elif isinstance(value, bool | int | float | str):
             found[key.removesuffix("._target_")] = value
 
-    walk("", {k: v for k, v in plain.items() if k not in ("samples", "metrics", "monitor")})
+    walk(
+        "",
+        {k: v for k, v in plain.items() if k not in ("samples", "handlers", "metrics", "monitor")},
+    )
     return found

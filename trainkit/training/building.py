@@ -1,7 +1,7 @@
 """From the parts of a config to objects that fit together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import isroutine
 from math import ceil
@@ -55,6 +55,7 @@ class Built:
         samples: Tag → maker of what is shown after each evaluation, config's and engine's.
         device: Where it all is.
         iterations: Of the whole run, of the trainer.
+        known: What partials wait for, by parameter name.
     """
 
     models: Mapping[str, nn.Module]
@@ -68,6 +69,7 @@ class Built:
     samples: Mapping[str, Any]
     device: torch.device
     iterations: int
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(
@@ -129,6 +131,7 @@ def build(
         samples={**engines.samples, **makers},
         device=device,
         iterations=_trainer_iterations(len(source), settings),
+        known=known,
     )
 
 

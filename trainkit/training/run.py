@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trainkit.rundir import (
 )
 from trainkit.screen import Guard, guarded_streams
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
+from trainkit.training.attaching import attach_handlers, check_handlers
 from trainkit.training.building import Built, build
 from trainkit.training.checking import check_metric_names, check_optimizers, check_patterns
 from trainkit.training.device import deterministic_algorithms, device_of
@@ -58,6 +60,7 @@ def run(
     metrics: Mapping[str, Any] | None = None,
     engine: Any = None,
     samples: Mapping[str, Any] | None = None,
+    handlers: Mapping[str, Any] | None = None,
     trainer: TrainerSettings | None = None,
     monitor: MonitorSettings | None = None,
     checkpoint: CheckpointSettings | None = None,
@@ -83,6 +86,8 @@ def run(
         metrics: Ignite metrics by name, for training, validation and test data.
         engine: Makes the `Engines`; supervised training by default.
         samples: Tag → function that makes an image tensor or a text to show after evaluations.
+        handlers: Handlers of the trainer by name, attached behind everything of the run: see
+            `attach_handlers`.
         trainer: The loop.
         monitor: What is watched.
         checkpoint: Which states are kept.
@@ -124,6 +129,7 @@ def run(
             device=device,
         )
         check_metric_names(built, kept)
+        attached = check_handlers(handlers, built.known)
         notes = [*notes, *check_optimizers(built), *rehearse(built)]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
@@ -143,7 +149,18 @@ def run(
                 _print(built_lines(built, place.path))
             stop = stack.enter_context(interruption())
             return _train(
-                built, settings, watched, kept, place, books, stop, guards, config, numbers, name
+                built,
+                settings,
+                watched,
+                kept,
+                place,
+                books,
+                stop,
+                guards,
+                config,
+                numbers,
+                name,
+                attached,
             )
 
 
@@ -159,6 +176,7 @@ def _train(
     config: str,
     hparams: Mapping[str, bool | float | str],
     name: str,
+    handlers: Mapping[str, Any],
 ) -> RunResult:
     first = idist.get_rank() == 0
     facts = {"name": name} if name else {}
@@ -216,7 +234,15 @@ def _train(
         monitoring.describe(config, hparams)
         progress.attach(built.engines.trainer)
         with _workers_that_were_stopped_too(built, stop):
-            training.run()
+            training.run(
+                partial(
+                    attach_handlers, handlers, built.known,
+                    trainer=built.engines.trainer,
+                    evaluators={part: each.engine for part, each in evaluations.items()},
+                    on_evaluation=training.listeners.append,
+                    directory=place.path,
+                )
+            )  # fmt: skip
         return ending.completed()
     except BaseException as error:
         # A forked child that leaves by an exception comes here too: the run is its parent's.

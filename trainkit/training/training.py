@@ -1,7 +1,7 @@
 """What happens around the iterations: schedules, evaluations, checkpoints."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -101,6 +101,8 @@ class Training:
         self._begun = perf_counter()
         self.saved: dict[str, int] = {}
         self.alarms: list[str] = []
+        #: Called with the values of each evaluation, by part of the data.
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.best = Best.of(checkpoint)
         self.best_values: Values = {}
         self.last_values: Values = {}
@@ -117,8 +119,12 @@ class Training:
         """Whether the state is one that another iteration could start from."""
         return self._built.engines.trainer.last_event_name in _BETWEEN
 
-    def run(self) -> None:
-        """Train to the end; then evaluate on the test data with the best weights."""
+    def run(self, attach: Callable[[], None] | None = None) -> None:
+        """Train to the end; then evaluate on the test data with the best weights.
+
+        Args:
+            attach: Called when everything of the run is attached to the trainer.
+        """
         trainer = self._built.engines.trainer
         self._begun = perf_counter()
         hooks = [
@@ -131,6 +137,8 @@ class Training:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch),
         ]
         try:
+            if attach is not None:
+                attach()
             source = self._built.source
             trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
         finally:
@@ -224,6 +232,8 @@ class Training:
         self._tell(trainer, values, before, best=better)
         self._watch.look_at_device(iteration)
         self._watch.look_at_values(iteration, values)
+        for listener in self.listeners:
+            listener(values)
 
     def _tell(self, trainer: Engine, values: Values, before: Values, *, best: bool) -> None:
         """A row for the reader, and what it does not show."""
