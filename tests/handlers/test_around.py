@@ -39,7 +39,7 @@ class Program:
         writer = MemoryWriter()
         attach_monitors(
             self.trainer, model=self.model, optimizers=self.optimizer, writer=writer,
-            predictions=None, activations=False, **more,
+            predictions=None, **more,
         )  # fmt: skip
         return writer
 
@@ -220,3 +220,18 @@ def test_a_step_in_a_handler_is_seen_and_no_hook_stays_when_the_run_is_over() ->
     trainer.run(torch.randn(6, 5, 3))
     assert [at for at, _ in writer.scalars["gradients/global_norm_raw"]] == [1, 4]
     assert program.left == []
+
+
+def test_an_interrupt_while_hooks_are_taken_away() -> None:
+    left: list[bool] = []
+
+    def leave(engine: Engine, returned: bool) -> None:
+        left.append(returned)
+        if returned:
+            raise KeyboardInterrupt
+
+    around, engine = Around(lambda engine: None, leave), Engine(lambda engine, batch: 1.0)
+    around.put(engine)
+    with pytest.raises(KeyboardInterrupt):
+        engine._process_function(engine, 0)
+    assert left == [True, False]
