@@ -255,3 +255,24 @@ def test_many_have_one_line_for_each_reason(caplog: pytest.LogCaptureFixture) ->
     assert "leaves out 100 parameters, also of its global values: 0.weight, 0.bias, " in several
     assert "2.weight and 95 more, which each is on the meta device" in several
     assert "leaves out the parameter, also of its global values: 3.packed, which has" in one
+
+
+@pytest.mark.parametrize("name", [*READABLE, *UNREADABLE])
+def test_gradients_beside_a_parameter_that_has_none(name: str) -> None:
+    """Hooks on it, that tell when a backward pass is over, cost nothing but itself either."""
+    program = Program(odd(name).tensor)
+
+    def step(engine: Engine, batch: Any) -> None:
+        program.optimizer.zero_grad()
+        (program.model.first.sum() - 2 * program.model.last.sum()).backward()
+        program.optimizer.step()
+
+    program.step = step  # type: ignore[method-assign]
+    program.optimizer.zero_grad = lambda set_to_none=True: [  # type: ignore[method-assign]
+        setattr(p, "grad", None) for p in program.moved
+    ]
+    found = program.watched_by(GradientMonitor)
+    assert found["gradients.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert found["gradients/global_norm_raw"] == [
+        (i, pytest.approx(math.sqrt(10))) for i in (1, 2, 3)
+    ]

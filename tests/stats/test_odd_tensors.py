@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.odd_tensors import READABLE, UNREADABLE, odd
@@ -123,6 +125,36 @@ def test_a_snapshot_of_what_loses_its_memory_or_its_size() -> None:
     one.set_(torch.ones(5))
     with pytest.raises(ValueError, match="another number of elements: 5, after 4"):
         before.distances()
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9)), max_size=3),
+    st.integers(0, 5),
+    st.integers(0, 120),
+)
+def test_any_view_of_a_storage_of_any_size(
+    dimensions: list[tuple[int, int]], offset: int, kept: int
+) -> None:
+    """Refused where its last element lies behind the end of the storage; else right numbers."""
+    memory = torch.arange(1.0, 201.0)
+    shape, strides = [n for n, _ in dimensions], [s for _, s in dimensions]
+    view = torch.as_strided(memory, shape, strides, offset)
+    positions = [0]
+    for n, s in dimensions:
+        positions = [p + i * s for p in positions for i in range(n)]
+    values = [memory[offset + p].item() for p in positions]
+    last = offset + max(positions)
+    memory.untyped_storage().resize_(4 * kept)
+    statistics = (summarize, norms, non_finite, histograms, Snapshot)
+    if last >= kept:
+        for statistic in statistics:
+            with pytest.raises(UnreadableError, match="bytes of storage"):
+                statistic([ORDINARY, view])
+    else:
+        found = {key: value[1].item() for key, value in summarize([ORDINARY, view]).items()}
+        assert found == pytest.approx(by_hand(torch.tensor(values)), rel=1e-5, abs=1e-6)
+        assert Snapshot([view]).distances()[1].item() == pytest.approx(found["norm"], rel=1e-6)
 
 
 @pytest.mark.slow
