@@ -49,6 +49,16 @@ def test_overrides_on_top(earlier: Path, project: Path, capsys: pytest.CaptureFi
     assert last_line(twice.out).parent == earlier.parent
 
 
+def test_a_seed_that_stays_behind_is_said(
+    earlier: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "data.seed=0 stays what it was in that run; with data.seed=5"
+    for more, said in (([], True), (["data.seed=5"], False)):
+        done = call(capsys, "run", "--from", str(earlier), "trainer.seed=5", *more)
+        assert done.status == 0, done.err
+        assert (line in (last_line(done.out) / "run.log").read_text()) == said
+
+
 def test_a_sweep_from_a_run(earlier: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = call(capsys, "run", "-m", "--from", str(earlier), "optimizer=adam,sgd")
     assert done.status == 0, done.err

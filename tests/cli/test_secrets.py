@@ -76,6 +76,17 @@ def test_a_refusal_does_not_repeat_it(keeping: Path, capsys: pytest.CaptureFixtu
     assert "optimizer.password" in again.err
 
 
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--cfg", "all"], ["--info"], ["--help"]])
+def test_what_hydra_shows_is_masked(
+    flags: list[str], keeping: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "run", "model=net", *SECRET, *flags)
+    assert done.status == 0, done.err
+    assert len(done.out) > 100
+    assert PASSWORD not in done.out
+    assert TOKEN not in done.out
+
+
 def test_from_a_run_it_must_be_given_again(
     keeping: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

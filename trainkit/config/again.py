@@ -62,6 +62,24 @@ class EarlierRun:
                 f"{'it' if len(hidden) == 1 else 'them'} again: {again}"
             )
 
+    def left_behind(self, config: DictConfig, overrides: Sequence[str]) -> list[str]:
+        """A line where another seed is asked for and the data keep the one of the earlier run.
+
+        Args:
+            config: Of the new run.
+            overrides: Of the command line.
+        """
+        given = [override.lstrip("+~").partition("=")[0] for override in overrides]
+        kept = OmegaConf.select(config, "data.seed")
+        if "trainer.seed" not in given or "data.seed" in given or "data" in given:
+            return []
+        if kept is None or kept != OmegaConf.select(self.config, "trainer.seed"):
+            return []
+        return [
+            f"data.seed={kept} stays what it was in that run; with data.seed="
+            f"{config.trainer.seed} the order of the data changes too"
+        ]
+
 
 def earlier_run(directory: str, defaults: Mapping[str, str | None]) -> EarlierRun:
     """Read the config of a run.

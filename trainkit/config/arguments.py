@@ -45,6 +45,7 @@ class Arguments:
         earlier: The run of `--from`.
         swept: The keys that have several values.
         package: The part of the config that `--cfg` shows.
+        shows: Whether the config is to be shown and nothing is to be run.
         hydra: What Hydra is given.
     """
 
@@ -54,6 +55,7 @@ class Arguments:
     earlier: EarlierRun | None = None
     swept: tuple[str, ...] = ()
     package: str | None = None
+    shows: bool = False
     hydra: tuple[str, ...] = ()
 
 
@@ -122,7 +124,14 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         chosen.append(f"+experiment={FROM_RUN}")
         names = [FROM_RUN]
     return Arguments(
-        tuple(names), tuple(chosen), config_dir, earlier, tuple(swept), given.package, tuple(rest)
+        experiments=tuple(names),
+        choices=tuple(chosen),
+        config_dir=config_dir,
+        earlier=earlier,
+        swept=tuple(swept),
+        package=given.package,
+        shows=bool(given.cfg or given.info or given.help),
+        hydra=tuple(rest),
     )
 
 

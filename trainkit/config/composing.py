@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from trainkit.config.replacing import replaced_groups, said
 from trainkit.config.schema import defaults, registered
 from trainkit.config.sources import Source, experiments, groups, never_used, relative
 from trainkit.config.sweeping import SweepJob, begin_sweep, hide_secrets, job_of
-from trainkit.masking import masked_override
+from trainkit.masking import masked, masked_override
 
 __all__ = ["Composed", "Job", "compose_and_run", "explained_error"]
 
@@ -99,6 +99,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
         if earlier:
             written.insert(0, f"--from {earlier.directory}")
             notes.append(f"trained again from {relative(earlier.directory)}")
+            notes += earlier.left_behind(config, written)
         else:
             shown = next((s.shown for s in named if s.name == experiment), "")
             notes += said(overrides["task"], nodes, options, shown)
@@ -134,6 +135,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
         _called_as("trainkit run", given.hydra),
         # Hydra says by itself that there is no such package, not as a line of ours.
         redirect_stderr(io.StringIO()) if given.package else nullcontext(),
+        _without_secrets() if given.shows else nullcontext(),
     ):
         try:
             hydra.main(
@@ -179,6 +181,17 @@ def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
             os.environ.pop("HYDRA_FULL_ERROR", None)
         else:
             os.environ["HYDRA_FULL_ERROR"] = before[1]
+
+
+@contextmanager
+def _without_secrets() -> Iterator[None]:
+    """What is printed inside comes out at the end, secrets masked."""
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:
+        print(masked(text.getvalue()), end="", flush=True)
 
 
 def explained_error(error: Exception, given: Arguments) -> str:
