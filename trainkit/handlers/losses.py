@@ -1,7 +1,6 @@
 """The loss and each of its components."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -16,10 +15,9 @@ from trainkit.handlers.hints import transform_for
 from trainkit.handlers.kinds import named_loss
 from trainkit.handlers.known_losses import KnownLoss, known_losses
 from trainkit.handlers.loss_curve import Curves
+from trainkit.handlers.loss_totals import LossTotals, mean_of, on_device
 from trainkit.handlers.output import Number, StepOutput, describe
 from trainkit.handlers.sampler import Sampler
-from trainkit.stats.appearance import Appearance, looks_together
-from trainkit.stats.loss_sums import LossSum
 from trainkit.stats.predictions import wide
 from trainkit.writers.protocol import Scalars, Writer
 
@@ -27,47 +25,6 @@ __all__ = ["LossMonitor", "LossTotals"]
 
 # Finding the values may take so small a part of an iteration in every iteration.
 _DEAR = 200.0
-
-
-@dataclass(eq=False, slots=True)
-class LossTotals:
-    """Sums of values, and what they are divided by; those of several batches add up.
-
-    Args:
-        sums: Tag → Σ n · value, of what the step returned.
-        counts: Tag → Σ n; 0 for a value that is a sum itself.
-        computed: Component → the sums of what the step did not return.
-        looks: What the predictions look like that those were computed of.
-        add_up: Tags whose means add up to the total, where these are means of different things.
-    """
-
-    sums: Mapping[str, Number] = field(default_factory=dict)
-    counts: Mapping[str, Number] = field(default_factory=dict)
-    computed: Mapping[str, LossSum] = field(default_factory=dict)
-    looks: Appearance | None = None
-    add_up: tuple[str, ...] = ()
-
-    def __add__(self, other: "LossTotals") -> "LossTotals":
-        tags = {**self.sums, **other.sums}
-        names = {**self.computed, **other.computed}
-        nothing = LossSum(0, 0)
-        return LossTotals(
-            {tag: self.sums.get(tag, 0) + other.sums.get(tag, 0) for tag in tags},
-            {tag: self.counts.get(tag, 0) + other.counts.get(tag, 0) for tag in tags},
-            {
-                name: self.computed.get(name, nothing) + other.computed.get(name, nothing)
-                for name in names
-            },
-            looks_together(self.looks, other.looks),
-            self.add_up or other.add_up,
-        )
-
-    def means(self) -> dict[str, Number]:
-        """Tag → Σ n · value / Σ n, of what the step returned."""
-        found = {tag: _mean(total, self.counts[tag]) for tag, total in self.sums.items()}
-        if self.add_up:
-            found["loss/total"] = sum(found[tag] for tag in self.add_up)
-        return found
 
 
 class LossMonitor(OutputMonitor[LossTotals]):
@@ -255,21 +212,21 @@ class LossMonitor(OutputMonitor[LossTotals]):
     def _write_computed(self, step: int, totals: LossTotals) -> None:
         parts = totals.computed
         first = next(iter(parts.values())).total
-        device = first.device if isinstance(first, Tensor) else None
-        means = [_mean(part.total, part.count) for part in parts.values()]
-        values = torch.stack([torch.as_tensor(mean, device=device) for mean in means])
+        device = first.device if isinstance(first, Tensor) else torch.device("cpu")
+        means = [mean_of(part.total, part.count) for part in parts.values()]
+        values = torch.stack([on_device(mean, device) for mean in means])
         tags = [f"loss/{name}" for name in parts if name]
         total = values.sum()[None] if tags else values
         values = torch.cat((*((values,) if tags else ()), total, total))
         tags += ["loss/total", "metrics/loss"]
         if self._evaluated_only:
             tags, values = tags[-1:], values[-1:]
-        bad = sum((torch.as_tensor(p.bad, device=device) for p in parts.values()), start=0)
+        bad = torch.stack([on_device(part.bad, device) for part in parts.values()]).sum()
         complaints = [
             f"{self.prefix}the loss is left out: some targets are no class index of the "
             "predictions; return the loss too, in a dict with 'loss'"
         ]
-        flags = [torch.as_tensor(bad, device=device).float()]
+        flags = [bad.float()]
         if totals.looks is not None:
             complaints.append(self.prefix + looks_wrong(totals.looks.form))
             flags.append(totals.looks.is_wrong())
@@ -318,12 +275,6 @@ class LossMonitor(OutputMonitor[LossTotals]):
         self.leave_out(
             "loss/total", f"the engine's output has no loss; {self.hint(output, 'loss')}{written}"
         )
-
-
-def _mean(total: Number, count: Number) -> Number:
-    if isinstance(count, Tensor) or count:
-        return total / count
-    return total
 
 
 def _times(value: Number, count: Number) -> Number:

@@ -76,7 +76,8 @@ def _scalar(value: Tensor) -> Tensor | None:
         return None
     try:
         value = value.detach() if is_ordinary(value) else plain(value)
-        return value.reshape(()) if value.dtype in _DTYPES else value.reshape(()).float()
+        value = value.reshape(()) if value.ndim else value  # the same one, where it can be
+        return value if value.dtype in _DTYPES else value.float()
     except (UnreadableError, RuntimeError, NotImplementedError):
         return None
 

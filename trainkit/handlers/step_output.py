@@ -123,5 +123,9 @@ def _stacked(value: Any, beside: Any = None) -> Any:
         # A subclass may bring along much more than numbers (MONAI's does).
         return torch.stack([item.as_subclass(Tensor) for item in value])
     if all(isinstance(item, int | float) for item in value):
-        return torch.tensor(value, device=beside.device if isinstance(beside, Tensor) else None)
+        numbers = torch.tensor(value)
+        # Without waiting for all that the device has to do.
+        return (
+            numbers.to(beside.device, non_blocking=True) if isinstance(beside, Tensor) else numbers
+        )
     return value

@@ -51,8 +51,8 @@ class Appearance:
         form = _form(x, kind, y)
         likelihoods = torch.zeros(2, dtype=dtype, device=x.device)
         if not x.numel():
-            nothing = torch.tensor([torch.inf, -torch.inf, -torch.inf], dtype=dtype)
-            return cls(form, nothing.to(x.device), likelihoods, 0, tolerance)
+            least = torch.full((1,), torch.inf, dtype=dtype, device=x.device)
+            return cls(form, torch.cat((least, -least, -least)), likelihoods, 0, tolerance)
         least, most = torch.aminmax(x)
         deviation = torch.zeros_like(least)
         if form.startswith("binary"):

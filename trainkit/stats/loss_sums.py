@@ -39,7 +39,7 @@ class LossSum:
         bad: Number of targets that are no class index, 0-d; they are not in the sum.
     """
 
-    total: Tensor | float
+    total: Tensor
     count: Tensor | int
     bad: Tensor | int = 0
 
@@ -94,7 +94,7 @@ def loss_sum(
             found = _of_classes(form, y_pred.detach(), y.detach(), options)
         else:
             found = _of_elements(form, y_pred.detach(), y.detach(), options)
-        total = torch.as_tensor(found.total).to(wide(y_pred.device))
+        total = found.total.to(wide(y_pred.device))
     if reduction == "sum":
         return LossSum(total, 0, found.bad)
     count = y_pred.shape[0] if reduction == "batchmean" else found.count
