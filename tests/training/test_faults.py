@@ -78,6 +78,26 @@ def test_a_disk_that_is_full_for_a_while(
     assert not list((tmp_path / "r").rglob("*.tmp"))
 
 
+def test_a_disk_that_stays_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE)
+    try:
+        result = go(
+            tmp_path, model=partial(At, {10: partial(limit, (10, hard))}), trainer=LONG,
+            monitor=FULL,
+        )  # fmt: skip
+    finally:
+        limit((soft, hard))
+    assert result.status == "completed"
+    told = " ".join(result.alarms)
+    for name in ("run.json", "history.csv", "checkpoints/last.pt", "event files of train"):
+        assert name in told
+    out = capsys.readouterr().out
+    assert out.index("alarm ") < out.index("ended ")
+
+
 def test_a_folder_that_is_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,6 +147,10 @@ class Ending:
             f"{what} is not written: {why}" for what, why in self._bookkeeping.failing.items()
         ]
         disabled = self._monitoring.disabled.items()
+        alarms += [
+            f"the event files of {part} could not be written at the end ({why}): run.log says "
+            "what was lost" for part, why in self._monitoring.unwritten.items()
+        ]  # fmt: skip
         return alarms + [f"{name} is disabled: {' '.join(why.split())}" for name, why in disabled]
 
     def _where(self) -> str:

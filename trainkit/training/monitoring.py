@@ -21,6 +21,7 @@ from trainkit.training.building import Built
 from trainkit.training.evaluating import Evaluation
 from trainkit.training.newest import Newest
 from trainkit.writers import BackgroundWriter, EventFileWriter, SeveralWriter
+from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Monitoring"]
@@ -69,6 +70,7 @@ class Monitoring:
         self._writers: dict[str, Writer] = {}
         self._newest: dict[str, Newest] = {}
         self._faults: dict[str, str] = {}
+        self.unwritten: dict[str, str] = {}  # part → why its event files failed at the end
 
     def attach(self) -> None:
         """Open the event files and attach the monitors.
@@ -213,6 +215,7 @@ class Monitoring:
                 "beyond_budget": self.beyond_budget,
                 "non_finite": self.non_finite,
                 "disabled": self.disabled,
+                "unwritten": self.unwritten,
             }
         }
 
@@ -222,6 +225,9 @@ class Monitoring:
             self._keep_in("removal of the monitors", self._attached.remove)
         for part, writer in self._writers.items():
             self._keep_in(f"{part} event file", writer.close)
+            error = failing(writer)  # a last try was made: what it did not write is lost
+            if error is not None:
+                self.unwritten[part] = f"{type(error).__name__}: {error}"
 
     def _open(self, part: str) -> Writer:
         alarm = self._alarm if part == "train" else None

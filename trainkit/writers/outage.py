@@ -108,10 +108,15 @@ class Outage:
             )
 
     def close(self) -> None:
-        """Nothing will be tried any more: say what was not said yet."""
+        """Nothing will be tried any more: say what was not said yet.
+
+        The error stays where something was lost, for whoever asks afterwards.
+        """
         with self._lock:
-            error, self.error = self.error, None
+            error = self.error
             lost = self._take_losses()
+            if not lost:
+                self.error = None
         _said.discard(self)
         if lost:
             why = "" if error is None else f" ({type(error).__name__}: {error})"
