@@ -234,12 +234,21 @@ class Refusing(Tensor):
         raise RuntimeError("not for you")
 
 
-def test_one_that_answers_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("monitor", [WeightMonitor, GradientMonitor, UpdateMonitor])
+def test_one_that_answers_nothing(
+    monitor: Callable[..., Monitor], caplog: pytest.LogCaptureFixture
+) -> None:
     tensor = torch.ones(2).as_subclass(Refusing)
-    found = Program(tensor).watched_by(WeightMonitor)
-    assert [i for i, _ in found["weights.norm/last"]] == [1, 2, 3]
-    assert len(told(caplog)) == 1
-    assert "raises RuntimeError: not for you" in caplog.text
+    with torch._C.DisableTorchFunctionSubclass():
+        tensor.grad = torch.ones(2)
+    found = Program(tensor).watched_by(monitor)
+    (last,) = {tag for tag in found if tag.endswith(("norm/last", "ratio/last"))}
+    assert [i for i, _ in found[last]] == [1, 2, 3]
+    if monitor is GradientMonitor:  # its gradient is an ordinary tensor
+        assert found["gradients.mean/odd"][0] == (1, 1.0)
+    else:
+        (line,) = told(caplog)
+        assert "the parameter, also of its global values: odd, which raises RuntimeError: " in line
 
 
 def test_many_have_one_line_for_each_reason(caplog: pytest.LogCaptureFixture) -> None:

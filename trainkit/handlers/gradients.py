@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.measurable import Measurable
+from trainkit.handlers.measurable import Measurable, gradients_of
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm
@@ -26,8 +25,6 @@ from trainkit.writers.protocol import Scalars, Writer
 __all__ = ["GradientMonitor"]
 
 Numbers = NDArray[Any]
-
-_GRADIENT = attrgetter("grad")
 
 _GLOBAL = ("gradients/global_norm", "gradients/non_finite")
 _COMPARED = ("gradients/global_norm_raw", "gradients/clipped")
@@ -129,7 +126,7 @@ class GradientMonitor(StepMonitor):
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
         found = self.named(key)
-        gradients = [*map(_GRADIENT, found.tensors)]
+        gradients = gradients_of(found.tensors)
         names, _, raw = self._measurable.measure(key, found.names, gradients, self._measure_raw)
         if raw is not None:
             self._raw[key] = _Raw(names, *raw)
@@ -174,7 +171,7 @@ class GradientMonitor(StepMonitor):
         names, gradients, table = self._measurable.measure(
             key,
             known.names,
-            [*map(_GRADIENT, known.tensors)],
+            gradients_of(known.tensors),
             partial(self._measure, self.series[key]),
         )
         if table is None:

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from itertools import compress, repeat
-from operator import is_not
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -14,12 +15,23 @@ from trainkit.handlers.telling import listed
 from trainkit.stats.main_memory import plain_tensors
 from trainkit.stats.readable import UnreadableError, plain
 
-__all__ = ["Measurable"]
+__all__ = ["Measurable", "gradients_of"]
 
 _log = logging.getLogger("trainkit")
 
 T = TypeVar("T")
 Names = tuple[str, ...]
+
+_GRADIENT = attrgetter("grad")
+
+
+def gradients_of(tensors: Sequence[Tensor]) -> list[Tensor | None]:
+    """Their gradients, also of those of a type that refuses to answer."""
+    try:
+        return [*map(_GRADIENT, tensors)]
+    except Exception:
+        with torch._C.DisableTorchFunctionSubclass():
+            return [*map(_GRADIENT, tensors)]
 
 
 class _Odd(NamedTuple):

@@ -6,6 +6,7 @@ from operator import is_, itemgetter
 from typing import NamedTuple, TypeVar
 from weakref import WeakMethod
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -144,7 +145,8 @@ class Parameters:
 
     def _tell(self, rest: Mapping[str, Tensor]) -> None:
         """Say, once each, what no optimizer has, and what no model has."""
-        idle = self._new(name for name, p in rest.items() if p.requires_grad)
+        with torch._C.DisableTorchFunctionSubclass():  # some types refuse to answer
+            idle = self._new(name for name, p in rest.items() if p.requires_grad)
         if idle:
             self.say(
                 f"{_several(idle, 'parameter')} of the model {_are(idle)} in no optimizer: "

@@ -316,9 +316,11 @@ class _Watched:
 def _device_clock(optimizers: Iterable[Optimizer]) -> DeviceClock | None:
     """A clock of the first CUDA device on which a parameter is."""
     groups = chain.from_iterable(optimizer.param_groups for optimizer in optimizers)
-    for parameter in chain.from_iterable(group["params"] for group in groups):
-        if parameter.is_cuda:
-            return DeviceClock(parameter.device)
+    # A type of somebody's own may refuse to answer.
+    with torch._C.DisableTorchFunctionSubclass():
+        for parameter in chain.from_iterable(group["params"] for group in groups):
+            if parameter.is_cuda:
+                return DeviceClock(parameter.device)
     return None
 
 

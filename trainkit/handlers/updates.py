@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from operator import attrgetter, is_not
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import Cadence
-from trainkit.handlers.measurable import Measurable
+from trainkit.handlers.measurable import Measurable, gradients_of
 from trainkit.handlers.optimizer_step import StepMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.series import Layout, Layouts, Series, global_norm, ratio
@@ -24,8 +25,6 @@ from trainkit.writers.protocol import Writer
 __all__ = ["UpdateMonitor"]
 
 Numbers = NDArray[Any]
-
-_GRADIENT = attrgetter("grad")
 
 
 class _Moving(NamedTuple):
@@ -112,12 +111,14 @@ class UpdateMonitor(StepMonitor):
         """Copy the weights."""
         known = self.named(key)
         moving: Sequence[Tensor | None] = known.tensors
-        if not _all_have_gradients(known.tensors):
+        gradients = gradients_of(known.tensors)
+        if not all(map(is_not, gradients, repeat(None))):
             # A closure makes the gradients within the step: until then, any of them may move.
-            moving = [
-                p if p.grad is not None or (closure and p.requires_grad) else None
-                for p in known.tensors
-            ]
+            with torch._C.DisableTorchFunctionSubclass():
+                moving = [
+                    p if gradient is not None or (closure and p.requires_grad) else None
+                    for p, gradient in zip(known.tensors, gradients, strict=True)
+                ]
         names, weights, before = self._measurable.measure(
             key, known.names, moving, lambda _, some: Snapshot(some)
         )
@@ -141,11 +142,12 @@ class UpdateMonitor(StepMonitor):
                 return
             names, weights = tuple(names[i] for i in kept), [weights[i] for i in kept]
             found = before.part(kept).distances()
-        if closure and not _all_have_gradients(weights):
-            kept = [i for i, p in enumerate(weights) if p.grad is not None]
+        if closure:
+            kept = [i for i, g in enumerate(gradients_of(weights)) if g is not None]
             if not kept:
                 return
-            names, found = tuple(names[i] for i in kept), found[:, kept]
+            if len(kept) < len(names):
+                names, found = tuple(names[i] for i in kept), found[:, kept]
         scaled = self.loss_scale.of(optimizer) is not None
         _, found_inf = self.loss_scale.inside_step(optimizer)
         parts = [found]
@@ -176,10 +178,6 @@ class UpdateMonitor(StepMonitor):
     def discard(self, key: str) -> None:
         """Give the copy back."""
         self._moving.pop(key, None)
-
-
-def _all_have_gradients(weights: Sequence[Tensor]) -> bool:
-    return all(map(is_not, map(_GRADIENT, weights), repeat(None)))
 
 
 @dataclass(frozen=True, eq=False)

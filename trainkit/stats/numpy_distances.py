@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.main_memory import Sizes
-from trainkit.stats.numpy_norms import norm_rows
+from trainkit.stats.numpy_norms import norm_rows_of_owned
 from trainkit.stats.readable import check_owned
 
 __all__ = ["copy_rows", "distance_rows"]
@@ -26,4 +26,4 @@ def distance_rows(before: Tensor, after: Sequence[Tensor], sizes: Sizes) -> Tens
         flat = [tensor.reshape(-1) for tensor in after]
         pieces = torch.split(before, list(sizes))
         moved = torch._foreach_sub(flat, pieces)
-        return torch.stack((norm_rows(moved, sizes), norm_rows(pieces, sizes)))
+        return torch.stack((norm_rows_of_owned(moved, sizes), norm_rows_of_owned(pieces, sizes)))

@@ -12,7 +12,7 @@ from trainkit.stats.main_memory import Sizes
 from trainkit.stats.numpy_arrays import Array, blocks, joined, large, scale_of
 from trainkit.stats.readable import check_owned
 
-__all__ = ["norm_rows"]
+__all__ = ["norm_rows", "norm_rows_of_owned"]
 
 # Between these, a sum of squares has lost nothing to underflow or overflow of its terms.
 _SAFE = (1e-26, 1e35)
@@ -21,6 +21,11 @@ _SAFE = (1e-26, 1e35)
 def norm_rows(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
     """The norms of tensors of one dtype that all have elements, `[n]`."""
     check_owned(tensors)
+    return norm_rows_of_owned(tensors, sizes)
+
+
+def norm_rows_of_owned(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
+    """The same of tensors that own their memory, as results of torch do."""
     found = np.empty(len(sizes), np.float64)
     with np.errstate(all="ignore"):
         for position, array in large(tensors, sizes):
