@@ -22,7 +22,7 @@ ARROWS = {
     "optimizers": {"names"},
     "schedules": set(),
     "models": set(),
-    "data": set(),
+    "data": {"names"},
     "metrics": set(),
     "settings": set(),
     "screen": set(),

@@ -1,6 +1,6 @@
 """Metrics that Ignite does not have in the form that the shipped experiments need."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import log
 from typing import Any
 
@@ -9,7 +9,7 @@ from ignite.metrics import Accuracy, Loss
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["binary_accuracy", "bits_per_character"]
+__all__ = ["binary_accuracy", "bits_per_character", "of_head"]
 
 
 def binary_accuracy(threshold: float = 0.0, device: str | torch.device = "cpu") -> Accuracy:
@@ -32,6 +32,43 @@ def binary_accuracy(threshold: float = 0.0, device: str | torch.device = "cpu") 
         return (y_pred > threshold).to(y.dtype), y.reshape(y_pred.shape)
 
     return Accuracy(output_transform=decided, device=device)
+
+
+def of_head(head: str, target: str | None = None) -> Callable[[Mapping[str, Any]], tuple[Any, Any]]:
+    """An `output_transform` for a metric on one head: `(y_pred[head], y[target])`.
+
+    A target `[N]` of predictions `[N, 1]` is reshaped: metrics would broadcast both.
+
+    Args:
+        head: Name in `y_pred`.
+        target: Name in `y`; None: the same.
+
+    Raises:
+        ValueError: In the function that is returned: there is none of that name.
+
+    Example:
+        >>> metric = Accuracy(output_transform=of_head("kind"))
+        >>> output = {"y_pred": {"kind": torch.eye(2)}, "y": {"kind": torch.tensor([0, 0])}}
+        >>> metric.update(metric._output_transform(output))
+        >>> metric.compute()
+        0.5
+    """
+    wanted = head if target is None else target
+
+    def pair(output: Mapping[str, Any]) -> tuple[Any, Any]:
+        parts = []
+        for key, name in (("y_pred", head), ("y", wanted)):
+            values = output[key]
+            if not isinstance(values, Mapping) or name not in values:
+                there = ", ".join(values) if isinstance(values, Mapping) else type(values).__name__
+                raise ValueError(f"{key} has no head {name!r}, but {there}")
+            parts.append(values[name])
+        y_pred, y = parts
+        if isinstance(y, Tensor) and y.ndim == 1 and y_pred.shape == (len(y), 1):
+            y = y.unsqueeze(1)
+        return y_pred, y
+
+    return pair
 
 
 def bits_per_character(device: str | torch.device = "cpu") -> Loss:

@@ -1,6 +1,7 @@
 """Data sets that the shipped experiments need, and batches of tensors in memory."""
 
 from trainkit.data.batches import Batches
+from trainkit.data.csv_table import csv_table
 from trainkit.data.data import Data, SizedIterable
 from trainkit.data.digits import digits
 from trainkit.data.ended_early import EndedEarlyError, ended_early, length_of
@@ -17,6 +18,7 @@ __all__ = [
     "SizedIterable",
     "Standardization",
     "breast_cancer",
+    "csv_table",
     "diabetes",
     "digits",
     "encode",

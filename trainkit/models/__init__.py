@@ -3,6 +3,7 @@
 from trainkit.models.actor_critic import ActorCritic
 from trainkit.models.cnn import CNN
 from trainkit.models.dcgan import DCGANDiscriminator, DCGANGenerator
+from trainkit.models.for_data import mlp_for_data
 from trainkit.models.mlp import MLP
 from trainkit.models.sampling import sample_text
 from trainkit.models.transformer import Transformer
@@ -14,5 +15,6 @@ __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "Transformer",
+    "mlp_for_data",
     "sample_text",
 ]

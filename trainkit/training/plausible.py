@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainkit.handlers.kinds import prediction_kind
-from trainkit.losses.targets import adapt_target
+from trainkit.losses import HeadLoss, adapt_target
 
 __all__ = ["Broadcasts", "check_predictions", "has_unknown_parts"]
 
@@ -30,37 +30,48 @@ def check_predictions(loss_fn: Any, y_pred: Any, y: Any) -> list[str]:
     Raises:
         ValueError: It cannot be meant.
     """
+    doubts: list[str] = []
+    for key, part in _parts(loss_fn):
+        if isinstance(part, HeadLoss):
+            pair = part.of_head(y_pred, y)
+            doubts += _of_part(f"{key}.loss", part.loss, *pair, adapted=True)
+        else:
+            adapted = part is not loss_fn and hasattr(loss_fn, "adapt_target")
+            doubts += _of_part(key, part, y_pred, y, adapted=adapted)
+    return doubts
+
+
+def _of_part(key: str, part: Any, y_pred: Any, y: Any, *, adapted: bool) -> list[str]:
     if not (isinstance(y_pred, Tensor) and y_pred.is_floating_point() and y_pred.numel()):
         return []
-    doubts = []
-    for key, part in _parts(loss_fn):
-        kind = prediction_kind(part)
-        if kind == "logits":
-            _check_classes(key, "cross entropy", y_pred, y)
-            if _are_probabilities(y_pred):
-                doubts.append(
-                    f"{key}: cross entropy takes logits, and the model's outputs are probabilities "
-                    "(at least 0, adding up to 1): it applies a softmax of its own, and trains "
-                    "slowly; leave the softmax out of the model"
-                )
-        elif kind == "log_probabilities":
-            _check_log_probabilities(key, y_pred, y)
-        elif kind == "binary_logits":
-            least, most = (float(value) for value in y_pred.aminmax())
-            if y_pred.numel() >= _FEWEST and least > 0 and most < 1:
-                doubts.append(
-                    f"{key}: bce_with_logits takes logits, and all of the model's outputs lie "
-                    f"between 0 and 1 ({least:.3g} to {most:.3g}): it applies a sigmoid of its "
-                    "own; leave the sigmoid out of the model, or take bce"
-                )
-        elif kind == "values":
-            _check_shapes(key, part, loss_fn, y_pred, y)
-    return doubts
+    kind = prediction_kind(part)
+    if kind == "logits":
+        _check_classes(key, "cross entropy", y_pred, y)
+        if _are_probabilities(y_pred):
+            return [
+                f"{key}: cross entropy takes logits, and the model's outputs are probabilities (at "
+                "least 0, adding up to 1): it applies a softmax of its own, and trains slowly; "
+                "leave the softmax out of the model"
+            ]
+    elif kind == "log_probabilities":
+        _check_log_probabilities(key, y_pred, y)
+    elif kind == "binary_logits":
+        least, most = (float(value) for value in y_pred.aminmax())
+        if y_pred.numel() >= _FEWEST and least > 0 and most < 1:
+            return [
+                f"{key}: bce_with_logits takes logits, and all of the model's outputs lie between "
+                f"0 and 1 ({least:.3g} to {most:.3g}): it applies a sigmoid of its own; leave the "
+                "sigmoid out of the model, or take bce"
+            ]
+    elif kind == "values":
+        _check_shapes(key, y_pred, adapt_target(part, y_pred, y) if adapted else y)
+    return []
 
 
 def has_unknown_parts(loss_fn: Any) -> bool:
     """Whether there is a loss in it of which it is not known what it takes."""
-    return any(prediction_kind(part) is None for _, part in _parts(loss_fn))
+    parts = [part for _, part in _parts(loss_fn) if not isinstance(part, HeadLoss)]
+    return any(prediction_kind(part) is None for part in parts)
 
 
 class Broadcasts(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -138,9 +149,7 @@ def _are_probabilities(y_pred: Tensor) -> bool:
     return float((y_pred.double().sum(1) - 1).abs().max()) < (1e-3 if precise else 2e-2)
 
 
-def _check_shapes(key: str, part: Any, loss_fn: Any, y_pred: Tensor, y: Any) -> None:
-    if part is not loss_fn and hasattr(loss_fn, "adapt_target"):
-        y = adapt_target(part, y_pred, y)  # as the loss itself does
+def _check_shapes(key: str, y_pred: Tensor, y: Any) -> None:
     if not isinstance(y, Tensor) or y.shape == y_pred.shape:
         return
     try:
