@@ -435,10 +435,21 @@ def test_within_transforms_of_torch_func(caplog: pytest.LogCaptureFixture) -> No
     assert calls(call, model) == {"0": 3.0}
 
 
-def test_what_is_traced_is_not_heard() -> None:
-    trace: Any = torch.jit.trace
-    model = nn.Sequential(nn.Linear(2, 2))
-    assert calls(lambda model, x: trace(model, x, check_trace=False), model) == {}
+def test_what_is_traced_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    def step(model: nn.Module, x: Tensor) -> None:
+        model(x)
+        trace: Any = torch.jit.trace
+        trace(nn.Sequential(model), 100 * x, check_trace=False)
+
+    assert calls(step, nn.Sequential(nn.Identity())) == {"0": 1.0}
+
+    def only(model: nn.Module, x: Tensor) -> None:
+        trace: Any = torch.jit.trace
+        trace(model, x, check_trace=False)
+
+    assert calls(only, nn.Sequential(nn.Linear(2, 2))) == {}
+    [line] = [record.getMessage() for record in caplog.records if record.name == "trainkit"]
+    assert "none of the watched modules was called" in line
 
 
 def test_calls_in_other_threads_are_not_heard() -> None:

@@ -85,7 +85,8 @@ class OutputTotals:
         Args:
             module: The number of the module.
             y: Its output, of any kind.
-            axis: The dimension of `y` that counts the units; None: dead units are not asked for.
+            axis: The dimension of `y` that counts the units, where it has a shape; None: dead units
+                are not asked for.
             bounds: Elements less than the first or more than the second are saturated; None: this
                 is not asked for.
             fresh: Whether to forget the module's earlier outputs.
@@ -101,8 +102,6 @@ class OutputTotals:
             found = readable_output(y)
             if found.numel() == 0:
                 return
-            if axis is not None and found.shape != y.shape:
-                axis = None
             y = real(found)
             if host is not None and y.is_cpu:
                 host.add(module, y, axis, bounds, fresh)
