@@ -387,6 +387,21 @@ def pair_engines(
     )
 
 
+def test_an_optimizer_without_a_learning_rate(tmp_path: Path) -> None:
+    class Own(torch.optim.Optimizer):
+        def __init__(self, params: list[Tensor]) -> None:
+            super().__init__(params, {"rate": 0.1})
+
+        def step(self, closure: Any = None) -> None:
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    p -= self.param_groups[0]["rate"] * p.grad
+
+    result = go(tmp_path, optimizer=partial(Own))
+    assert "lr" not in result.history[0]
+    assert (go(tmp_path / "sgd").history[0])["lr"] == 0.1
+
+
 def test_another_way_of_training_with_several_models_and_optimizers(tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "model": {"fast": partial(network), "slow": partial(network)},

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +15,6 @@ from trainkit.rundir import (
     Interruption,
     RunDirectory,
     Status,
-    load_checkpoint,
     save_checkpoint,
 )
 from trainkit.settings import CheckpointSettings, TrainerSettings
@@ -25,7 +23,9 @@ from trainkit.training.evaluating import Evaluation
 from trainkit.training.finite import LossWatch
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Evaluated, Progress, evaluation_line
-from trainkit.training.state import load_models, run_state
+from trainkit.training.rows import change, history_row
+from trainkit.training.state import run_state
+from trainkit.training.testing import tested_with_best
 
 __all__ = ["Training"]
 
@@ -225,7 +225,10 @@ class Training:
             self.save("best")
         if self._checkpoint.last:
             self.save("last")
-        self._history.add(self._row(trainer, values))
+        state, seconds = trainer.state, perf_counter() - self._begun
+        self._history.add(
+            history_row(state.iteration, state.epoch, seconds, self._built.optimizers, values)
+        )
         if self._status is not None:
             self._status.update(**self.facts())
         self._monitoring.show(iteration, self._built.samples)
@@ -240,10 +243,10 @@ class Training:
         shown, newest = values, self._monitoring.newest_loss()
         if "train" not in values and newest is not None:
             shown = {"one batch": {"loss": newest}, **values}
-        change, improved = self._change(values, before)
+        changed, improved = change(self.best, values, before)
         evaluated = Evaluated(
             trainer.state.epoch, trainer.state.iteration, shown, self.best.metric,
-            change, improved, best,
+            changed, improved, best,
         )  # fmt: skip
         self._progress.evaluated(evaluated)
         _log.info("%s", evaluation_line(evaluated, self.epochs))
@@ -257,33 +260,6 @@ class Training:
                         "metrics.%s is not one number: it is not on the screen nor in "
                         "history.csv; TensorBoard has it", name,
                     )  # fmt: skip
-
-    def _change(self, values: Values, before: Values) -> tuple[float | None, bool]:
-        """Of the metric that decides, else of the training loss; and whether that is better."""
-        part, metric, less_is_better = "validation", self.best.metric, self.best.mode == "min"
-        if metric not in values.get(part, {}):
-            part, metric, less_is_better = "train", "loss", True
-        now, then = values.get(part, {}).get(metric), before.get(part, {}).get(metric)
-        if now is None or then is None:
-            return None, False
-        return now - then, now != then and (now < then) == less_is_better
-
-    def _row(self, trainer: Engine, values: Values) -> dict[str, float | None]:
-        row: dict[str, float | None] = {
-            "iteration": trainer.state.iteration,
-            "epoch": trainer.state.epoch,
-            "seconds": round(perf_counter() - self._begun, 3),
-        }
-        optimizers = self._built.optimizers
-        for name, optimizer in optimizers.items():
-            groups = optimizer.param_groups
-            for i, group in enumerate(groups):
-                whose = [] if len(optimizers) == 1 else [name]
-                which = [] if len(groups) == 1 else [str(group.get("name", i))]
-                row["/".join(["lr", *whose, *which])] = float(group["lr"])
-        for part, numbers in values.items():
-            row |= {f"{part}/{name}": value for name, value in numbers.items()}
-        return row
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says about how far the run is and how good."""
@@ -307,46 +283,16 @@ class Training:
         evaluation = self._evaluations.get("test")
         if evaluation is None:
             return
-        models = self._built.models
+        best, iteration = self.best.iteration, self._built.engines.trainer.state.iteration
+        if not self._checkpoint.best or best in (0, iteration):
+            self.tested_with = "best" if self._checkpoint.best and best else "last"
+            self.test_values = evaluation.run()
+            return
         path = self._directory.checkpoints / "best.pt"
-        iteration = self._built.engines.trainer.state.iteration
-        if self._checkpoint.best and self.best.iteration:
-            self.tested_with = "best"
-        if not self._checkpoint.best or self.best.iteration in (0, iteration):
-            self.test_values = evaluation.run()
-            return
-        first = idist.get_rank() == 0
-        state = self._load_best(path) if first else None
-        if not _agreed(state is not None):
-            self.tested_with = "last"
-            self.test_values = evaluation.run()
-            return
-        last = {
-            name: {key: _copy(value) for key, value in module.state_dict().items()}
-            for name, module in models.items()
-        }
-        load_models(models, state)
-        try:
-            self.test_values = evaluation.run()
-        finally:
-            for name, module in models.items():
-                module.load_state_dict(last[name])
-
-    def _load_best(self, path: Path) -> dict[str, Any] | None:
-        """The best weights; None, and a line that says why, where they cannot be had."""
-        try:
-            state = load_checkpoint(path)
-            if state["iteration"] != self.best.iteration:
-                raise ValueError(
-                    f"it holds iteration {state['iteration']}, not {self.best.iteration}"
-                )
-            models: dict[str, Any] = state["models"]
-        except Exception as error:
-            text = f"{path} cannot be used ({_one_line(error)}): tested with the last weights"
-            self.alarms.append(text)
-            _notes.warning("%s", text)
-            return None
-        return models
+        tested = tested_with_best(evaluation, self._built.models, path, best)
+        self.test_values, self.tested_with = tested.values, tested.weights
+        if tested.alarm:
+            self.alarms.append(tested.alarm)
 
     def _value(self, values: Mapping[str, float], metric: str) -> float | None:
         if metric not in values and metric not in self._warned:
@@ -357,18 +303,3 @@ class Training:
                 ", ".join(values) or "nothing",
             )
         return values.get(metric)
-
-
-def _agreed(found: bool) -> bool:
-    """What the first process has found, in every process."""
-    if idist.get_world_size() == 1:
-        return found
-    return bool(idist.broadcast(float(found), src=0))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def _copy(value: object) -> object:
-    return value.clone() if hasattr(value, "clone") else value
