@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.kinds import ignored_index, prediction_kind
+from trainkit.handlers.known_losses import known_losses
 from trainkit.handlers.predictions import PredictionMonitor
 from trainkit.losses import Losses
 from trainkit.stats.calibration import calibration
@@ -156,6 +157,19 @@ def test_a_loss_can_say_what_it_takes() -> None:
     assert prediction_kind(Losses(both, predictions="logits")) == "logits"
     own.predictions = "nonsense"  # type: ignore[attr-defined]
     assert prediction_kind(own) is None
+
+
+def test_a_loss_whose_attributes_fail_does_not_tell() -> None:
+    class Failing:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+        def __call__(self, y_pred: Tensor, y: Tensor) -> Tensor:
+            return y_pred.sum()
+
+    assert prediction_kind(Failing()) is None
+    assert ignored_index(Failing()) is None
+    assert known_losses(Failing()) is None
 
 
 def test_the_index_that_the_loss_ignores() -> None:

@@ -91,7 +91,7 @@ def named_loss(loss_fn: Any) -> str:
 
 
 def _parts(loss_fn: Any) -> list[Any]:
-    components = getattr(loss_fn, "components", None)
+    components = _attribute(loss_fn, "components")
     if not isinstance(components, Mapping):
         return [loss_fn]
     return [
@@ -100,8 +100,15 @@ def _parts(loss_fn: Any) -> list[Any]:
     ]
 
 
+def _attribute(loss_fn: Any, name: str) -> Any:
+    try:
+        return getattr(loss_fn, name, None)
+    except Exception:  # its own code, which may do anything
+        return None
+
+
 def _said(loss_fn: Any) -> str | None:
-    said = getattr(loss_fn, "predictions", None)
+    said = _attribute(loss_fn, "predictions")
     return said if isinstance(said, str) and said in KINDS else None
 
 
