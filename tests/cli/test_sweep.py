@@ -58,7 +58,8 @@ def test_the_table_is_sorted_by_the_best_validation_value(
     )
     assert all(len(row) <= 80 for row in table[1:5])
     assert table[5].startswith("dashboard ")
-    assert sum(line.endswith("_multirun") for line in table) == 2, "one for the board, the folder"
+    assert table[5].endswith(f"board runs/net/{sweep.name}")
+    assert done.out.count(" board ") == 1, "one command shows them all"
 
 
 @pytest.mark.parametrize(("choice", "begun"), [("continue", 2), ("stop", 1)])

@@ -1,8 +1,11 @@
 """The first line of a run on the screen: which experiment, and what differs from it."""
 
+import sys
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
+
+from trainkit.screen import titled, width_of
 
 __all__ = ["heading"]
 
@@ -22,7 +25,9 @@ def heading(config: DictConfig, experiment: str, overrides: Sequence[str], earli
         for override in overrides
         if not override.lstrip("+").startswith(("experiment=", "name=", "--from ", "hydra."))
     ]
-    lines = [f"experiment  {what}" + (f", with {' '.join(differs)}" if differs else "")]
+    width = width_of(sys.stdout)
+    said = f"{what}, with {' '.join(differs)}" if differs else what
+    lines = [titled("experiment", said, width)]
     if config.name is not None:
-        lines.append(f"name        {config.name}")
+        lines.append(titled("name", str(config.name), width))
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """What a person sees: streams that never raise, a bar, rows that line up, words for numbers."""
 
 from trainkit.screen.bar import Bar
-from trainkit.screen.commands import again_command, board_command, shown_path
+from trainkit.screen.commands import again_command, board_command, is_of_sweep, shown_path
 from trainkit.screen.frames import own_frames
 from trainkit.screen.streams import (
     Guard,
@@ -34,6 +34,7 @@ __all__ = [
     "guarded_streams",
     "has_color",
     "is_interactive",
+    "is_of_sweep",
     "number",
     "numbers_text",
     "open_closed_streams",

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["again_command", "board_command", "program", "shown_path"]
+__all__ = ["again_command", "board_command", "is_of_sweep", "program", "shown_path"]
 
 
 def board_command(directory: Path) -> str:
@@ -28,6 +28,11 @@ def program() -> str:
     if own.exists():
         return shlex.quote(shown_path(own))
     return f"{shlex.quote(sys.executable)} -m trainkit"
+
+
+def is_of_sweep(directory: Path) -> bool:
+    """Whether this run is one of a sweep: the sweep says once what shows all of them."""
+    return (directory.parent / "multirun.yaml").is_file()
 
 
 def shown_path(path: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from trainkit.data import length_of
-from trainkit.screen import board_command, counted, shown_path, titled, width_of
+from trainkit.screen import board_command, counted, is_of_sweep, shown_path, titled, width_of
 from trainkit.training.building import Built
 
 __all__ = ["built_lines", "first_lines"]
@@ -36,8 +36,11 @@ def built_lines(built: Built, directory: Path) -> list[str]:
         lines.append(titled("model", f"{called}: {_parameters(module)}", width))
     epochs = -(-built.iterations // max(len(built.source), 1))
     plan = f"{counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
-    # Not broken into lines: it is there to be copied.
-    return [*lines, titled("training", plan), titled("dashboard", board_command(directory)), ""]
+    lines.append(titled("training", plan))
+    if not is_of_sweep(directory):
+        # Not broken into lines: it is there to be copied.
+        lines.append(titled("dashboard", board_command(directory)))
+    return [*lines, ""]
 
 
 def _device(device: torch.device) -> str:

@@ -10,6 +10,7 @@ from trainkit.screen import (
     duration,
     every_iterations,
     has_color,
+    is_of_sweep,
     numbers_text,
     shown_path,
     titled,
@@ -54,9 +55,10 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
     lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
     # Not broken into lines: they are there to be copied.
-    lines.append(titled("next", board_command(result.directory)))
+    commands = [] if is_of_sweep(result.directory) else [board_command(result.directory)]
     if (result.directory / "config.yaml").exists():
-        lines.append(titled("", again_command(result.directory)))
+        commands.append(again_command(result.directory))
+    lines += [titled("" if i else "next", command) for i, command in enumerate(commands)]
     return "\n".join(lines)
 
 
