@@ -52,8 +52,12 @@ def plain(tensor: Tensor) -> Tensor:
         UnreadableError: There are no such elements, or only the tensor's own code knows them.
 
     Example:
-        >>> plain(torch.quantize_per_tensor(torch.tensor([0.5]), 0.25, 0, torch.qint8))
-        tensor([0.5000])
+        >>> plain(nn.Parameter(torch.ones(2)))
+        tensor([1., 1.])
+        >>> plain(torch.empty(2, device="meta"))
+        Traceback (most recent call last):
+            ...
+        trainkit.stats.readable.UnreadableError: is on the meta device, which holds no numbers
     """
     if type(tensor) not in ORDINARY:
         return plain(_inside(tensor))
