@@ -123,5 +123,8 @@ def _is_compiled(thing: Any) -> bool:
 def compiler_in_use() -> bool:
     """Whether `torch.compile` has made anything in this process."""
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
-    # Where functions are only kept from being compiled, the callback is False.
-    return compiler is not None and any(map(callable, compiler.cached_backends.values()))
+    if compiler is None:
+        return False
+    backends = getattr(compiler, "cached_backends", None)  # torch's own affair: it may go
+    # Where functions are only kept from being compiled, the backend is False.
+    return backends is None or any(map(callable, list(backends.values())))
