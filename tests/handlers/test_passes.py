@@ -228,3 +228,18 @@ def test_nothing_is_left_after_remove() -> None:
     attached.remove()
     after = [sum(map(len, engine._event_handlers.values())) for engine in (trainer, evaluator)]
     assert after == [before[0] + 1, before[1]]
+
+
+def test_a_writer_that_two_share_has_a_sub_run_for_the_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer, evaluator, options = shared()
+    writer = MemoryWriter()
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(validation))
+    attach_monitors(
+        trainer, **options, writer={"train": writer, "validation": writer}, predictions=None
+    )
+    trainer.run(train, max_epochs=1)
+    assert "metrics/accuracy" not in writer.scalars
+    assert writer.subruns["validation"].scalars["metrics/accuracy"] == [(1, 0.75)]
+    assert "train and validation have the same writer" in caplog.text

@@ -135,3 +135,28 @@ def test_nothing_is_left_after_remove() -> None:
     handle.remove()
     assert not any(trainer._event_handlers.values())
     assert not any(evaluator._event_handlers.values())
+
+
+class Says(list[float]):
+    """A list that says another length."""
+
+    def __len__(self) -> int:
+        return 8
+
+
+def test_data_that_end_early_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = Engine(lambda e, b: None)
+    ThroughputMonitor(MemoryWriter()).attach(trainer)
+    trainer.run(Says([1.0, 2.0, 3.0]), max_epochs=3)
+    lines = [r.getMessage() for r in caplog.records if "ended" in r.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].startswith("the training data ended after batch 3 of 8, or an item raised Stop")
+
+
+def test_data_that_end_where_they_say_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = Engine(lambda e, b: None)
+    ThroughputMonitor(MemoryWriter()).attach(trainer)
+    trainer.run([1.0, 2.0, 3.0], max_epochs=3)
+    trainer.run([1.0, 2.0, 3.0], max_epochs=3, epoch_length=5)
+    trainer.run([1.0, 2.0, 3.0], max_epochs=3, epoch_length=2)
+    assert "ended" not in caplog.text

@@ -60,7 +60,7 @@ def destinations(
                 f"writer must have a writer for each of {', '.join(names)}; "
                 f"{', '.join(missing)} missing, got {', '.join(map(str, writer)) or 'none'}"
             )
-        return Destinations({name: _checked(writer[name]) for name in names}, owned=False)
+        return Destinations(_apart({name: _checked(writer[name]) for name in names}), owned=False)
     if isinstance(writer, str | PathLike):
         folder = Path(writer)
         _tell_of_runs(folder)
@@ -69,6 +69,20 @@ def destinations(
     _checked(writer)
     inside = {name: subrun(writer, name) for name in names[1:]}
     return Destinations({"train": writer, **inside}, owned=False)
+
+
+def _apart(writers: dict[str, Writer]) -> dict[str, Writer]:
+    """A writer that several share would have their tags twice: all but the first get a sub-run."""
+    found: dict[str, Writer] = {}
+    for name, writer in writers.items():
+        first = next((other for other in found if writers[other] is writer), None)
+        if first is not None:
+            _log.warning(
+                "%s and %s have the same writer: what %s writes goes into its sub-run %r",
+                first, name, name, name,
+            )  # fmt: skip
+        found[name] = writer if first is None else subrun(writer, name)
+    return found
 
 
 def _checked(writer: Any) -> Writer:

@@ -1,5 +1,6 @@
 """How fast training goes, and how long it waits for data."""
 
+import logging
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,8 @@ from trainkit.samples import samples_in
 from trainkit.writers.protocol import Writer
 
 __all__ = ["ThroughputMonitor", "samples_in"]
+
+_log = logging.getLogger("trainkit")
 
 _TIMES = 200  # that the speed is written in a run, where it is spread over it
 
@@ -30,7 +33,7 @@ class ThroughputMonitor(Monitor):
     synchronized: an iteration counts when it has been enqueued, and since the queue is bounded
     that is the device's speed over any longer interval, not in a single iteration.
     `samples_per_second` counts the samples of this process, and is left out where the size of a
-    batch is not known.
+    batch is not known. Data that end before their length are said once, in the log.
 
     Tags: `throughput/samples_per_second`, `throughput/iteration_seconds`,
     `throughput/data_wait_fraction`.
@@ -64,6 +67,8 @@ class ThroughputMonitor(Monitor):
         self._handles: list[RemovableEventHandle] = []
         self._start_over(0.0)
         self._since: float | None = None
+        self._started = 0  # the iteration behind which this pass over the data began
+        self._told = False
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
         """Measure the speed of `engine` from now on.
@@ -75,13 +80,16 @@ class ThroughputMonitor(Monitor):
             ValueError: The monitor is attached already.
         """
         super().attach(engine)
-        forget, pause, resume = map(self._kept_in, (self._forget, self._pause, self._resume))
+        forget, pause, resume, run_out = map(
+            self._kept_in, (self._forget, self._pause, self._resume, self._run_out)
+        )
         self._handles = [
             attached_to.add_event_handler(event, function)
             for attached_to, event, function in (
                 (engine, Events.STARTED, forget),
                 (engine, Events.GET_BATCH_STARTED, self._ask),
                 (engine, Events.GET_BATCH_COMPLETED, self._receive),
+                (engine, Events.DATALOADER_STOP_ITERATION, run_out),
                 (engine, Events.EPOCH_COMPLETED, pause),
                 *((evaluator, Events.STARTED, pause) for evaluator in self._evaluators),
                 *((evaluator, Events.COMPLETED, resume) for evaluator in self._evaluators),
@@ -146,6 +154,22 @@ class ThroughputMonitor(Monitor):
 
     def _forget(self, engine: Engine) -> None:
         self._since = None
+        self._started = engine.state.iteration
+
+    def _run_out(self, engine: Engine) -> None:
+        """The data have ended, and Ignite starts them again: was that where they said?"""
+        drawn, self._started = engine.state.iteration - self._started, engine.state.iteration
+        try:
+            length = len(engine.state.dataloader)  # type: ignore[arg-type]
+        except TypeError:
+            return
+        if drawn < length and not self._told:
+            self._told = True
+            _log.warning(
+                "the training data ended after batch %d of %d, or an item raised StopIteration: "
+                "Ignite starts them again, and trains on the first batches once more",
+                drawn, length,
+            )  # fmt: skip
         self._next = self._last = 0
 
     # These two are called in every iteration: so few operations, and no guard, which reads the
