@@ -94,37 +94,33 @@ class HyperparameterMonitor(StepObserver):
                 self._attributes[f"hyperparameters/{name}"] = value
         self._scheduled = Staircases(always=True)
         self._scheduled_at = 0
+        # The last iteration that was looked at.
+        self._entered = 0
 
+    # These two are called in every iteration: so few operations, and the usual case first.
     def enter(self, engine: Engine) -> None:
         """Look for what has changed since the last iteration."""
         iteration = engine.state.iteration
-        if iteration <= self._scheduled.last or any(
-            iteration <= seen.stairs.last for seen in self._seen.values()
-        ):
+        if iteration <= self._entered:
             self._start_again()
-        drawn = Drawn()
+        self._entered = iteration
         for key, seen in self._seen.items():
             if not seen.late:
-                drawn.join(seen.read(self.optimizers[key].param_groups, iteration))
-        if self._scheduled_at and self._attributes:
-            drawn.join(self._scheduled.see(self._attributes_now(), iteration, self._scheduled.last))
-        if drawn:
-            self._write(drawn)
+                self._write(seen.read(self.optimizers[key].param_groups, iteration))
+        if self._attributes and self._scheduled_at:
+            found = self._attributes_now()
+            self._write(self._scheduled.see(found, iteration, self._scheduled.last))
 
     def leave(self, engine: Engine, returned: bool) -> None:
         """Look at what the process function may have changed, or write the last points."""
-        iteration = engine.state.iteration
-        drawn = Drawn()
         for key, seen in self._seen.items():
             if not returned:
-                if seen.stepped_at != iteration:  # as far as is known, it was not used any more
-                    seen.stairs.last = min(seen.stairs.last, iteration - 1)
+                if seen.stepped_at != self._entered:  # it was not used any more, as far as is known
+                    seen.stairs.last = min(seen.stairs.last, self._entered - 1)
             elif seen.late:
-                drawn.join(seen.read_late(self.optimizers[key].param_groups, iteration))
+                self._write(seen.read_late(self.optimizers[key].param_groups, self._entered))
         if not returned:
-            drawn.join(self._ended())
-        if drawn:
-            self._write(drawn)
+            self._write(self._ended())
 
     def finish(self, engine: Engine) -> None:
         """Write the last points."""
@@ -144,8 +140,7 @@ class HyperparameterMonitor(StepObserver):
             seen = self._seen[key] = _Seen(key, alone)
         drawn = seen.read_at_step(optimizer.param_groups, self.steps.iteration)
         drawn.join(self._scheduled_now())
-        if drawn:
-            self._write(drawn)
+        self._write(drawn)
 
     def _scheduled_now(self) -> Drawn:
         iteration = self.steps.iteration
@@ -179,8 +174,9 @@ class HyperparameterMonitor(StepObserver):
         self._scheduled, self._scheduled_at = Staircases(always=True), 0
 
     def _write(self, drawn: Drawn) -> None:
-        for step in sorted(drawn):
-            self.writer.write_scalars(step, drawn[step])
+        if drawn:
+            for step in sorted(drawn):
+                self.writer.write_scalars(step, drawn[step])
 
 
 _NOTHING = Drawn()
@@ -220,7 +216,7 @@ class _Seen:
 
     def read(self, groups: list[dict[str, Any]], iteration: int) -> Drawn:
         """What these groups are in an iteration, from outside of the step."""
-        if not self._moved(groups) and self.stairs.settled and not self._variable:
+        if not (self._variable or self.stairs.fresh or self._moved(groups)):
             self.stairs.last = iteration
             return _NOTHING
         return self.stairs.see(self._news(groups), iteration, self.stairs.last)
@@ -245,15 +241,16 @@ class _Seen:
 
     def _moved(self, groups: list[dict[str, Any]]) -> bool:
         """Whether any entry is another object; of many groups two are looked at."""
-        if len(groups) > _MANY:
-            if len(groups) != self._groups:
-                return True
+        if len(groups) == 1:
+            values = [*groups[0].values()]
+        elif len(groups) <= _MANY:
+            values = [*chain.from_iterable(map(_values, groups))]
+        else:
             first, last = [*groups[0].values()], [*groups[-1].values()]
-            return not (
+            return len(groups) != self._groups or not (
                 all(map(is_, first, self._values))
                 and all(map(is_, reversed(last), reversed(self._values)))
             )
-        values = [*chain.from_iterable(map(_values, groups))]
         return len(values) != len(self._values) or not all(map(is_, values, self._values))
 
     def _news(self, groups: list[dict[str, Any]]) -> dict[str, Number]:

@@ -118,12 +118,13 @@ class Staircases:
         self.last = 0
         self._always = always
         self._stairs: dict[str, Staircase] = {}
-        self._fresh: dict[str, Staircase] = {}
+        #: What has just changed, and may have come to the end of a ramp.
+        self.fresh: dict[str, Staircase] = {}
 
     def see(self, found: Mapping[str, Number], iteration: int, last: int) -> "Drawn":
         """These may have changed in this iteration, all others have not since `last`."""
         drawn = Drawn()
-        fresh, self._fresh = self._fresh, {}
+        fresh, self.fresh = self.fresh, {}
         for tag, source in found.items():
             stairs = self._stairs.get(tag)
             if stairs is None:
@@ -132,9 +133,9 @@ class Staircases:
             since = stairs.since
             drawn.add(tag, stairs.see(source, iteration, last))
             if stairs.since != since:
-                self._fresh[tag] = stairs
+                self.fresh[tag] = stairs
         for tag, stairs in fresh.items():
-            if tag not in self._fresh:
+            if tag not in self.fresh:
                 drawn.add(tag, stairs.hold())
         self.last = iteration
         return drawn
@@ -143,11 +144,6 @@ class Staircases:
         """Whether any of these is another value than the last that was seen."""
         known = [(self._stairs.get(tag), source) for tag, source in found.items()]
         return any(stairs is not None and not stairs.same(source) for stairs, source in known)
-
-    @property
-    def settled(self) -> bool:
-        """Whether there is nothing to do where nothing has changed."""
-        return not self._fresh
 
     def sample(self) -> "Drawn":
         """A point for each value that has none, and for each tensor."""
