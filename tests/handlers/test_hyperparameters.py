@@ -270,3 +270,50 @@ def test_staircases_are_true_at_every_iteration(where: str, kind: str, every: in
     assert wrong <= allowed
     if every == 1000:
         assert len(points) <= 12 + 4  # two for each plateau, and a ramp is not written in full
+
+
+def test_many_groups_are_followed_by_two_of_them_and_read_in_full_in_samples() -> None:
+    groups = [{"params": [parameter()], "lr": 1.0} for _ in range(12)]
+    optimizer, writer = torch.optim.SGD(groups, lr=1.0), MemoryWriter()
+    schedule = LambdaLR(optimizer, lambda n: 1.0 if n < 7 else 0.5)
+
+    def step(engine: Engine, batch: int) -> None:
+        optimizer.step()
+        schedule.step()
+        if batch == 12:
+            optimizer.param_groups[5]["momentum"] = 0.5
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer, every=10).attach(trainer)
+    trainer.run(range(1, 26))
+    for group in range(12):
+        points = writer.scalars[f"hyperparameters/{group}/lr"]
+        assert points == [(1, 1.0), (7, 1.0), (8, 0.5), (25, 0.5)]
+    assert writer.scalars["hyperparameters/5/momentum"] == [
+        (1, 0.0), (12, 0.0), (13, 0.5), (25, 0.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_the_last_value_is_written_where_a_run_is_interrupted(error: type[BaseException]) -> None:
+    optimizer, writer = sgd(), MemoryWriter()
+
+    def step(engine: Engine, batch: int) -> None:
+        if batch == 8:
+            raise error
+        optimizer.step()
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer, every=5).attach(trainer)
+    with pytest.raises(error):
+        trainer.run(range(1, 20))
+    assert writer.scalars[LR] == [(1, 1.0), (7, 1.0)]
+
+
+def test_the_last_value_is_written_when_the_monitor_is_taken_off() -> None:
+    optimizer, writer = sgd(), MemoryWriter()
+    trainer = Engine(lambda engine, batch: optimizer.step())
+    handle = HyperparameterMonitor(optimizer, writer, every=5).attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=7), lambda: handle.remove())
+    trainer.run(range(9))
+    assert writer.scalars[LR] == [(1, 1.0), (7, 1.0)]
