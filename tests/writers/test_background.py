@@ -5,13 +5,18 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Engine
 
 from tests.writers.reading import event_files, raw_events, raw_scalars
+from trainkit.handlers.budget import Budget
+from trainkit.handlers.losses import LossMonitor
+from trainkit.handlers.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter, Scalars, open_writer, subrun
 from trainkit.writers.host_step import HostStep
 
@@ -222,6 +227,27 @@ def test_a_forgotten_writer_is_written_out(tmp_path: Path) -> None:
     gc.collect()
     until(lambda: not threads())
     assert raw_scalars(tmp_path) == {"a": [(1, 1.0)]}
+
+
+def test_writers_that_only_finished_engines_know_are_forgotten_with_them(tmp_path: Path) -> None:
+    """No thread and no file stays, without `close`; nothing is lost."""
+
+    def train(i: int) -> weakref.ref[BackgroundWriter]:
+        writer = open_writer(tmp_path / str(i))
+        trainer = Engine(lambda engine, batch: batch)
+        LossMonitor(writer, Sampler(Budget(0.5)), every_iteration=True).attach(trainer)
+        trainer.run([1.0] * 20)
+        return weakref.ref(writer)
+
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    writers = [train(i) for i in range(5)]
+    gc.collect()
+    until(lambda: not threads())
+    assert [writer() for writer in writers] == [None] * 5
+    for i in range(5):
+        assert raw_scalars(tmp_path / str(i))["loss/total"] == [(n, 1.0) for n in range(1, 21)]
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize(
