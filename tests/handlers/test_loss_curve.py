@@ -44,10 +44,19 @@ def overwritten(value: float) -> dict[str, Any]:
     return {"loss": BUFFER, "losses": {"a": BUFFER}}
 
 
+WIDE = torch.zeros((), dtype=torch.float64)
+
+
+def overwritten_and_read_later(value: float) -> Any:
+    """Of a kind that is not read at once."""
+    return WIDE.fill_(value)
+
+
 @pytest.mark.parametrize(
     "step",
     [
         float,
+        overwritten_and_read_later,
         torch.tensor,
         lambda x: torch.tensor([x]),
         lambda x: torch.tensor(x, requires_grad=True),
