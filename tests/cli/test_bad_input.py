@@ -215,7 +215,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "engine=policy_gradient": ("engine", "model CNN", "observations of shape [1, 4]"),
     "+experiment=gan_digits trainer.amp=bf16": (CLI, "trainer.amp", "no meaning"),
     "+samples.x={_target_:mine.vector,_partial_:true}": ("samples.x", "needs y_pred, y"),
-    "metrics=regression": ("metrics.mean_absolute_error",),
+    "metrics=regression": (
+        "metrics.mean_absolute_error", "[32, 10]", "int64 [32]", "choose another metric",
+    ),
     # Files that are not YAML
     "+experiment=bad/unclosed": ("experiments/bad/unclosed.yaml:4:", "not YAML"),
     "+experiment=bad/tabs": ("experiments/bad/tabs.yaml:3:", "not YAML"),

@@ -59,7 +59,8 @@ def rehearse(built: Built) -> list[str]:
             except Exception as error:
                 raise ValueError(
                     f"metrics.{name} cannot take y_pred {_seen(output.get('y_pred'))} with y "
-                    f"{_seen(output.get('y'))}: {_first_line(error)}"
+                    f"{_seen(output.get('y'))}: {_first_line(error)}; choose another metric, or "
+                    "give it an output_transform that makes (y_pred, y) as it takes them"
                 ) from error
         return doubts
 
