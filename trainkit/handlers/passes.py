@@ -135,7 +135,7 @@ class Passes:
             self._at, self._seen, self._written = (self._run, step), [], False
             if step <= self._last_step and self._run > 1:
                 self._tell(
-                    self.trainer, "twice", logging.WARNING,
+                    self.trainer, "twice", logging.INFO,
                     "the trainer runs again and counts its iterations from 1: steps that come "
                     "twice are written twice; give each run a folder of its own to keep them apart",
                 )  # fmt: skip
