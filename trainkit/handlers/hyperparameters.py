@@ -1,29 +1,20 @@
 """Learning rate and every other number that moves."""
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
-from operator import is_
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ignite.engine import Engine
-from torch import Tensor
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import When
+from trainkit.handlers.group_values import GroupValues, numbers_in_value
 from trainkit.handlers.optimizer_step import StepObserver
-from trainkit.handlers.output import Number, is_number
+from trainkit.handlers.output import Number
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.staircase import Drawn, Staircases
 from trainkit.writers.protocol import Writer
 
 __all__ = ["HyperparameterMonitor"]
-
-_NOT_SHOWN = ("params", "param_names", "name")
-_CONSTANT = {float, int, bool, str, type(None)}
-_values = dict.values
-
-# Of more groups than this the first and the last are looked at in iterations without a sample.
-_MANY = 8
 
 Scheduled = Callable[[], Any] | tuple[Any, str]
 
@@ -83,7 +74,7 @@ class HyperparameterMonitor(StepObserver):
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
         super().__init__(_by_prefix(optimizers), writer, every)
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, GroupValues] = {}
         self._functions: dict[str, Callable[[], Any]] = {}
         self._attributes: dict[str, tuple[Any, str]] = {}
         for name, value in (scheduled or {}).items():
@@ -137,7 +128,7 @@ class HyperparameterMonitor(StepObserver):
         seen = self._seen.get(key)
         if seen is None:
             alone = len(optimizer.param_groups) == 1
-            seen = self._seen[key] = _Seen(key, alone)
+            seen = self._seen[key] = GroupValues(key, alone)
         drawn = seen.read_at_step(optimizer.param_groups, self.steps.iteration)
         drawn.join(self._scheduled_now())
         self._write(drawn)
@@ -148,7 +139,7 @@ class HyperparameterMonitor(StepObserver):
             return Drawn()  # another optimizer stepped first in this iteration
         found = self._attributes_now()
         for tag, read in self._functions.items():
-            found |= _numbers(tag, read())
+            found |= numbers_in_value(tag, read())
         last = min(self._scheduled.last, iteration - 1)
         self._scheduled_at = iteration
         drawn = self._scheduled.see(found, iteration, last)
@@ -158,7 +149,7 @@ class HyperparameterMonitor(StepObserver):
     def _attributes_now(self) -> dict[str, Number]:
         found: dict[str, Number] = {}
         for tag, (owner, name) in self._attributes.items():
-            found |= _numbers(tag, getattr(owner, name))
+            found |= numbers_in_value(tag, getattr(owner, name))
         return found
 
     def _ended(self) -> Drawn:
@@ -177,127 +168,6 @@ class HyperparameterMonitor(StepObserver):
         if drawn:
             for step in sorted(drawn):
                 self.writer.write_scalars(step, drawn[step])
-
-
-_NOTHING = Drawn()
-
-
-class _Seen:
-    """The parameter groups of one optimizer as they were last seen, and what is drawn of them.
-
-    Most entries are the very objects that they were at the step before: of those nothing need be
-    read. Nothing is compared but identities, because a comparison with a tensor reads its device.
-
-    Args:
-        prefix: Of the tags.
-        alone: Whether the first group keeps its tags when others join it.
-    """
-
-    def __init__(self, prefix: str, alone: bool) -> None:
-        self._prefix = prefix
-        self._alone = alone
-        self._keys: list[str] = []
-        self._names: list[str] = []
-        self._tags: list[str] = []
-        self._values: list[Any] = []
-        self._groups = 0
-        # Positions of what may change and stay the same object: tensors, and lists.
-        self._variable: list[int] = []
-        self.stairs = Staircases()
-        # Whether a process function changes them before the step; and when it last stepped.
-        self.late = False
-        self.stepped_at = 0
-
-    def again(self) -> "_Seen":
-        """As it was at the start, but it is known when to look."""
-        other = _Seen(self._prefix, self._alone)
-        other.late = self.late
-        return other
-
-    def read(self, groups: list[dict[str, Any]], iteration: int) -> Drawn:
-        """What these groups are in an iteration, from outside of the step."""
-        if not (self._variable or self.stairs.fresh or self._moved(groups)):
-            self.stairs.last = iteration
-            return _NOTHING
-        return self.stairs.see(self._news(groups), iteration, self.stairs.last)
-
-    def read_late(self, groups: list[dict[str, Any]], iteration: int) -> Drawn:
-        """What they are after the process function, which changes them before the step."""
-        if self.stepped_at != iteration:
-            return self.read(groups, iteration)
-        if self._moved(groups):  # it changes them after the step
-            self.late = False
-        return _NOTHING
-
-    def read_at_step(self, groups: list[dict[str, Any]], iteration: int) -> Drawn:
-        """What the step uses in a sampled iteration."""
-        found = self._news(groups)
-        if found and not self.late and self.stairs.last == iteration:
-            self.late = self.stairs.differ(found)  # from what it was before the process function
-        self.stepped_at = iteration
-        drawn = self.stairs.see(found, iteration, min(self.stairs.last, iteration - 1))
-        drawn.join(self.stairs.sample())
-        return drawn
-
-    def _moved(self, groups: list[dict[str, Any]]) -> bool:
-        """Whether any entry is another object; of many groups two are looked at."""
-        if len(groups) == 1:
-            values = [*groups[0].values()]
-        elif len(groups) <= _MANY:
-            values = [*chain.from_iterable(map(_values, groups))]
-        else:
-            first, last = [*groups[0].values()], [*groups[-1].values()]
-            return len(groups) != self._groups or not (
-                all(map(is_, first, self._values))
-                and all(map(is_, reversed(last), reversed(self._values)))
-            )
-        return len(values) != len(self._values) or not all(map(is_, values, self._values))
-
-    def _news(self, groups: list[dict[str, Any]]) -> dict[str, Number]:
-        """Tag → number, of all entries that may have changed."""
-        keys, values = [*chain.from_iterable(groups)], [*chain.from_iterable(map(_values, groups))]
-        if keys != self._keys or not all(map(is_, values, self._values)):
-            self._groups = len(groups)
-            return self._changed(groups, keys, values)
-        found: dict[str, Number] = {}
-        for i in self._variable:
-            found |= _numbers(self._tags[i], values[i])
-        return found
-
-    def _changed(
-        self, groups: list[dict[str, Any]], keys: list[str], values: list[Any]
-    ) -> dict[str, Number]:
-        names = [group["name"] for group in groups if "name" in group]
-        if keys != self._keys or names != self._names:
-            self._keys, self._names = keys, names
-            self._tags = list(self._named(groups))
-            self._values = [_Seen] * len(values)  # which is none of them
-        found: dict[str, Number] = {}
-        self._variable = []
-        for i, (tag, value, before) in enumerate(
-            zip(self._tags, values, self._values, strict=True)
-        ):
-            if not tag:
-                continue
-            if not _is_constant(value):
-                self._variable.append(i)
-            elif value is before:
-                continue
-            found |= _numbers(tag, value)
-        self._values = values
-        return found
-
-    def _named(self, groups: list[dict[str, Any]]) -> Iterator[str]:
-        for group, name in zip(groups, _group_names(groups), strict=True):
-            between = "" if self._alone and group is groups[0] else f"{name}/"
-            for key in group:
-                yield "" if key in _NOT_SHOWN else f"{self._prefix}{between}{key}"
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether it cannot become another number while it stays the same object."""
-    kind = type(value)
-    return kind in _CONSTANT or (kind is tuple and all(map(_is_constant, value)))
 
 
 def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Optimizer]:
@@ -326,19 +196,3 @@ def _check(name: str, scheduled: Any) -> None:
             f"scheduled[{name!r}] must be a function that returns a number, or (object, "
             f"'attribute'), got {scheduled!r}"
         )
-
-
-def _group_names(groups: list[dict[str, Any]]) -> list[str]:
-    named = [str(group.get("name", i)) for i, group in enumerate(groups)]
-    return [f"{n}.{i}" if named.count(n) > 1 else n for i, n in enumerate(named)]
-
-
-def _numbers(tag: str, value: Any) -> Iterator[tuple[str, Number]]:
-    if isinstance(value, Tensor):
-        if value.numel() == 1 and not value.is_complex():
-            yield tag, value
-    elif isinstance(value, tuple | list):
-        for i, part in enumerate(value):
-            yield from _numbers(f"{tag}.{i}", part)
-    elif is_number(value):
-        yield tag, float(value)
