@@ -66,10 +66,11 @@ class LossMonitor(OutputMonitor[LossTotals]):
             data, whose `loss/…` are those of the iterations.
 
     Cost:
-        Nothing on a trainer but to hand the tensors on; in every iteration three microseconds
-        where they are in main memory, and one launch elsewhere. An `output_transform` that takes
-        more than a two-hundredth of an iteration (random numbers that it draws are put back) is
-        applied in sampled iterations only. On an evaluator two launches per value
+        Nothing on a trainer but to hand the tensors on; in every iteration 3 to 6 µs by
+        themselves where they are in main memory (`benchmarks/curves.py`; several times that where
+        the training has emptied the caches), and one launch elsewhere. An `output_transform` that
+        takes more than a two-hundredth of an iteration (random numbers that it draws are put
+        back) is applied in sampled iterations only. On an evaluator two launches per value
         and batch, and those of the loss where it is computed.
 
     Example:
