@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trainkit.handlers import Metered as Metered
     from trainkit.handlers import MetricMonitor as MetricMonitor
     from trainkit.handlers import Monitor as Monitor
+    from trainkit.handlers import ParameterMonitor as ParameterMonitor
     from trainkit.handlers import PredictionMonitor as PredictionMonitor
     from trainkit.handlers import Sampler as Sampler
     from trainkit.handlers import ThroughputMonitor as ThroughputMonitor
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from trainkit.settings import CheckpointSettings as CheckpointSettings
     from trainkit.settings import MonitorSettings as MonitorSettings
     from trainkit.settings import TrainerSettings as TrainerSettings
+    from trainkit.stats import Members as Members
     from trainkit.training import RunResult as RunResult
     from trainkit.training import run as run
     from trainkit.writers import BackgroundWriter as BackgroundWriter
@@ -81,6 +83,7 @@ _MODULES = {
         "Metered",
         "MetricMonitor",
         "Monitor",
+        "ParameterMonitor",
         "PredictionMonitor",
         "Sampler",
         "ThroughputMonitor",
@@ -93,6 +96,7 @@ _MODULES = {
     "trainkit.losses": ("EntropyBonus", "L1", "L2", "Losses"),
     "trainkit.training": ("RunResult", "run"),
     "trainkit.settings": ("CheckpointSettings", "MonitorSettings", "TrainerSettings"),
+    "trainkit.stats": ("Members",),
     "trainkit.writers": (
         "BackgroundWriter",
         "EventFileWriter",
@@ -133,12 +137,14 @@ __all__ = [
     "LoadedRun",
     "LossMonitor",
     "Losses",
+    "Members",
     "MemoryMonitor",
     "MemoryWriter",
     "Metered",
     "MetricMonitor",
     "Monitor",
     "MonitorSettings",
+    "ParameterMonitor",
     "PredictionMonitor",
     "PrefixWriter",
     "RunResult",

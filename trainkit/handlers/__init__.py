@@ -14,6 +14,7 @@ from trainkit.handlers.memory import MemoryMonitor
 from trainkit.handlers.metrics import MetricMonitor
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output import StepOutput, as_step_output
+from trainkit.handlers.parameter_monitor import ParameterMonitor
 from trainkit.handlers.predictions import PredictionMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.throughput import ThroughputMonitor
@@ -35,6 +36,7 @@ __all__ = [
     "Metered",
     "MetricMonitor",
     "Monitor",
+    "ParameterMonitor",
     "PredictionMonitor",
     "Sampler",
     "StepOutput",

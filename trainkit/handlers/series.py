@@ -4,7 +4,7 @@ The choice is made by names, when training begins; the numbers are chosen and po
 left their device, by the thread that reads them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor
 from trainkit.handlers.naming import CAP, check_detail, module_groups
 from trainkit.names import Selection, selected
 from trainkit.stats.main_memory import PlainTensors
+from trainkit.stats.pooling import Members, pooled
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["WORST", "Layout", "Layouts", "Series", "global_norm", "ratio"]
@@ -85,8 +86,7 @@ class Series:
     """Chooses, among the statistics of named tensors, those that are written, and their tags.
 
     With `detail` `parameter` every tensor has a series of its own; with `module` those of a module
-    are pooled: norm = sqrt(Σ norm²), mean and zero_fraction weighted by elements, std from the
-    pooled variance, max_abs the largest. `auto` is `parameter` while there are no more than 300,
+    are pooled: see `stats.pooling`. `auto` is `parameter` while there are no more than 300,
     and `module` at the depth that fits beyond. `global` writes none.
 
     Args:
@@ -166,9 +166,33 @@ class Series:
         table = choice.rows(table)
         if choice.groups:
             n = choice.rows(np.asarray(elements))
-            members = dict(zip(columns, table, strict=True))
-            table = _pooled(members, np.asarray(choice.groups), n, len(choice.labels))
+            found = dict(zip(columns, table, strict=True))
+            members = Members(found, n, choice.groups, len(choice.labels))
+            table = np.stack([*pooled(columns, members).values()])
         return table.reshape(*table.shape[:-2], -1)
+
+    def members(
+        self,
+        columns: Sequence[str],
+        table: Numbers,
+        names: tuple[str, ...],
+        elements: Sequence[int],
+    ) -> Members:
+        """The chosen tensors and what each belongs to: the module or itself, as under `tags`.
+
+        Args:
+            columns: Of the table.
+            table: Their values, `[len(columns), len(names)]`.
+            names: Of all the tensors.
+            elements: Number of elements of each.
+        """
+        choice = self._choice(names)
+        return Members(
+            dict(zip(columns, choice.rows(table), strict=True)),
+            choice.rows(np.asarray(elements)),
+            choice.groups or range(len(choice.labels)),
+            len(choice.labels),
+        )
 
     def ratios(self, moved: Numbers, before: Numbers, names: tuple[str, ...]) -> Numbers:
         """The update ratios; of modules, the norms are pooled and then divided."""
@@ -237,36 +261,3 @@ def ratio(moved: Numbers, before: Numbers) -> Numbers:
     # From zero weights, ‖w_after‖ is ‖w_after − w_before‖; and 0 / 0 is 0: nothing moved.
     reference = np.where(before != 0, before, moved)
     return np.where(moved != 0, moved / reference, 0)
-
-
-def _pooled(columns: Mapping[str, Numbers], index: Numbers, n: Numbers, groups: int) -> Numbers:
-    """The columns of groups from those of their members, `[len(columns), groups]`.
-
-    Args:
-        columns: Statistic → values of the members.
-        index: Group of each member.
-        n: Number of elements of each member, above 0.
-        groups: Their number.
-    """
-
-    def added(values: Numbers) -> Numbers:
-        return np.bincount(index, values, minlength=groups)
-
-    total = added(n)
-    found: dict[str, Numbers] = {}
-    for name, column in columns.items():
-        values = column.astype(np.float64)
-        if name == "norm":
-            found[name] = np.sqrt(added(values**2))
-        elif name == "max_abs":
-            found[name] = np.zeros(groups)
-            with np.errstate(invalid="ignore"):  # NaN is an answer
-                np.maximum.at(found[name], index, values)
-        elif name == "std":
-            means = columns["mean"].astype(np.float64)
-            mean = added(n * means) / total
-            spread = values**2 + (means - mean[index]) ** 2
-            found[name] = np.sqrt(added(n * spread) / total)
-        else:
-            found[name] = added(n * values) / total
-    return np.stack(list(found.values()))

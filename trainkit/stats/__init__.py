@@ -4,6 +4,7 @@ from trainkit.stats.calibration import calibration
 from trainkit.stats.histograms import HistogramTable, histograms
 from trainkit.stats.non_finite import non_finite
 from trainkit.stats.norms import global_norm, norms
+from trainkit.stats.pooling import Members, pooled
 from trainkit.stats.predictions import classification
 from trainkit.stats.snapshot import Snapshot
 from trainkit.stats.summary import COLUMNS, summarize, summary_table
@@ -12,6 +13,7 @@ from trainkit.stats.values import regression
 __all__ = [
     "COLUMNS",
     "HistogramTable",
+    "Members",
     "Snapshot",
     "calibration",
     "classification",
@@ -19,6 +21,7 @@ __all__ = [
     "histograms",
     "non_finite",
     "norms",
+    "pooled",
     "regression",
     "summarize",
     "summary_table",

@@ -1,0 +1,255 @@
+"""A statistic of one's own of every weight: shown per parameter or per module, as ours are."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainkit.handlers.cadence import When
+from trainkit.handlers.measurable import Measurable
+from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.parameters import Named, Parameters
+from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.selecting import check_selection
+from trainkit.handlers.series import Layout, Layouts, Series
+from trainkit.handlers.telling import say_once
+from trainkit.names import Selection
+from trainkit.stats.pooling import Members, check_poolable, pooled
+from trainkit.writers.protocol import Writer
+
+__all__ = ["ParameterMonitor"]
+
+
+class ParameterMonitor(Monitor):
+    """Writes statistics of the weights that a subclass measures, at the end of the iteration.
+
+    A subclass says `columns`, what is written, and has two methods: `measure` takes numbers of
+    each tensor, on its device; `pool` makes the columns of them, later and on the host, for each
+    module or each parameter. All numbers of an iteration travel to the host together.
+
+    Left out: parameters without elements, lazy ones that have no size yet, and, with one line in
+    the log, those for which `measure` raises.
+
+    Tags: `<section>.<column>/<name>`; with several optimizers `<optimizer>/` comes before the name.
+
+    Args:
+        writer: Where the statistics go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer: with several, their names go
+            into the tags.
+        detail: `auto` (per parameter up to 300 of them, per module beyond), `global` (none),
+            `module` or `parameter`.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`.
+        exclude: None of these.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong kind or has a wrong value, or a column
+            has no pooling.
+
+    Cost:
+        That of `measure`, in a sampled iteration.
+
+    Example:
+        The range of each weight. That of a module is no mean of ranges, so it is said what it is:
+
+        >>> from trainkit.writers import MemoryWriter
+        >>> class RangeMonitor(ParameterMonitor):
+        ...     columns = ("range",)
+        ...     def measure(self, tensors):
+        ...         return {
+        ...             "low": torch.stack([x.min() for x in tensors]),
+        ...             "high": torch.stack([x.max() for x in tensors]),
+        ...         }
+        ...     def pool(self, members):
+        ...         return {"range": members.max(members["high"]) + members.max(-members["low"])}
+        >>> model, writer = nn.Linear(2, 1), MemoryWriter()
+        >>> model.weight.data, model.bias.data = torch.tensor([[1.0, 3.0]]), torch.tensor([7.0])
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> each = RangeMonitor(writer, model=model, detail="parameter").attach(trainer)
+        >>> together = RangeMonitor(writer, model=model, detail="module").attach(trainer)
+        >>> _ = trainer.run([0])
+        >>> writer.scalars["weights.range/weight"], writer.scalars["weights.range/(model)"]
+        ([(1, 2.0)], [(1, 6.0)])
+    """
+
+    #: First part of the tags.
+    section: ClassVar[str] = "weights"
+    #: The names of what is written.
+    columns: ClassVar[Sequence[str]] = ()
+
+    def __init__(
+        self,
+        writer: Writer,
+        every: "When | Sampler" = 1,
+        *,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer] | None = None,
+        detail: str = "auto",
+        include: Selection = ("*",),
+        exclude: Selection = (),
+    ) -> None:
+        super().__init__(writer, every)
+        name = type(self).__name__
+        if isinstance(self.columns, str) or not self.columns:
+            raise TypeError(
+                f"{name}.columns must be the names of what it writes, e.g. ('range',), "
+                f"got {self.columns!r}"
+            )
+        if type(self).pool is ParameterMonitor.pool:
+            check_poolable(self.columns)
+        self._parameters = Parameters(model, optimizers, partial(say_once, self.sampler))
+        for line in check_selection(self._parameters.models, include, exclude):
+            self._parameters.say(line)
+        self._series = Series(detail, include, exclude)
+        self._chosen: dict[str, _Chosen] = {}
+        self._layouts = Layouts()
+        self._measurable = Measurable(name, "parameter")
+
+    @abstractmethod
+    def measure(self, tensors: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        """Numbers of each tensor: name → tensor of shape `[len(tensors)]` on their device.
+
+        Args:
+            tensors: Weights on one device, detached; not to be changed. It may be called with one
+                alone. Do not read the device here: no `.item()`, no `float()`.
+        """
+
+    def pool(self, members: Members) -> Mapping[str, NDArray[Any]]:
+        """The columns, of each module, on the host; see `Members`.
+
+        Where parameters have series of their own, each is a module of one member. Without a method
+        of one's own the columns are what `measure` returns, pooled as `stats.pooled` does.
+
+        Args:
+            members: What `measure` returned.
+        """
+        return pooled(self.columns, members)
+
+    def end(self, engine: Engine) -> None:
+        """Measure and write."""
+        self._parameters.look()
+        for found in self._parameters.by_section():
+            self._write(engine.state.iteration, found)
+
+    def cancel(self) -> None:
+        """Nothing was put in place."""
+
+    def _write(self, step: int, found: Named) -> None:
+        chosen = self._choice(found)
+        names, tensors, parts = self._measurable.measure(
+            found.section,
+            chosen.names,
+            [found.tensors[i] for i in chosen.positions],
+            lambda _, some: self._measure(some),
+        )
+        if parts is None:
+            return
+        elements = tuple(tensor.numel() for tensor in tensors)
+        measured = tuple(part.columns for part in parts)
+        positions = tuple(part.positions for part in parts)
+        layout = self._layouts.of(
+            (found.section, elements, measured, positions),
+            (names,),
+            lambda: Layout(
+                tags=chosen.series.tags(self.section, self.columns, names, found.section),
+                finish=_Pooling(self, chosen.series, names, elements, measured, positions),
+                together=False,
+            ),
+        )
+        layout.write(self.writer, step, *(part.table for part in parts))
+
+    def _choice(self, found: Named) -> "_Chosen":
+        known = self._chosen.get(found.section)
+        if known is None or known.all_names is not found.names:
+            series = self._series.among(self._parameters.namer(found.section))
+            positions = series.chosen(found.names)
+            names = tuple(found.names[i] for i in positions)
+            known = self._chosen[found.section] = _Chosen(found.names, series, positions, names)
+        return known
+
+    def _measure(self, tensors: Sequence[Tensor]) -> "list[_Part]":
+        on: dict[torch.device, list[int]] = {}
+        for i, tensor in enumerate(tensors):
+            on.setdefault(tensor.device, []).append(i)
+        with torch.no_grad():
+            return [
+                _part(self.measure([tensors[i].detach() for i in positions]), tuple(positions))
+                for positions in on.values()
+            ]
+
+
+class _Chosen(NamedTuple):
+    """Which of a section's parameters are measured."""
+
+    all_names: tuple[str, ...]
+    series: Series
+    positions: list[int]
+    names: tuple[str, ...]
+
+
+class _Part(NamedTuple):
+    """What was measured on one device: `[columns, tensors]`."""
+
+    columns: tuple[str, ...]
+    positions: tuple[int, ...]
+    table: Tensor
+
+
+def _part(measured: Mapping[str, Tensor], positions: tuple[int, ...]) -> _Part:
+    for name, values in measured.items():
+        if not isinstance(values, Tensor) or values.shape != (len(positions),):
+            found = values.shape if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"measure() must return a tensor of one number for each of {len(positions)} "
+                f"tensors under {name!r}, got {found}"
+            )
+    if not measured:
+        raise ValueError("measure() must return a mapping from name to tensor, got nothing")
+    return _Part(tuple(measured), positions, torch.stack([*measured.values()]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Pooling:
+    """What is left to compute on the host.
+
+    Args:
+        monitor: Pools.
+        series: Says which parameters belong together.
+        names: Of the parameters that were measured.
+        elements: Of each.
+        measured: Columns of each part.
+        positions: Of its tensors, for each part.
+    """
+
+    monitor: ParameterMonitor
+    series: Series
+    names: tuple[str, ...]
+    elements: Sequence[int]
+    measured: Sequence[tuple[str, ...]]
+    positions: Sequence[tuple[int, ...]]
+
+    def __call__(self, *tables: NDArray[Any]) -> NDArray[Any]:
+        """The values under the tags: column by column."""
+        columns = self.measured[0]
+        table = np.empty((len(columns), len(self.names)))
+        for positions, part in zip(self.positions, tables, strict=True):
+            table[:, positions] = part
+        members = self.series.members(columns, table, self.names, self.elements)
+        found = self.monitor.pool(members)
+        lacking = [column for column in self.monitor.columns if column not in found]
+        if lacking:
+            raise ValueError(
+                f"{type(self.monitor).__name__}.pool() must return {', '.join(lacking)} too"
+            )
+        rows = [np.asarray(found[column], np.float64) for column in self.monitor.columns]
+        return np.concatenate([np.broadcast_to(row, (members.modules,)) for row in rows])
