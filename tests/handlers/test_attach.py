@@ -412,7 +412,7 @@ def test_each_engine_has_an_output_transform_of_its_own(caplog: pytest.LogCaptur
     for name, value in expected.items():
         assert writer.subruns[name].scalars["loss/total"] == [(3, pytest.approx(value, rel=1e-5))]
     (line,) = messages(caplog)
-    assert line.startswith("predictions are left out: the engine's output is the loss alone")
+    assert line.startswith("predictions are left out: the engine's output has no y_pred")
     attached.remove()
 
 

@@ -9,9 +9,12 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from trainkit import MemoryWriter, attach_monitors
+from trainkit.handlers.hints import transform_for
 
 
-def run(step_returns: str, evaluator_returns: str, **more: Any) -> tuple[MemoryWriter, Any]:
+def run(
+    step_returns: str, evaluator_returns: str, loss_known: bool = True, **more: Any
+) -> tuple[MemoryWriter, Any]:
     """Train, with engines that return what these expressions say."""
     torch.manual_seed(0)
     model, loss_fn = nn.Linear(4, 3), nn.CrossEntropyLoss()
@@ -35,8 +38,8 @@ def run(step_returns: str, evaluator_returns: str, **more: Any) -> tuple[MemoryW
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(held_out))
     writer = MemoryWriter()
     with attach_monitors(
-        trainer, model=model, optimizers=sgd, loss_fn=loss_fn, evaluators=evaluator,
-        writer=writer, **more,
+        trainer, model=model, optimizers=sgd, loss_fn=loss_fn if loss_known else None,
+        evaluators=evaluator, writer=writer, **more,
     ) as attached:  # fmt: skip
         trainer.run(data, max_epochs=2)
         assert attached.failures == {}
@@ -51,6 +54,11 @@ def run(step_returns: str, evaluator_returns: str, **more: Any) -> tuple[MemoryW
         ("{'my': loss, 'scores': p, 'truth': y}", "{'scores': p, 'truth': y}", 2),
         ("{'objective': loss, 'y_pred': p, 'y': y, 'lr': 0.1}", "(p, y)", 1),
         ("{'loss': loss, 'scores': p, 'truth': y}", "(p, y)", 1),
+        (
+            "{'loss': loss, 'logits': {'a': p, 'b': x}, 'labels': {'a': y, 'b': y}}",
+            "{'logits': {'a': p, 'b': x}, 'labels': {'a': y, 'b': y}}",
+            2,
+        ),
     ],
 )
 def test_one_line_for_an_engine_and_what_it_says_works(
@@ -88,3 +96,35 @@ def test_nothing_is_said_where_all_is_understood(caplog: pytest.LogCaptureFixtur
         found = writer.subruns["validation"].scalars
         assert {"loss/total", "predictions/entropy"} <= found.keys()
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("step_returns", "evaluator_returns", "line"),
+    [
+        # Without a loss function, one line for all that it is needed for.
+        ("loss.item()", "(p, y)", "predictions are left out, and so is the loss of evaluators"),
+        ("{'loss': loss, 'logits': p}", "(p, y)", "predictions are left out, and so is the loss"),
+        # Nothing about predictions where there are none; which of several losses is not guessed.
+        ("{'g_loss': loss, 'd_loss': loss, 'reals': x, 'fakes': p}", "None",
+         "loss/total is left out: the engine's output has several losses and no total, g_loss, d_"),
+        ("{'policy_loss': loss, 'value_loss': loss, 'total_loss': loss}", "None", ""),
+        ("{'loss': loss, 'z1': p, 'z2': p}", "None", ""),
+    ],
+)  # fmt: skip
+def test_as_few_lines_as_there_are_causes(
+    step_returns: str, evaluator_returns: str, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(step_returns, evaluator_returns, loss_known=False)
+    said = [r.getMessage() for r in caplog.records if r.name == "trainkit"]
+    said = [one for one in said if not one.startswith("validation: loss/total is left out: the e")]
+    assert [one[: len(line)] for one in said] == [line] * bool(line)
+
+
+def test_components_are_made_of_several_losses() -> None:
+    step_returns = "{'a_loss': loss, 'b_loss': 2 * loss}"
+    hint = transform_for({"a_loss": 1.0, "b_loss": 2.0, "reward": 3.0}, ("loss",))
+    assert hint is not None
+    writer, _ = run(step_returns, "None", output_transform={"trainer": eval(hint)})
+    of = {tag: [value for _, value in points] for tag, points in writer.scalars.items()}
+    assert of["loss/total"] == pytest.approx([3 * value for value in of["loss/a_loss"]])
+    assert of["loss/b_loss"] == pytest.approx([2 * value for value in of["loss/a_loss"]])

@@ -68,6 +68,12 @@ TABLE: dict[str, tuple[Any, float | None, dict[str, float], dict[str, float], An
     "loss and metrics": ((loss, {"acc": 1}), 0.5, {}, {"output/acc": 1}, None, None),
     "two losses": ((0.5, loss), None, {}, {"output/0": 0.5, "output/1": 0.5}, None, None),
     "a list of numbers": ([1, 2.5], None, {}, {"output/0": 1, "output/1": 2.5}, None, None),
+    "a loss alone in a tuple": ((loss,), 0.5, {}, {}, None, None),
+    "a loss alone in a list": ([0.5], 0.5, {}, {}, None, None),
+    "heads": (
+        {"loss": 1, "logits": {"a": y_pred, "b": x}, "labels": {"a": y, "b": {"c": y}}}, 1, {}, {},
+        None, None,
+    ),
     "the contract": (
         {"loss": 3, "losses": {"a": loss, "b": 2.5}, "scalars": {"s/t": 1}, "y_pred": x, "y": y},
         3, {"a": 0.5, "b": 2.5}, {"s/t": 1}, x, y,
@@ -249,7 +255,10 @@ def test_what_is_unclear_says_what_to_return(output: object) -> None:
         ((x, y, y_pred, loss), 0.5, y_pred, y),
         ({"errD": 1.5, "acc": 0.5}, 1.5, None, None),
         ({"acc": 0.5, "my_nll": 1.5}, 1.5, None, None),
-        ({"loss_D": 1.5, "loss_G": 2.0}, 1.5, None, None),
+        ({"loss_D": 1.5, "loss_G": 2.0}, 3.5, None, None),
+        ({"loss_scale": 1024.0, "objective": 1.5}, 1.5, None, None),
+        ({"recon_loss": 1.5, "loss": 2.0}, 2.0, None, None),
+        ({"scores": y_pred, "teacher": x, "truth": y}, None, y_pred, y),
         ({"image": pixels, "z": y_pred, "classes": y}, None, y_pred, y),
         (SimpleNamespace(loss=loss, scores=y_pred), 0.5, y_pred, None),
     ],
@@ -270,7 +279,11 @@ def test_the_transform_of_a_hint_works_when_it_is_pasted(
         assert f"output_transform={hint}" in str(error.value)
 
 
-@pytest.mark.parametrize("output", ["text", object(), None, {"acc": 1.0, "lr": 0.1}])
+@pytest.mark.parametrize(
+    "output",
+    ["text", object(), None, {"acc": 1.0, "lr": 0.1}, {"reals": x, "fakes": x}, {"z1": x, "z2": x},
+     {"image_embeds": x, "text_embeds": x}, {"student": x, "teacher": x}, {"reward": 1, "len": 2}],
+)  # fmt: skip
 def test_no_hint_where_nothing_would_do(output: object) -> None:
     assert transform_for(output) is None
 

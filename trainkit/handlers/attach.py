@@ -156,7 +156,8 @@ def attach_monitors(
             raise TypeError(f"{name} must be an ignite Engine, got {engine!r}")
         if engine in _watched:
             raise ValueError(f"{name} is watched already; remove() the first handle")
-    kind = _kind(predictions, loss_fn)
+    untold: list[str] = []
+    kind = _kind(predictions, loss_fn, untold)
     ignored = ignored_index(loss_fn)
     transforms = _transforms(output_transform, named)
     measured = _metric_options(metric_names, global_step_transform, named)
@@ -232,12 +233,13 @@ def attach_monitors(
                 yield partial(CalibrationMonitor, place, **about)
 
     try:
-        prepare = partial(_prepare, name="trainer", complained=set())
+        prepare = partial(_prepare, name="trainer", complained=set(), untold=untold)
         for make in of_trainer():
             attached.attach("train", trainer, make, prepare)
         for name, evaluator in named.items():
             passes = Passes(trainer, name, None if "train" in named else train)
-            prepare = partial(_prepare, name=name, complained=set(), passes=passes)
+            known = {"loss_fn"} if untold and loss_fn is None else set()  # it says so already
+            prepare = partial(_prepare, name=name, complained=known, untold=untold, passes=passes)
             for make in of_evaluator(name):
                 place = name if name != "train" else "train_evaluator"
                 attached.attach(place, evaluator, make, prepare)
@@ -251,13 +253,19 @@ def attach_monitors(
 
 
 def _prepare(
-    monitor: Monitor, name: str, complained: set[str], passes: Passes | None = None
+    monitor: Monitor,
+    name: str,
+    complained: set[str],
+    untold: list[str],
+    passes: Passes | None = None,
 ) -> None:
     """Tell a monitor where it is, before it is attached."""
     if passes is not None and isinstance(monitor, PassMonitor):
         monitor.passes = passes
     if isinstance(monitor, OutputMonitor):
         monitor.engine_name, monitor.complained = name, complained
+    if isinstance(monitor, LossMonitor):
+        monitor.untold = untold
 
 
 def _named(evaluators: Engine | Mapping[str, Engine] | None) -> dict[str, Engine]:
@@ -300,17 +308,21 @@ def _metric_options(
     }
 
 
-def _kind(predictions: str | None, loss_fn: Any) -> str | None:
+def _kind(predictions: str | None, loss_fn: Any, untold: list[str]) -> str | None:
     if predictions != "auto":
         return None if predictions is None else check_kind(predictions)
     kind = prediction_kind(loss_fn)
     if kind is None:
-        _log.warning(
-            "predictions are left out: %s; pass predictions='logits' (or probabilities, "
-            "log_probabilities, binary_logits, binary_probabilities, values), or predictions=None; "
-            "or set loss_fn.predictions = 'logits'; with trainkit run: monitor.predictions=logits",
-            "without a loss_fn nothing tells what they are"
+        kinds = (
+            "predictions='logits' (or probabilities, log_probabilities, binary_logits, "
+            "binary_probabilities, values), or predictions=None"
+        )
+        untold.append(
+            "predictions are left out, and so is the loss of evaluators that return none: nothing "
+            f"tells what they are; pass loss_fn, or {kinds}"
             if loss_fn is None
-            else f"the loss {named_loss(loss_fn)} does not tell what they are",
+            else f"predictions are left out: the loss {named_loss(loss_fn)} does not tell what "
+            f"they are; pass {kinds}; or set loss_fn.predictions = 'logits'; with trainkit run: "
+            "monitor.predictions=logits"
         )
     return kind

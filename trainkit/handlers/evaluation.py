@@ -238,7 +238,11 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
             wanted: What it lacks: `loss`, `y_pred`, `y`.
         """
         keys = " and ".join(repr(name) for name in wanted)
-        return f"return a dict with {keys}{self._transform(output.seen, wanted)}"
+        return f"return a dict with {keys}{self.transform(output, *wanted)}"
+
+    def transform(self, output: StepOutput, *wanted: str) -> str:
+        """The second half of `hint`; empty where no `output_transform` helps."""
+        return self._transform(output.seen, wanted)
 
     def _transform(self, seen: Any, wanted: tuple[str, ...]) -> str:
         if self.output_transform is not None:

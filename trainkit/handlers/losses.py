@@ -1,5 +1,6 @@
 """The loss and each of its components."""
 
+import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
@@ -11,17 +12,20 @@ from torch import Tensor
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
-from trainkit.handlers.hints import transform_for
+from trainkit.handlers.hints import several_losses, transform_for
 from trainkit.handlers.kinds import named_loss
 from trainkit.handlers.known_losses import KnownLoss, known_losses
 from trainkit.handlers.loss_curve import Curves
 from trainkit.handlers.loss_totals import LossTotals, mean_of, on_device
-from trainkit.handlers.output import Number, StepOutput, describe
+from trainkit.handlers.output import Number, StepOutput, describe, is_number
 from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.telling import listed
 from trainkit.stats.predictions import wide
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["LossMonitor", "LossTotals"]
+
+_log = logging.getLogger("trainkit")
 
 # Finding the values may take so small a part of an iteration in every iteration.
 _DEAR = 200.0
@@ -104,9 +108,13 @@ class LossMonitor(OutputMonitor[LossTotals]):
         self.loss_fn = loss_fn
         self._known = None if trainer is None or loss_fn is None else known_losses(loss_fn)
         self._finish: Checked | None = None
+        #: What is to be said once there are predictions. `attach_monitors` gives its monitors one.
+        self.untold: list[str] = []
 
     def totals(self, output: StepOutput) -> LossTotals | None:
         """The weighted values of one batch."""
+        if self.untold and (output.y_pred is not None or is_number(output.seen)):
+            _log.warning("%s", self.untold.pop())
         values: dict[str, Number] = {}
         if output.loss is not None:
             values["loss/total"] = output.loss
@@ -273,9 +281,22 @@ class LossMonitor(OutputMonitor[LossTotals]):
                 fact="predictions",
             )
             return
-        self.leave_out(
-            "loss/total", f"the engine's output has no loss; {self.hint(output, 'loss')}{written}"
-        )
+        several = several_losses(output.seen)
+        fact = None
+        if several:
+            why = (
+                f"the engine's output has several losses and no total, {listed(several)}; if they "
+                f"are parts of one, return their sum as 'loss'{self.transform(output, 'loss')}"
+            )
+        elif self.trainer is not None and self.loss_fn is None and predicted:
+            fact = "loss_fn"  # another line may have said it
+            why = (
+                "the evaluator returns none; pass loss_fn to have it computed, or return it too, "
+                "in a dict with 'loss'"
+            )
+        else:
+            why = f"the engine's output has no loss; {self.hint(output, 'loss')}"
+        self.leave_out("loss/total", why + written, fact)
 
 
 def _times(value: Number, count: Number) -> Number:

@@ -29,7 +29,7 @@ def as_step_output(output: Any, batch: Any = None) -> StepOutput:
       `target(s)`, `label(s)` or `y_true` are targets; without `loss`, the one number with `loss`
       in its name (or with `total` too) is the loss. Every other number is worth a chart, under
       `output/<key>`; those in a mapping or vector under `output/<key>/<its key or index>`.
-    - A number, or a tensor with one element: the loss.
+    - A number, or a tensor with one element, also alone in a tuple or list: the loss.
     - `(y_pred, y)`, or `(y_pred, y, mapping)` as Ignite's metrics take it: two tensors with the
       same first dimension. Integers come second: where only the second can be class scores, the
       first is `y`.
@@ -100,6 +100,8 @@ def _of_sequence(output: tuple[Any, ...] | list[Any]) -> StepOutput:
     if all(isinstance(part, Mapping) for part in output):
         return of_samples(output)
     numbers = [None if _has_a_batch(part) else as_number(part) for part in output]
+    if len(output) == 1 and numbers[0] is not None:  # as Hugging Face's models return it
+        return StepOutput(numbers[0])
     if all(number is not None for number in numbers) and len(numbers) <= LONGEST:
         found = {f"output/{i}": x for i, x in enumerate(numbers) if x is not None}
         return StepOutput(scalars=found)

@@ -1,13 +1,13 @@
 """What is what in a mapping that a step returned, by its names."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainkit.handlers.hints import NO_LOSS
 from trainkit.handlers.numbers_in import Number, as_number, numbers_in
 from trainkit.handlers.step_output import StepOutput, describe
 from trainkit.samples import samples_in
@@ -21,8 +21,6 @@ _OWN = {name: name for name in sorted(_KNOWN)}
 _Y_PRED = ("y_pred", "logits", "pred", "preds", "prediction", "predictions", "predicted", "y_hat",
            "yhat", "output", "outputs")  # fmt: skip
 _Y = ("y", "target", "targets", "label", "labels", "y_true")
-
-_NO_LOSS = re.compile(r"scale|weight|factor|coef|name|best|lossless")
 
 
 def of_mapping(output: Mapping[Any, Any], batch: Any = None) -> StepOutput:
@@ -40,11 +38,11 @@ def of_mapping(output: Mapping[Any, Any], batch: Any = None) -> StepOutput:
     if output.get("scalars") is not None:
         for tag, value in _items(output["scalars"]):
             _add_scalars(tag, value, found)
-    for key in others:
-        value = output[key]
-        if isinstance(value, Tensor) and value.ndim == 1 and _is_by_sample(value, output, batch):
-            continue
-        _add_scalars(f"output/{_name(key)}", value, found)
+    if others:
+        lengths = {samples_in(batch), *_rows(output)}
+        for key in others:
+            value = _without_samples(output[key], lengths)
+            _add_scalars(f"output/{_name(key)}", value, found)
     return found
 
 
@@ -87,7 +85,7 @@ def _keys(output: Mapping[Any, Any], of_sample: bool = False) -> dict[str, Any]:
         losses = [
             key
             for name, key in names.items()
-            if "loss" in name and not _NO_LOSS.search(name) and as_number(output[key]) is not None
+            if "loss" in name and not NO_LOSS.search(name) and as_number(output[key]) is not None
         ]
         if len(losses) > 1:
             losses = [key for key in losses if "total" in _name(key).lower()]
@@ -110,13 +108,23 @@ def _is_of_sample(value: Any) -> bool:
     return isinstance(value, Tensor | int | float)
 
 
-def _is_by_sample(value: Tensor, output: Mapping[Any, Any], batch: Any) -> bool:
-    """Whether a vector has a number for each sample: as many as the batch, or another tensor."""
-    return len(value) > 1 and len(value) in (samples_in(batch), *map(_rows, output.values()))
+def _without_samples(value: Any, lengths: set[int | None]) -> Any:
+    """A value without the vectors, inside mappings too, that have a number for each sample."""
+    if isinstance(value, Tensor) and value.ndim == 1:
+        return None if len(value) > 1 and len(value) in lengths else value
+    if isinstance(value, Mapping) and any(isinstance(x, Tensor | Mapping) for x in value.values()):
+        return {key: _without_samples(x, lengths) for key, x in value.items()}
+    return value
 
 
-def _rows(value: Any) -> int | None:
-    return len(value) if isinstance(value, Tensor) and value.ndim > 1 else None
+def _rows(value: Any) -> Iterator[int]:
+    """How long the tensors are that have more than one dimension."""
+    if isinstance(value, Tensor):
+        if value.ndim > 1:
+            yield len(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _rows(item)
 
 
 def _items(values: Any) -> list[tuple[str, Any]]:

@@ -12,8 +12,7 @@ from torch import Tensor
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation import OutputMonitor
-from trainkit.handlers.hints import transform_for
-from trainkit.handlers.output import StepOutput, describe
+from trainkit.handlers.output import StepOutput, describe, is_number
 from trainkit.handlers.sampler import Sampler
 from trainkit.stats.appearance import Appearance, looks_together
 from trainkit.stats.predictions import KINDS, ClassTotals
@@ -214,8 +213,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
 
     def _missing(self, output: StepOutput) -> str:
         """What the output lacks, and what would help."""
-        alone = output.y_pred is None and output.loss is not None and not output.losses
-        if alone and transform_for(output.seen, ("y_pred", "y")) is None:
+        if is_number(output.seen):
             return (
                 "the engine's output is the loss alone; return a dict with tensors 'y_pred' and "
                 "'y' too (create_supervised_trainer(..., output_transform=lambda x, y, y_pred, "
