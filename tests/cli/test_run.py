@@ -222,7 +222,8 @@ def test_as_a_process_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.M
     assert done.status == 0, done.err
     assert (
         done.err == "trainkit: optimizer: torch.optim.SGD takes no betas, eps, amsgrad; left out; "
-        "keeps lr=0.001, weight_decay=0.0 of trainkit's configs/optimizer/adam.yaml\n"
+        "keeps lr=0.001 of trainkit's experiments/diabetes.yaml, "
+        "weight_decay=0.0 of trainkit's configs/optimizer/adam.yaml\n"
     )
     directory = last_line(done.out)
     assert directory.parent == tmp_path / "runs" / "diabetes"

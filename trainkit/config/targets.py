@@ -83,9 +83,13 @@ def _inherited(key: str, node: Mapping[str, Any], origins: Origins) -> list[str]
     }
     if not older:
         return []
-    place = re.sub(r":\d+: $", "", origins.where(f"{key}.{next(iter(older))}"))
-    values = [name if _holds_node(v) else f"{name}={v}" for name, v in older.items()]
-    return [masked(f"keeps {', '.join(values)} of {place}")]
+    by_place: dict[str, list[str]] = {}
+    for name, value in older.items():
+        place = re.sub(r":\d+: $", "", origins.where(f"{key}.{name}"))
+        shown = name if _holds_node(value) else f"{name}={value}"
+        by_place.setdefault(place, []).append(shown)
+    kept = ", ".join(f"{', '.join(shown)} of {place}" for place, shown in by_place.items())
+    return [masked(f"keeps {kept}")]
 
 
 def locate(target: str) -> Any:
