@@ -1,8 +1,10 @@
 """Hyperparameters as the step used them, wherever the schedule is stepped."""
 
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -270,6 +272,42 @@ def test_staircases_are_true_at_every_iteration(where: str, kind: str, every: in
     assert wrong <= allowed
     if every == 1000:
         assert len(points) <= 12 + 4  # two for each plateau, and a ramp is not written in full
+
+
+SCHEDULES = {
+    "triangles": lambda n: 0.01 + abs(n % 40 - 20) / 20,
+    "restarts": lambda n: 1 + math.cos(math.pi * (n % 70) / 70),
+    "cosine": lambda n: 1 + math.cos(math.pi * n / 1000),
+    "decay": lambda n: 0.99**n,
+    "noise": lambda n: 1 + math.sin(n * n),
+    "warmup, and a plateau": lambda n: min(1.0, (n + 1) / 300),
+}
+
+
+@pytest.mark.parametrize("every", [1000, 170])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_what_changes_in_every_iteration_is_drawn_true_between_samples(
+    name: str, every: int
+) -> None:
+    optimizer, writer, used = sgd(), MemoryWriter(), []
+    schedule = LambdaLR(optimizer, SCHEDULES[name])
+
+    def step(engine: Engine, batch: int) -> None:
+        used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+
+    trainer = Engine(step)
+    HyperparameterMonitor(optimizer, writer, every).attach(trainer)
+    trainer.run(range(1000))
+    points = writer.scalars[LR]
+    steps = [at for at, _ in points]
+    assert steps == sorted(set(steps))
+    assert (steps[0], steps[-1]) == (1, 1000)
+    drawn = np.interp(range(1, 1001), steps, [float(value) for _, value in points])
+    np.testing.assert_allclose(drawn, used, rtol=0.00101)
+    if name in ("cosine", "decay", "warmup, and a plateau"):
+        assert len(points) < 200
 
 
 def test_many_groups_are_followed_by_two_of_them_and_read_in_full_in_samples() -> None:

@@ -1,6 +1,5 @@
 """The loss of every iteration, and the evaluated one beside validation's."""
 
-import itertools
 import math
 import time
 from pathlib import Path
@@ -17,7 +16,6 @@ from trainkit.handlers.budget import Budget, Metered
 from trainkit.handlers.cadence import Every
 from trainkit.handlers.losses import LossMonitor
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.throughput import ThroughputMonitor
 from trainkit.writers import MemoryWriter
 
 N = 300
@@ -199,16 +197,3 @@ def test_an_ignite_metric_called_loss_keeps_its_tag() -> None:
     ((step, value),) = writer.subruns["validation"].scalars["metrics/loss"]
     assert step == 1
     assert value == evaluator.state.metrics["loss"]
-
-
-@pytest.mark.parametrize(("iterations", "least", "most"), [(50, 50, 50), (2000, 150, 300)])
-def test_speed_is_written_evenly_over_the_run(iterations: int, least: int, most: int) -> None:
-    writer, trainer = MemoryWriter(), Engine(lambda engine, batch: None)
-    ThroughputMonitor(writer, 10**6, spread=True).attach(trainer)
-    trainer.run([torch.zeros(4)] * (iterations // 2), max_epochs=2)
-    points = writer.scalars["throughput/iteration_seconds"]
-    steps = [step for step, _ in points]
-    assert least <= len(steps) <= most
-    assert steps[0] == 1
-    assert steps[-1] == iterations
-    assert max(b - a for a, b in itertools.pairwise(steps)) <= max(1, iterations // 200)

@@ -1,15 +1,17 @@
 """Throughput, on a clock of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from tests.writers.reading import accumulated
 from trainkit.handlers import throughput
 from trainkit.handlers.throughput import ThroughputMonitor
-from trainkit.writers import MemoryWriter
+from trainkit.writers import EventFileWriter, MemoryWriter
 
 
 class Clock:
@@ -113,6 +115,36 @@ def test_no_rate_of_samples_where_their_number_is_not_known() -> None:
     with ThroughputMonitor(sized, batch_size=lambda batch: 4).attach(trainer):
         trainer.run(range(2))
     assert len(sized.scalars["throughput/samples_per_second"]) == 2
+
+
+def test_the_speed_of_every_iteration_whatever_is_sampled(clock: Clock) -> None:
+    waits = [3.0, 1.0, 4.0, 0.0, 1.0, 8.0]
+    writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(waits[e.state.iteration - 1]))
+    evaluator = Engine(lambda e, b: clock.wait(1000))
+    monitor = ThroughputMonitor(writer, 10**6, evaluators=[evaluator], every_iteration=True)
+    monitor.attach(trainer)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: evaluator.run([1]))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.wait(500))
+    for _ in range(2):  # a second run is written from its first iteration on
+        trainer.run(Data(clock, [8, 2, 4]), max_epochs=2)
+        times = [1 + wait for wait in waits]
+        assert values(writer, "iteration_seconds")[-6:] == list(enumerate(times, 1))
+        rates = [n / t for n, t in zip([8, 2, 4] * 2, times, strict=True)]
+        assert values(writer, "samples_per_second")[-6:] == list(enumerate(rates, 1))
+        assert values(writer, "data_wait_fraction")[-6:] == [
+            (i, 1 / t) for i, t in enumerate(times, 1)
+        ]
+
+
+def test_the_speed_of_every_iteration_where_sizes_are_not_known_to_the_end(tmp_path: Path) -> None:
+    trainer = Engine(lambda e, b: None)
+    writer = EventFileWriter(tmp_path)
+    ThroughputMonitor(writer, every_iteration=True).attach(trainer)
+    trainer.run([*[torch.zeros(4)] * 5, *[1] * 3])
+    writer.close()
+    found = accumulated(tmp_path)
+    assert [e.step for e in found.Scalars("throughput/iteration_seconds")] == [*range(1, 9)]
+    assert [e.step for e in found.Scalars("throughput/samples_per_second")] == [*range(1, 6)]
 
 
 def test_a_fault_in_every_iteration_is_reported_once_and_ends_it(

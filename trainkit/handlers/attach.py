@@ -203,7 +203,13 @@ def attach_monitors(
         if updates:
             yield partial(UpdateMonitor, model, optimizers, train, sampler, scaler=scaler, **shown)
         if throughput:
-            yield partial(ThroughputMonitor, train, sampler, evaluators=named.values(), spread=True)
+            yield partial(
+                ThroughputMonitor,
+                train,
+                sampler,
+                evaluators=named.values(),
+                every_iteration=True,
+            )
         if memory:
             yield partial(MemoryMonitor, train, sampler)
         if cost and isinstance(sampler.cadence, Metered):
