@@ -16,6 +16,7 @@ PACKAGE = Path(trainkit.__file__).parent
 ARROWS = {
     "stats": set(),
     "names": set(),
+    "completing": set(),
     "samples": set(),
     "masking": set(),
     "losses": {"names"},
@@ -27,14 +28,14 @@ ARROWS = {
     "settings": set(),
     "screen": set(),
     "writers": {"stats"},
-    "handlers": {"names", "samples", "stats", "writers"},
+    "handlers": {"completing", "names", "samples", "stats", "writers"},
     "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
-        "data", "engines", "handlers", "losses", "masking", "names", "optimizers", "rundir",
-        "samples", "schedules", "screen", "settings", "writers",
+        "completing", "data", "engines", "handlers", "losses", "masking", "names", "optimizers",
+        "rundir", "samples", "schedules", "screen", "settings", "writers",
     },
-    "config": {"masking", "rundir", "screen", "settings", "training"},
+    "config": {"completing", "masking", "rundir", "screen", "settings", "training"},
     "cli": {"config", "masking", "rundir", "screen", "training"},
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from trainkit.completing import complete, named_parameters_of
 from trainkit.rundir import (
     RunDirectory,
     load_checkpoint,
@@ -18,7 +19,6 @@ from trainkit.rundir import (
     read_status,
     seed_everything,
 )
-from trainkit.training.completing import complete, named_parameters_of
 
 __all__ = ["LoadedRun", "load_run"]
 

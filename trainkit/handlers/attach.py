@@ -1,7 +1,7 @@
 """The whole checklist on somebody's engines, in one call."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -12,27 +12,19 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 
-from trainkit.handlers.activations import ActivationMonitor
 from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.budget import CostMonitor, Metered
+from trainkit.handlers.budget import Metered
 from trainkit.handlers.cadence import When, as_cadence
-from trainkit.handlers.calibration import CalibrationMonitor
 from trainkit.handlers.destinations import destinations
 from trainkit.handlers.evaluation import OutputMonitor, PassMonitor
-from trainkit.handlers.gradients import GradientMonitor
-from trainkit.handlers.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.kinds import ignored_index, named_loss, prediction_kind
 from trainkit.handlers.losses import LossMonitor
-from trainkit.handlers.memory import MemoryMonitor
-from trainkit.handlers.metrics import MetricMonitor, StepTransform
-from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.metrics import StepTransform
+from trainkit.handlers.parts import CHECKLIST, check_monitors, engines_of, made_for, waits_for
 from trainkit.handlers.passes import Passes
-from trainkit.handlers.predictions import PredictionMonitor, check_kind
+from trainkit.handlers.predictions import check_kind
 from trainkit.handlers.sampler import Sampler, as_sampler
-from trainkit.handlers.throughput import ThroughputMonitor
-from trainkit.handlers.updates import UpdateMonitor
-from trainkit.handlers.weights import WeightMonitor
-from trainkit.names import Selection
+from trainkit.names import Selection, nearest
 from trainkit.writers.protocol import Writer
 
 __all__ = ["attach_monitors"]
@@ -40,7 +32,6 @@ __all__ = ["attach_monitors"]
 _log = logging.getLogger("trainkit")
 
 Transform = Callable[[Any], Any]
-Make = Callable[[], Monitor]
 
 _watched: "WeakSet[Engine]" = WeakSet()
 
@@ -65,17 +56,9 @@ def attach_monitors(
     metric_names: str | Sequence[str] | Mapping[str, Any] = "all",
     global_step_transform: StepTransform | None = None,
     state_attributes: Sequence[str] = (),
-    losses: bool = True,
-    metrics: bool = True,
-    gradients: bool = True,
-    weights: bool = True,
-    updates: bool = True,
-    activations: bool = True,
-    calibration: bool = True,
-    hyperparameters: bool = True,
-    throughput: bool = True,
-    memory: bool = True,
-    cost: bool = True,
+    monitors: Mapping[str, Any] | None = None,
+    known: Mapping[str, Any] | None = None,
+    **switches: bool,
 ) -> AttachedMonitors:
     """Watch everything on the checklist, on any Ignite trainer and its evaluators.
 
@@ -122,18 +105,24 @@ def attach_monitors(
             is not in it all are written).
         global_step_transform: Makes the step of metrics, as in `MetricMonitor`.
         state_attributes: Attributes of `trainer.state` to write, under `state/<attribute>`.
-        losses: Watch the loss and its components.
-        metrics: Watch every Ignite metric of the engines.
-        gradients: Watch gradients, before and after clipping.
-        weights: Watch weights.
-        updates: Watch the size of each step relative to the weights.
-        activations: Watch module outputs.
-        calibration: Watch calibration, on evaluators of classifiers.
-        hyperparameters: Watch learning rates and the like.
-        throughput: Watch speed.
-        memory: Watch memory.
-        cost: Watch what the monitoring itself costs, where the cadence measures it (a number of
-            iterations and `Budget` do).
+        monitors: What is added to the checklist, and what is taken away: name → a monitor class, a
+            `functools.partial` of one, or something with `attach(engine)`; or None, which takes
+            one away. The checklist has `losses`, `metrics`, `predictions`, `calibration`,
+            `activations`, `hyperparameters`, `gradients`, `weights`, `updates`, `throughput`,
+            `memory` and `cost`; a name of its own is replaced.
+        known: More objects that monitors may ask for, by name.
+        switches: `gradients=False` is another way to write `monitors={"gradients": None}`, for
+            each name of the checklist but `predictions`.
+
+    A class or a partial gets, by the names of its parameters, what it does not have yet: `writer`
+    (of the engine), `every` and `sampler` (the same thing; on the trainer only), `model`, `models`
+    (always a mapping), `optimizers`, `optimizer` (where there is one), `trainer`, `evaluators` (a
+    mapping), `loss_fn`, `output_transform` (of the engine), `detail`, `include`, `exclude`,
+    `histograms_every`, `scaler`, `scheduled`, `metric_names`, `global_step_transform`,
+    `state_attributes` (on the trainer only); `kind` and `ignore_index` of predictions; and what
+    `known` holds. It is made for the engines that its class names: see `Monitor.engines`. One that
+    is for evaluators too gets their trainer as `trainer`, and None on the trainer itself. What is
+    no subclass of `Monitor` is attached as it is: its faults are not guarded against.
 
     A monitor that cannot be attached because something about the model or an engine is odd is left
     out, with one line in the log.
@@ -156,9 +145,11 @@ def attach_monitors(
             raise TypeError(f"{name} must be an ignite Engine, got {engine!r}")
         if engine in _watched:
             raise ValueError(f"{name} is watched already; remove() the first handle")
+    optimizer = _single(optimizers)
+    known = {**(known or {}), **({} if optimizer is None else {"optimizer": optimizer})}
+    parts = check_monitors(_with_switches(monitors, switches), known)
     untold: list[str] = []
     kind = _kind(predictions, loss_fn, untold)
-    ignored = ignored_index(loss_fn)
     transforms = _transforms(output_transform, named)
     measured = _metric_options(metric_names, global_step_transform, named)
     own = isinstance(every, Sampler) or callable(getattr(every, "due", None))
@@ -169,86 +160,51 @@ def attach_monitors(
         return attached
 
     places = destinations(writer, list(named))
-    train = places.writers["train"]
-    shown: dict[str, Any] = {"detail": detail, "include": include, "exclude": exclude}
-    drawn: dict[str, Any] = {"histograms_every": histograms_every}
-    seen: dict[str, Any] = {"output_transform": transforms.get("trainer")}
     attached.close = places.close
+    available: dict[str, Any] = known | {
+        "model": model,
+        "models": dict(model) if isinstance(model, Mapping) else {"model": model},
+        "optimizers": optimizers,
+        "evaluators": named,
+        "loss_fn": loss_fn,
+        "kind": kind,
+        "ignore_index": ignored_index(loss_fn),
+        "detail": detail,
+        "include": include,
+        "exclude": exclude,
+        "histograms_every": histograms_every,
+        "scaler": scaler,
+        "scheduled": scheduled,
+    }
+    _leave_out(parts, kind, sampler)
 
-    def of_trainer() -> Iterator[Make]:
-        if losses:
-            yield partial(LossMonitor, train, sampler, every_iteration=True, **seen)
-        if metrics:
-            yield partial(
-                MetricMonitor,
-                train,
-                sampler,
-                state_attributes=state_attributes,
-                **measured["trainer"],
-            )
-        if kind is not None:
-            yield partial(
-                PredictionMonitor, train, sampler, kind=kind, ignore_index=ignored, **drawn, **seen
-            )
-        if activations:
-            yield partial(ActivationMonitor, model, train, sampler, **shown)
-        if hyperparameters:  # before gradients: it may write a point of the iteration before
-            yield partial(HyperparameterMonitor, optimizers, train, sampler, scheduled=scheduled)
-        if gradients:
-            yield partial(
-                GradientMonitor, model, optimizers, train, sampler, scaler=scaler, **shown, **drawn
-            )
-        if weights:
-            yield partial(WeightMonitor, model, optimizers, train, sampler, **shown, **drawn)
-        if updates:
-            yield partial(UpdateMonitor, model, optimizers, train, sampler, scaler=scaler, **shown)
-        if throughput:
-            yield partial(
-                ThroughputMonitor,
-                train,
-                sampler,
-                evaluators=named.values(),
-                every_iteration=True,
-            )
-        if memory:
-            yield partial(MemoryMonitor, train, sampler)
-        if cost and isinstance(sampler.cadence, Metered):
-            yield partial(CostMonitor, train, sampler)
-
-    def of_evaluator(name: str) -> Iterator[Make]:
-        place = places.writers[name]
-        transform = transforms.get(name)
-        trained = name == "train"  # its loss and predictions have the tags of the trainer's
-        if losses:
-            yield partial(
-                LossMonitor,
-                place,
-                loss_fn=loss_fn,
-                output_transform=transform,
-                trainer=trainer,
-                evaluated_only=trained,
-            )
-        if metrics:
-            yield partial(MetricMonitor, place, trainer=trainer, **measured[name])
-        if kind is not None:
-            about: dict[str, Any] = {"kind": kind, "ignore_index": ignored, "trainer": trainer}
-            about |= {"output_transform": transform}
-            if not trained:
-                yield partial(PredictionMonitor, place, **about, **drawn)
-            if calibration and kind != "values":
-                yield partial(CalibrationMonitor, place, **about)
+    def attach(engine_name: str, engine: Engine, passes: Passes | None) -> None:
+        on_trainer = engine is trainer
+        shared = not on_trainer and engine_name == "train"  # it writes where the trainer does
+        # Of an evaluator the line about predictions says it already.
+        told = {"loss_fn"} if untold and loss_fn is None and not on_trainer else set()
+        prepare = partial(_prepare, name=engine_name, complained=told, untold=untold, passes=passes)
+        given = available | measured[engine_name]
+        given |= {"output_transform": transforms.get(engine_name)}
+        if on_trainer:
+            given |= {"every": sampler, "sampler": sampler, "state_attributes": state_attributes}
+        else:
+            given["evaluated_only"] = shared
+        place = "train" if on_trainer else "train_evaluator" if shared else engine_name
+        for name, part in parts.items():
+            if not made_for(part, engine_name):
+                continue
+            alone = on_trainer and set(engines_of(part)) != {"trainer"}
+            given["trainer"] = None if alone else trainer
+            given["writer"] = places.writers["train" if on_trainer else engine_name]
+            attached.attach_part(place, name, engine, part, given, prepare)
 
     try:
-        prepare = partial(_prepare, name="trainer", complained=set(), untold=untold)
-        for make in of_trainer():
-            attached.attach("train", trainer, make, prepare)
+        attach("trainer", trainer, None)
         for name, evaluator in named.items():
-            passes = Passes(trainer, name, None if "train" in named else train)
-            known = {"loss_fn"} if untold and loss_fn is None else set()  # it says so already
-            prepare = partial(_prepare, name=name, complained=known, untold=untold, passes=passes)
-            for make in of_evaluator(name):
-                place = name if name != "train" else "train_evaluator"
-                attached.attach(place, evaluator, make, prepare)
+            elsewhere = None if "train" in named else places.writers["train"]
+            attach(name, evaluator, Passes(trainer, name, elsewhere))
+        _tell_of_what_is_nowhere(parts, ["trainer", *named])
     except BaseException:
         attached.remove()
         raise
@@ -258,12 +214,55 @@ def attach_monitors(
     return attached
 
 
+def _with_switches(
+    monitors: Mapping[str, Any] | None, switches: Mapping[str, bool]
+) -> Mapping[str, Any] | None:
+    """The monitors, without those that were switched off by a keyword."""
+    names = [name for name in CHECKLIST if name != "predictions"]
+    for name, value in switches.items():
+        if name not in names:
+            raise TypeError(
+                f"attach_monitors has no argument {name!r}; nearest: {nearest(name, names)}; "
+                f"another monitor goes into monitors={{{name!r}: ...}}"
+            )
+        if not isinstance(value, bool):
+            raise TypeError(
+                f"{name} must be True or False, got {value!r:.80}; write monitors={{{name!r}: ...}}"
+            )
+    if not switches or (monitors is not None and not isinstance(monitors, Mapping)):
+        return monitors
+    return {name: None for name, value in switches.items() if not value} | dict(monitors or {})
+
+
+def _single(optimizers: Any) -> Any:
+    """The optimizer, if there is one only."""
+    if not isinstance(optimizers, Mapping):
+        return optimizers
+    return next(iter(optimizers.values())) if len(optimizers) == 1 else None
+
+
+def _leave_out(parts: dict[str, Any], kind: str | None, sampler: Sampler) -> None:
+    """Take away what has nothing to measure here."""
+    if kind is None:
+        for name in [name for name, part in parts.items() if waits_for(part, "kind")]:
+            del parts[name]
+    elif kind == "values" and waits_for(parts.get("calibration"), "kind"):
+        del parts["calibration"]
+    if not isinstance(sampler.cadence, Metered) and waits_for(parts.get("cost"), "sampler"):
+        del parts["cost"]
+
+
+def _tell_of_what_is_nowhere(parts: Mapping[str, Any], engines: Sequence[str]) -> None:
+    for name, part in parts.items():
+        if name not in CHECKLIST and not any(made_for(part, engine) for engine in engines):
+            _log.warning(
+                "the monitor %s is left out: it is for %s, and there is %s",
+                name, ", ".join(engines_of(part)), ", ".join(engines),
+            )  # fmt: skip
+
+
 def _prepare(
-    monitor: Monitor,
-    name: str,
-    complained: set[str],
-    untold: list[str],
-    passes: Passes | None = None,
+    monitor: Any, name: str, complained: set[str], untold: list[str], passes: Passes | None
 ) -> None:
     """Tell a monitor where it is, before it is attached."""
     if passes is not None and isinstance(monitor, PassMonitor):

@@ -1,12 +1,15 @@
 """The one handle for all monitors of a checklist."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
+from trainkit.completing import described, fill
 from trainkit.handlers.arguments import is_about_arguments
 from trainkit.handlers.guard import Guard
 from trainkit.handlers.monitor import Monitor
@@ -15,6 +18,17 @@ from trainkit.handlers.sampler import Sampler
 __all__ = ["AttachedMonitors"]
 
 _log = logging.getLogger("trainkit")
+
+
+class _Detaching:
+    """The handle of what is taken off by a method of its own."""
+
+    def __init__(self, handler: Any, engine: Engine) -> None:
+        self._handler, self._engine = handler, engine
+
+    def remove(self) -> None:
+        """Take it off."""
+        self._handler.detach(self._engine)
 
 
 class AttachedMonitors:
@@ -27,28 +41,32 @@ class AttachedMonitors:
 
     def __init__(self, sampler: Sampler, released: Callable[[], None]) -> None:
         self.sampler = sampler
-        self.monitors: dict[str, Monitor] = {}
+        self.monitors: dict[str, Any] = {}
         #: What could not be attached, and why.
         self.left_out: dict[str, Exception] = {}
         self.close: Callable[[], None] = lambda: None
         self._released = released
-        self._handles: list[RemovableEventHandle] = []
+        self._handles: list[Any] = []  # each has `remove`
         self._flush: RemovableEventHandle | None = None
         self._training = False
 
     @property
     def failures(self) -> dict[str, BaseException]:
         """What ended a monitor, by its name, e.g. `train/GradientMonitor`."""
-        return {
-            name: monitor.guard.failure
+        guards = {
+            name: monitor.guard
             for name, monitor in self.monitors.items()
-            if monitor.guard.failure is not None
+            if isinstance(monitor, Monitor)
         }
+        return {name: g.failure for name, g in guards.items() if g.failure is not None}
 
     def report(self) -> str:
         """One line per monitor: what it has written, and when; or what ended it."""
         lines = []
         for name, monitor in self.monitors.items():
+            if not isinstance(monitor, Monitor):
+                lines.append(f"{name}: no Monitor; what it has written is not known")
+                continue
             line = f"{name}: {monitor.writer}"
             if monitor.guard.failure is not None:
                 line += f"; disabled by {monitor.guard.failure!r}"
@@ -61,38 +79,69 @@ class AttachedMonitors:
     def __repr__(self) -> str:
         return f"{type(self).__name__}:\n  " + self.report().replace("\n", "\n  ")
 
-    def add(self, place: str, engine: Engine, monitor: Monitor) -> None:
-        """Attach a monitor to `engine` and keep it under `<place>/<its class>`."""
-        try:
-            self._handles.append(monitor.attach(engine))
-        except Exception:
-            with suppress(Exception):  # half of it may be attached
-                monitor.sampler.unsubscribe(monitor)
-                monitor.cancel()
-            raise
-        name = f"{place}/{type(monitor).__name__}"
-        self.monitors[name] = monitor
+    def add(self, place: str, engine: Engine, monitor: Any, name: str = "") -> None:
+        """Attach a monitor to `engine` and keep it under `<place>/<its class>`.
 
-    def attach(
+        Args:
+            place: Of the engine.
+            engine: Is watched.
+            monitor: Has `attach(engine)`.
+            name: What it is called where there is another one of its class.
+        """
+        try:
+            handle = monitor.attach(engine)
+        except Exception:
+            if isinstance(monitor, Monitor):
+                with suppress(Exception):  # half of it may be attached
+                    monitor.sampler.unsubscribe(monitor)
+                    monitor.cancel()
+            raise
+        if hasattr(handle, "remove"):
+            self._handles.append(handle)
+        elif hasattr(monitor, "detach"):  # as Ignite's own handlers
+            self._handles.append(_Detaching(monitor, engine))
+        key = f"{place}/{type(monitor).__name__}"
+        if key in self.monitors:
+            key = f"{place}/{name}"
+        self.monitors[key] = monitor
+
+    def attach_part(
         self,
         place: str,
+        name: str,
         engine: Engine,
-        make: Callable[[], Monitor],
-        prepare: Callable[[Monitor], None] = lambda monitor: None,
+        part: Any,
+        available: Mapping[str, Any],
+        prepare: Callable[[Any], None] = lambda monitor: None,
     ) -> None:
         """Make a monitor and attach it; one that cannot be is left out, with a line in the log.
+
+        Args:
+            place: Of the engine.
+            name: Of the part.
+            engine: Is watched.
+            part: A partial that is completed, or what is attached as it is.
+            available: What it may wait for.
+            prepare: Called with the monitor before it is attached.
 
         Raises:
             TypeError, ValueError: It was refused for its arguments.
         """
+        key = f"monitors.{name}"
         try:
-            monitor = make()
+            monitor = part
+            if isinstance(part, partial):
+                monitor = fill(part, available, key)()
+            if not hasattr(monitor, "attach"):
+                raise TypeError(
+                    f"{key} must make something with attach(engine), got {described(monitor)}"
+                )
             prepare(monitor)
-            self.add(place, engine, monitor)
+            self.add(place, engine, monitor, name)
         except Exception as error:
             if is_about_arguments(error):
                 raise
-            kind = getattr(getattr(make, "func", make), "__name__", "a monitor")
+            kind = getattr(getattr(part, "func", type(part)), "__name__", name)
             self.left_out[f"{place}/{kind}"] = error
             _log.warning("%s is left out: %s: %s", kind, type(error).__name__, error)
 

@@ -68,6 +68,8 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         [(0, 0.0)]
     """
 
+    engines = ("evaluators",)
+
     def __init__(
         self,
         writer: Writer,

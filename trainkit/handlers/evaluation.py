@@ -2,9 +2,9 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from ignite.engine import Engine, Events, RemovableEventHandle
@@ -47,6 +47,9 @@ class PassMonitor(Monitor):
     """
 
     passes: Passes
+
+    #: Attached by `attach_monitors` to each of these: see `Monitor.engines`.
+    engines: ClassVar[Sequence[str]] = ("trainer", "evaluators")
 
     def __init__(
         self, writer: Writer, every: int | Cadence | Sampler = 1, *, trainer: Engine | None = None

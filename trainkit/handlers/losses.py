@@ -88,6 +88,8 @@ class LossMonitor(OutputMonitor[LossTotals]):
         [(1, 4.0), (2, 2.0)]
     """
 
+    engines = ("trainer", "evaluators", "train")
+
     def __init__(
         self,
         writer: Writer,

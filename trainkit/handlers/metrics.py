@@ -64,6 +64,8 @@ class MetricMonitor(PassMonitor):
         [(0, 0.5)]
     """
 
+    engines = ("trainer", "evaluators", "train")
+
     def __init__(
         self,
         writer: Writer,

@@ -2,6 +2,8 @@
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
@@ -38,6 +40,10 @@ class Monitor(ABC):
     #: Whether `end` alone, without `begin`, measures the iteration: where its loss is seen not to
     #: be finite, it is called in an iteration that was not to be sampled.
     late = False
+    #: The engines for which `attach_monitors` makes one each: `trainer`; `evaluators`; the name of
+    #: an evaluator. One that is called `train` writes where the trainer does: what is for the
+    #: trainer too is made for it only if `train` is named.
+    engines: ClassVar[Sequence[str]] = ("trainer",)
 
     def __init__(self, writer: Writer, every: "When | Sampler" = 1) -> None:
         #: Notes what this monitor writes, for reports.

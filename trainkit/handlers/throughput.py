@@ -1,7 +1,7 @@
 """How fast training goes, and how long it waits for data."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -44,7 +44,7 @@ class ThroughputMonitor(Monitor):
     Args:
         writer: Where the numbers go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
-        evaluators: Engines that run inside the training loop.
+        evaluators: Engines that run inside the training loop; or a mapping from name to engine.
         batch_size: Number of samples in a batch; `samples_in` unless given.
         every_iteration: Write the speed of every iteration, sampled or not, as points of a curve:
             exactly for the first 10,000, as means of several iterations beyond. Then
@@ -60,14 +60,15 @@ class ThroughputMonitor(Monitor):
         writer: Writer,
         every: int | Cadence | Sampler = 1,
         *,
-        evaluators: Iterable[Engine] = (),
+        evaluators: Iterable[Engine] | Mapping[str, Engine] = (),
         batch_size: Callable[[Any], int | None] | None = None,
         every_iteration: bool = False,
     ) -> None:
         super().__init__(writer, every)
         self._every_iteration = every_iteration
         self._curve = Curve(_TAGS, _DESCRIPTION)
-        self._evaluators = tuple(evaluators)
+        engines = evaluators.values() if isinstance(evaluators, Mapping) else evaluators
+        self._evaluators = tuple(engines)
         self._batch_size = batch_size or samples_in
         self._handles: list[RemovableEventHandle] = []
         self._start_over(0.0)

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, EarlyStopping
 from ignite.metrics import Metric
 
-from trainkit.training.completing import (
+from trainkit.completing import (
     by_name,
     check_complete,
     complete,

@@ -13,18 +13,18 @@ from ignite.metrics import Metric
 from torch import nn
 from torch.optim import Optimizer
 
-from trainkit.data import Data
-from trainkit.engines import Engines, supervised_engines
-from trainkit.names import nearest
-from trainkit.schedules import Schedule, as_schedule
-from trainkit.settings import TrainerSettings
-from trainkit.training.completing import (
+from trainkit.completing import (
     by_name,
     check_complete,
     complete,
     described,
     named_parameters_of,
 )
+from trainkit.data import Data
+from trainkit.engines import Engines, supervised_engines
+from trainkit.names import nearest
+from trainkit.schedules import Schedule, as_schedule
+from trainkit.settings import TrainerSettings
 from trainkit.training.optimizers import check_closures, make_optimizers
 from trainkit.training.source import TrainingSource
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from trainkit.completing import by_name, complete, described
 from trainkit.names import nearest
-from trainkit.training.completing import by_name, complete, described
 
 __all__ = ["check_closures", "make_optimizers"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-__all__ = ["by_name", "check_complete", "complete", "described", "named_parameters_of"]
+__all__ = ["by_name", "check_complete", "complete", "described", "fill", "named_parameters_of"]
 
 
 def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
@@ -30,16 +30,9 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
     """
     if not isinstance(value, partial):
         return value
-    check_complete(value, available, key)
-    given = {name: available[name] for name in named_parameters_of(value) if name in available}
-    keywords = {
-        name: complete(argument, available, f"{key}.{name}")
-        if _waits(argument, available)
-        else argument
-        for name, argument in value.keywords.items()
-    }
+    filled = fill(value, available, key)
     try:
-        return value.func(*value.args, **{**keywords, **given})
+        return filled()
     except MemoryError:
         raise
     except Exception as error:
@@ -49,6 +42,27 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
         if not isinstance(error, TypeError | ValueError | ImportError):
             text = f"{key}: {type(error).__name__}: {text}"
         raise kind(text if text.startswith(key) else f"{key}: {text}") from error
+
+
+def fill(value: "partial[Any]", available: Mapping[str, Any], key: str) -> "partial[Any]":
+    """The same partial with everything that it waits for; nothing is called but inner partials.
+
+    Args:
+        value: Waits.
+        available: Run-time objects by name.
+        key: Where in the config this is, for errors.
+
+    Raises:
+        TypeError: It needs something else too.
+    """
+    check_complete(value, available, key)
+    given = {name: available[name] for name in named_parameters_of(value) if name in available}
+    inner = {
+        name: complete(argument, available, f"{key}.{name}")
+        for name, argument in value.keywords.items()
+        if _waits(argument, available)
+    }
+    return partial(value, **given, **inner)
 
 
 def check_complete(value: "partial[Any]", available: Mapping[str, Any], key: str) -> None:
