@@ -5,15 +5,17 @@ from itertools import chain
 from operator import is_
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trainkit.handlers.output import Number, is_number
 from trainkit.handlers.staircase import Drawn, Staircases
 
-__all__ = ["GroupValues", "numbers_in_value"]
+__all__ = ["GroupValues", "entries", "numbers_in_value"]
 
 _NOT_SHOWN = ("params", "param_names", "name")
 _CONSTANT = {float, int, bool, str, type(None)}
+_COMPARED = {torch.float32, torch.float64}
 _values = dict.values
 
 # Of more groups than this the first and the last are looked at in iterations without a sample.
@@ -26,14 +28,15 @@ class GroupValues:
     """The parameter groups of one optimizer as they were last seen, and what is drawn of them.
 
     Most entries are the very objects that they were at the step before: of those nothing need be
-    read. Nothing is compared but identities, because a comparison with a tensor reads its device.
+    read. Of tensors on a device nothing is compared but identities: a comparison would read it.
 
     Args:
         prefix: Of the tags.
         alone: Whether the first group keeps its tags when others join it.
+        late: Whether a process function changes them before the step.
     """
 
-    def __init__(self, prefix: str, alone: bool) -> None:
+    def __init__(self, prefix: str, alone: bool, late: bool = False) -> None:
         self._prefix = prefix
         self._alone = alone
         self._keys: list[str] = []
@@ -45,14 +48,12 @@ class GroupValues:
         self._variable: list[int] = []
         self.stairs = Staircases()
         # Whether a process function changes them before the step; and when it last stepped.
-        self.late = False
+        self.late = late
         self.stepped_at = 0
 
     def again(self) -> "GroupValues":
         """As it was at the start, but it is known when to look."""
-        other = GroupValues(self._prefix, self._alone)
-        other.late = self.late
-        return other
+        return GroupValues(self._prefix, self._alone, self.late)
 
     def read(self, groups: list[dict[str, Any]], iteration: int) -> Drawn:
         """What these groups are in an iteration, from outside of the step."""
@@ -134,6 +135,11 @@ class GroupValues:
                 yield "" if key in _NOT_SHOWN else f"{self._prefix}{between}{key}"
 
 
+def entries(groups: list[dict[str, Any]]) -> list[Any]:
+    """The values of all groups, one after the other."""
+    return [*chain.from_iterable(map(_values, groups))]
+
+
 def _is_constant(value: Any) -> bool:
     """Whether it cannot become another number while it stays the same object."""
     kind = type(value)
@@ -145,11 +151,20 @@ def _group_names(groups: list[dict[str, Any]]) -> list[str]:
     return [f"{n}.{i}" if named.count(n) > 1 else n for i, n in enumerate(named)]
 
 
+def _in_main_memory(value: Tensor) -> Number:
+    """The number itself where no device need be read for it: it can be compared then."""
+    if type(value) is Tensor and value.is_cpu and value.dtype in _COMPARED:
+        # Its own memory, seen as NumPy's.
+        number: float = value.detach().numpy().item()
+        return number
+    return value
+
+
 def numbers_in_value(tag: str, value: Any) -> Iterator[tuple[str, Number]]:
     """Tag and number, of a number, a tensor of one element, or a sequence of such."""
     if isinstance(value, Tensor):
         if value.numel() == 1 and not value.is_complex():
-            yield tag, value
+            yield tag, _in_main_memory(value)
     elif isinstance(value, tuple | list):
         for i, part in enumerate(value):
             yield from numbers_in_value(f"{tag}.{i}", part)

@@ -1,13 +1,14 @@
 """Learning rate and every other number that moves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from ignite.engine import Engine
 from torch.optim import Optimizer
 
 from trainkit.handlers.cadence import When
-from trainkit.handlers.group_values import GroupValues, numbers_in_value
+from trainkit.handlers.group_values import GroupValues, entries, numbers_in_value
 from trainkit.handlers.optimizer_step import StepObserver
 from trainkit.handlers.output import Number
 from trainkit.handlers.sampler import Sampler
@@ -87,8 +88,9 @@ class HyperparameterMonitor(StepObserver):
                 self._attributes[f"hyperparameters/{name}"] = value
         self._scheduled = Staircases(always=True)
         self._scheduled_at = 0
-        # The last iteration that was looked at.
+        # The last iteration that was looked at, and the entries of optimizers not yet seen to step.
         self._entered = 0
+        self._before: dict[str, list[Any]] = {}
 
     # These two are called in every iteration: so few operations, and the usual case first.
     def enter(self, engine: Engine) -> None:
@@ -97,6 +99,8 @@ class HyperparameterMonitor(StepObserver):
         if iteration <= self._entered:
             self._start_again()
         self._entered = iteration
+        if len(self._seen) < len(self.optimizers):
+            self._before = {key: entries(o.param_groups) for key, o in self.optimizers.items()}
         for key, seen in self._seen.items():
             if not seen.late:
                 self._write(seen.read(self.optimizers[key].param_groups, iteration))
@@ -130,10 +134,17 @@ class HyperparameterMonitor(StepObserver):
         seen = self._seen.get(key)
         if seen is None:
             alone = len(optimizer.param_groups) == 1
-            seen = self._seen[key] = GroupValues(key, alone)
+            # One that assigns them before its first step will do so before the others.
+            late = self._assigned_since(self._before.get(key, ()), optimizer)
+            seen = self._seen[key] = GroupValues(key, alone, late)
         drawn = seen.read_at_step(optimizer.param_groups, self.steps.iteration)
         drawn.join(self._scheduled_now())
         self._write(drawn)
+
+    def _assigned_since(self, before: Sequence[Any], optimizer: Optimizer) -> bool:
+        now = entries(optimizer.param_groups)
+        in_this_iteration = self._entered == self.steps.iteration and len(now) == len(before)
+        return in_this_iteration and not all(map(is_, now, before))
 
     def _scheduled_now(self) -> Drawn:
         iteration = self.steps.iteration
