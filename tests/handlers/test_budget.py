@@ -240,6 +240,22 @@ def test_what_happens_between_epochs_and_runs_is_no_training(
     assert cadence.training == pytest.approx(18 * 1.0 + 7.0)
 
 
+def test_a_cost_longer_than_its_iteration_does_no_harm_to_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As where a process waits for the processor between two readings of the clock.
+    cadence, clock = Budget(0.02), Clock(monkeypatch)
+    cadence.plan(0, 20_000)
+    clock.train(cadence, 100, 0.5)
+    cadence.due(101)
+    cadence.spend(40.0)
+    clock.now += 1.0
+    clock.train(cadence, 19_899, 0.01, start=102)
+    assert cadence.training == pytest.approx(20_000, rel=0.01)
+    assert cadence.iteration_seconds == pytest.approx(1.0)
+    assert cadence.every == pytest.approx(1, abs=1)
+
+
 def test_an_iteration_that_was_left_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     monkeypatch.setattr(sampler_module, "perf_counter", lambda: clock.now)

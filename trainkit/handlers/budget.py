@@ -99,7 +99,9 @@ class Metered:
             return 0.0, 0.0
         seconds, cost = now - last, self._within
         if cost:
-            seconds -= cost
+            # Of what is counted in this iteration a little lies before it: that can be long where
+            # the processor was taken away just then.
+            seconds = seconds - cost if seconds > cost else 0.0
             if not self._sampling:
                 cost = cost * _UNSEEN_IDLE + self._beside
                 self.spent += cost
