@@ -39,8 +39,10 @@ def samples_in(batch: Any) -> int | None:
     """
     if (type(batch) is tuple or type(batch) is list) and len(batch) == 2:  # so it is nearly always
         x, y = batch
-        if type(x) is Tensor and type(y) is Tensor and x.ndim and y.ndim and len(x) == len(y):
-            return len(x)
+        if type(x) is Tensor and type(y) is Tensor and x.ndim and y.ndim:
+            samples: int = x.shape[0]  # `len` is a function of torch's that is written in Python
+            if y.shape[0] == samples:
+                return samples
     return _count(batch)[0]
 
 

@@ -26,15 +26,8 @@ def loss_in_sight(output: Any) -> float | None:
     """
     loss = output.get("loss") if type(output) is dict else output
     # Asked in every iteration, so the usual case comes first.
-    if (
-        type(loss) is Tensor
-        and loss.is_cpu
-        and loss.dtype is torch.float32
-        and loss.ndim == 0
-        and not loss.requires_grad
-    ):
-        # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
-        return float(loss.numpy().item())
+    if type(loss) is Tensor and loss.is_cpu and loss.dtype is torch.float32 and not loss.ndim:
+        return loss.item()  # of main memory: there is no device to wait for
     return _seen(output.get("loss") if isinstance(output, Mapping) else output)
 
 
@@ -43,6 +36,4 @@ def _seen(loss: Any) -> float | None:
         return loss if isinstance(loss, float) else None
     if not loss.is_cpu or loss.numel() != 1 or not loss.is_floating_point():
         return None
-    if loss.element_size() < 4:  # NumPy has no bf16
-        loss = loss.float()
-    return float(loss.detach().numpy().item())
+    return float(loss.item())

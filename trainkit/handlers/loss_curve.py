@@ -1,20 +1,19 @@
 """The numbers of every step, read without asking a device and without asking what they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainkit.handlers.output import Number
-from trainkit.writers.protocol import Curve, Point, Writer
+from trainkit.handlers.written import NotingWriter, Row
+from trainkit.writers.protocol import Curve, Point
 
 __all__ = ["Curves", "Places"]
 
 # So many kinds of outputs are remembered.
 _MOST = 8
-
-Row = tuple[float, ...] | Tensor
 
 
 class Places:
@@ -29,6 +28,8 @@ class Places:
         self._whole = False
         self._sizes: list[tuple[str | None, int]] = []
         self._places: list[tuple[str | None, Any]] | None = None
+        # The keys, where all of them stand in the output itself.
+        self._keys: list[Any] | None = None
         first = next(iter(values.values()), None)
         if len(values) == 1 and (first is output or _same_memory(output, first)):
             self._whole = True
@@ -36,6 +37,8 @@ class Places:
             self._places = _places(output, list(values.values()))
             outer = {place[0] for place in self._places or () if place[0] is not None}
             self._sizes = [(None, len(output)), *((name, len(output[name])) for name in outer)]
+            if self._places is not None and not outer:
+                self._keys = [key for _, key in self._places]
 
     @property
     def found(self) -> bool:
@@ -44,23 +47,32 @@ class Places:
 
     def row(self, output: Any) -> Row | None:
         """The numbers of another step's output; None where it is not like the first."""
-        if self._whole:
-            number = _number(output)
-            return _row([output]) if number is None else (number,)
-        if self._places is None or type(output) is not dict:
-            return None
-        values, numbers = [], []
         try:
-            for name, size in self._sizes:
-                if len(output if name is None else output[name]) != size:
+            if self._whole:
+                values = [output]
+            elif type(output) is not dict:
+                return None
+            elif self._keys is not None:
+                if len(output) != self._sizes[0][1]:
                     return None
-            for name, key in self._places:
-                value = output[key] if name is None else output[name][key]
-                values.append(value)
-                numbers.append(_number(value))
-        except (KeyError, TypeError):
+                values = [output[key] for key in self._keys]
+            else:
+                found = self._nested(output)
+                if found is None:
+                    return None
+                values = found
+            numbers = [_number(value) for value in values]
+            return _row(values) if None in numbers else tuple(numbers)  # type: ignore[arg-type]
+        except (KeyError, TypeError, RuntimeError):  # another output, or one that is not readable
             return None
-        return _row(values) if None in numbers else tuple(numbers)  # type: ignore[arg-type]
+
+    def _nested(self, output: dict[Any, Any]) -> list[Any] | None:
+        if self._places is None:
+            return None
+        for name, size in self._sizes:
+            if len(output if name is None else output[name]) != size:
+                return None
+        return [output[key] if name is None else output[name][key] for name, key in self._places]
 
 
 class Curves:
@@ -71,7 +83,7 @@ class Curves:
         description: Of the curves.
     """
 
-    def __init__(self, writer: Writer, description: str) -> None:
+    def __init__(self, writer: NotingWriter, description: str) -> None:
         self._writer = writer
         self._description = description
         self._tags: tuple[str, ...] | None = None
@@ -79,19 +91,21 @@ class Curves:
         # written in their order.
         self._apart = False
         self._curves: dict[tuple[str, ...], Curve] = {}
+        # By tags, what writes their points with few operations, as long as it does.
+        self._quick: dict[tuple[str, ...], Callable[[int, Row], None]] = {}
         # The newest first: of engines that return other things in turn there are several.
         self._known: list[tuple[Places, tuple[str, ...]]] = []
 
-    def write_again(self, step: int, output: Any) -> bool:
-        """Write what stands where numbers stood before, if it does."""
+    def write_again(self, step: int, output: Any) -> Row | None:
+        """Write what stands where numbers stood before, and return it, if it does."""
         for i, (places, tags) in enumerate(self._known):
             row = places.row(output)
             if row is not None:
                 self._write(step, tags, row)
                 if i:  # the next one is likely to be like it
                     self._known.insert(0, self._known.pop(i))
-                return True
-        return False
+                return row
+        return None
 
     def write(self, step: int, output: Any, values: Mapping[str, Number]) -> None:
         """Write these numbers, and remember where they stand in the output."""
@@ -116,11 +130,25 @@ class Curves:
             self._known = [(places, tags), *self._known[: _MOST - 1]]
 
     def _write(self, step: int, tags: tuple[str, ...], row: Row) -> None:
-        if not self._apart or len(tags) == 1:
-            self._writer.write_scalars(step, Point(self._curve(tags), row))
+        if self._apart and len(tags) > 1:
+            for i, tag in enumerate(tags):
+                self._write(step, (tag,), row[i : i + 1])
             return
-        for i, tag in enumerate(tags):
-            self._writer.write_scalars(step, Point(self._curve((tag,)), row[i : i + 1]))
+        quick = self._quick.get(tags)
+        if quick is not None:
+            try:
+                quick(step, row)
+            except Exception:  # whatever it is, the other way tells of it
+                del self._quick[tags]
+            else:
+                self._writer.last = step
+                return
+        curve = self._curve(tags)
+        self._writer.write_scalars(step, Point(curve, row))
+        if getattr(self._writer, "failing", None) is None:
+            quick = self._writer.points(curve)
+            if quick is not None:
+                self._quick[tags] = quick
 
     def _curve(self, tags: tuple[str, ...]) -> Curve:
         curve = self._curves.get(tags)
@@ -131,11 +159,11 @@ class Curves:
 
 def _number(value: Any) -> float | None:
     """A number that is in main memory already."""
-    # Its own memory, seen as NumPy's: nothing is launched, and there is no device to wait for.
     if type(value) is Tensor:
+        # There is no device to wait for. What has no memory, or lies behind a transform of
+        # functorch's, raises a RuntimeError.
         if value.is_cpu and value.dtype is torch.float32 and (not value.ndim or value.numel() == 1):
-            number: float = (value.detach() if value.requires_grad else value).numpy().item()
-            return number
+            return value.item()
         return None
     if type(value) is float:
         return value

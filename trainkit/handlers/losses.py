@@ -150,8 +150,9 @@ class LossMonitor(OutputMonitor[LossTotals]):
     def look(self, engine: Engine) -> None:
         """Write the values of this iteration, wherever they are found quickly."""
         state = engine.state
-        if self.output_transform is None and self._curves.write_again(
-            state.iteration, state.output
+        if (
+            self.output_transform is None
+            and self._curves.write_again(state.iteration, state.output) is not None
         ):
             return
         if self.output_transform is not None and not self.sampler.is_due:

@@ -1,16 +1,19 @@
 """What a monitor has written, and when it last did."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from trainkit.writers.protocol import Histogram, Histograms, Point, Scalars, Writer
+from trainkit.writers.guarded import unguarded
+from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["NotingWriter"]
+
+Row = tuple[float, ...] | Tensor
 
 # So many sets of tags are known by their identity; a monitor has one or two.
 _FEW = 8
@@ -48,6 +51,14 @@ class NotingWriter:
         self.writer.write_scalars(step, scalars)
         self._note(step, scalars)
 
+    def points(self, curve: Curve) -> "Callable[[int, Row], None] | None":
+        """What writes points of a curve with few operations, where the writer has such a thing.
+
+        What is written with it is not noted (set `last`), and what it raises is not kept in.
+        """
+        found = getattr(unguarded(self.writer), "points", None)
+        return None if found is None else found(curve)
+
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions."""
         self.writer.write_histograms(step, histograms)
@@ -83,11 +94,12 @@ class NotingWriter:
     def _note(self, step: int, values: Mapping[str, Any]) -> None:
         # Called at each write: a look at the identity of the tags, mostly.
         self.last = step
-        if isinstance(values, Scalars | Histograms | Point):
-            tags = values.curve.tags if isinstance(values, Point) else values.tags
+        kind = type(values)
+        if kind is Scalars or kind is Point or kind is Histograms:
+            tags = values.curve.tags if kind is Point else values.tags  # type: ignore[attr-defined]
             if self._known.get(id(tags)) is tags:
                 return
-            if isinstance(values, Scalars) and values.largest is not None:
+            if kind is Scalars and values.largest is not None:  # type: ignore[attr-defined]
                 return  # a few of many: which, is known when they have left the device
             if len(self._known) < _FEW:
                 self._known[id(tags)] = tags

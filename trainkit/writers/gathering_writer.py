@@ -1,14 +1,14 @@
 """The verbs of every writer that gathers a step before it passes it on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.gathering import Gathering
-from trainkit.writers.protocol import Histogram, Point, Scalars
+from trainkit.writers.protocol import Curve, Histogram, Point, Scalars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +34,13 @@ class GatheringWriter(ABC):
             self._gatherer.add(step, Gathering.keep_scalars, scalars)
         else:
             self._gatherer.add(step, Gathering.add_scalars, scalars)
+
+    def points(self, curve: Curve) -> Callable[[int, tuple[float, ...] | Tensor], None]:
+        """`write_scalars(step, Point(curve, values))` as a function of `step` and `values`.
+
+        It does the same with a tenth of the operations, for what is written in every iteration.
+        """
+        return self._gatherer.points(curve)
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions: raw values of any shape and real dtype, or finished histograms."""
