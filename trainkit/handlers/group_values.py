@@ -154,9 +154,7 @@ def _group_names(groups: list[dict[str, Any]]) -> list[str]:
 def _in_main_memory(value: Tensor) -> Number:
     """The number itself where no device need be read for it: it can be compared then."""
     if type(value) is Tensor and value.is_cpu and value.dtype in _COMPARED:
-        # Its own memory, seen as NumPy's.
-        number: float = value.detach().numpy().item()
-        return number
+        return value.item()
     return value
 
 

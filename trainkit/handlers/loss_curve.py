@@ -1,14 +1,15 @@
 """The numbers of every step, read without asking a device and without asking what they are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainkit.handlers.output import Number
-from trainkit.handlers.written import NotingWriter, Row
-from trainkit.writers.protocol import Curve, Point
+from trainkit.handlers.points import Points, Row
+from trainkit.handlers.written import NotingWriter
+from trainkit.writers.protocol import Curve
 
 __all__ = ["Curves", "Places"]
 
@@ -90,9 +91,7 @@ class Curves:
         # Where other tags come in turn each has a curve of its own: the points of a tag must be
         # written in their order.
         self._apart = False
-        self._curves: dict[tuple[str, ...], Curve] = {}
-        # By tags, what writes their points with few operations, as long as it does.
-        self._quick: dict[tuple[str, ...], Callable[[int, Row], None]] = {}
+        self._points: dict[tuple[str, ...], Points] = {}
         # The newest first: of engines that return other things in turn there are several.
         self._known: list[tuple[Places, tuple[str, ...]]] = []
 
@@ -134,27 +133,10 @@ class Curves:
             for i, tag in enumerate(tags):
                 self._write(step, (tag,), row[i : i + 1])
             return
-        quick = self._quick.get(tags)
-        if quick is not None:
-            try:
-                quick(step, row)
-            except Exception:  # whatever it is, the other way tells of it
-                del self._quick[tags]
-            else:
-                self._writer.last = step
-                return
-        curve = self._curve(tags)
-        self._writer.write_scalars(step, Point(curve, row))
-        if getattr(self._writer, "failing", None) is None:
-            quick = self._writer.points(curve)
-            if quick is not None:
-                self._quick[tags] = quick
-
-    def _curve(self, tags: tuple[str, ...]) -> Curve:
-        curve = self._curves.get(tags)
-        if curve is None:
-            curve = self._curves[tags] = Curve(tags, self._description)
-        return curve
+        points = self._points.get(tags)
+        if points is None:
+            points = self._points[tags] = Points(self._writer, Curve(tags, self._description))
+        points.write(step, row)
 
 
 def _number(value: Any) -> float | None:

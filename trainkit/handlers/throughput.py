@@ -9,9 +9,10 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.points import Points
 from trainkit.handlers.sampler import Sampler
 from trainkit.samples import samples_in
-from trainkit.writers.protocol import Curve, Point, Writer
+from trainkit.writers.protocol import Curve, Writer
 
 __all__ = ["ThroughputMonitor", "samples_in"]
 
@@ -66,7 +67,7 @@ class ThroughputMonitor(Monitor):
     ) -> None:
         super().__init__(writer, every)
         self._every_iteration = every_iteration
-        self._curve = Curve(_TAGS, _DESCRIPTION)
+        self._points, self._sized = Points(self.writer, Curve(_TAGS, _DESCRIPTION)), True
         engines = evaluators.values() if isinstance(evaluators, Mapping) else evaluators
         self._evaluators = tuple(engines)
         self._batch_size = batch_size or samples_in
@@ -135,13 +136,14 @@ class ThroughputMonitor(Monitor):
         if elapsed <= 0:
             return
         row: tuple[float, ...] = (elapsed, waited / elapsed)
-        if len(self._curve.tags) == len(_TAGS):
+        if self._sized:
             if samples is not None:
-                row = (*row, samples / elapsed)
+                row = (elapsed, waited / elapsed, samples / elapsed)
             else:  # points of a tag must come in their order: what there is goes first
                 self.writer.flush()
-                self._curve = Curve(_TAGS[:2], _DESCRIPTION)
-        self.writer.write_scalars(engine.state.iteration, Point(self._curve, row))
+                self._points = Points(self.writer, Curve(_TAGS[:2], _DESCRIPTION))
+                self._sized = False
+        self._points.write(engine.state.iteration, row)
 
     def cancel(self) -> None:
         """Forget what was begun; after a fault, take the handlers away too."""

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NotingWriter"]
 
-Row = tuple[float, ...] | Tensor
-
 # So many sets of tags are known by their identity; a monitor has one or two.
 _FEW = 8
 
@@ -51,7 +49,7 @@ class NotingWriter:
         self.writer.write_scalars(step, scalars)
         self._note(step, scalars)
 
-    def points(self, curve: Curve) -> "Callable[[int, Row], None] | None":
+    def points(self, curve: Curve) -> "Callable[[int, tuple[float, ...] | Tensor], None] | None":
         """What writes points of a curve with few operations, where the writer has such a thing.
 
         What is written with it is not noted (set `last`), and what it raises is not kept in.
