@@ -244,3 +244,60 @@ def test_a_writer_that_two_share_has_a_sub_run_for_the_second(
     assert "metrics/accuracy" not in writer.scalars
     assert writer.subruns["validation"].scalars["metrics/accuracy"] == [(1, 0.75)]
     assert "train and validation have the same writer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("before", "at_start", "of_training"),
+    [
+        ([train, validation], [], [(0, 1.0), (1, 1.0)]),
+        ([validation, train], [], [(0, 1.0), (1, 1.0)]),
+        ([validation, validation], [], [(1, 1.0)]),
+        ([train], [validation], [(0, 1.0), (1, 1.0)]),
+        ([], [train, validation], [(0, 1.0), (1, 1.0)]),
+    ],
+)
+def test_passes_before_the_trainer_ran_are_sorted_when_it_does(
+    before: list[Any], at_start: list[Any], of_training: list[tuple[int, float]]
+) -> None:
+    trainer, evaluator, options = shared()
+    writer = MemoryWriter()
+    for event, several in (
+        (Events.STARTED, at_start),
+        (Events.EPOCH_COMPLETED, [train, validation]),
+    ):
+        trainer.add_event_handler(event, lambda _, data=several: [evaluator.run(d) for d in data])
+    with attach_monitors(trainer, **options, predictions="logits", writer=writer):
+        for data in before:
+            evaluator.run(data)
+        trainer.run(train, max_epochs=1)
+    own = writer.subruns["validation"].scalars["metrics/accuracy"]
+    assert own == [(0, 0.75), (1, 0.75)]
+    assert writer.scalars["metrics/accuracy"] == of_training
+
+
+def test_an_evaluation_without_any_training_is_written_at_the_end() -> None:
+    trainer, evaluator, options = shared()
+    writer = MemoryWriter()
+    with attach_monitors(trainer, **options, predictions="logits", writer=writer):
+        evaluator.run(validation)
+    assert writer.subruns["validation"].scalars["metrics/accuracy"] == [(0, 0.75)]
+
+
+def test_several_data_sets_in_turn_at_different_iterations_are_told_apart(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer, evaluator, options = shared()
+    writer = MemoryWriter()
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(validation))
+    trainer.add_event_handler(Events.EPOCH_STARTED(every=2), lambda: evaluator.run(other))
+    with attach_monitors(trainer, **options, predictions="logits", writer=writer):
+        trainer.run(train * 2, max_epochs=6)
+    found = writer.subruns["validation"].scalars["metrics/accuracy"]
+    assert found == [(2, 0.75), *((step, 0.75) for step in (4, 6, 8, 10, 12))]
+    assert len([line for line in warnings(caplog) if "ran more than once" in line]) == 1
+
+
+def test_data_made_anew_for_each_pass_are_all_written(caplog: pytest.LogCaptureFixture) -> None:
+    found = accuracies(lambda evaluator: evaluator.run([(X, MOST)]), train)
+    assert found == (None, [(1, 0.75), (2, 0.75)])
+    assert not warnings(caplog)

@@ -1,5 +1,6 @@
 """Over which data an evaluator ran, and so where the numbers of that pass belong."""
 
+import atexit
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -21,13 +22,20 @@ _told: "WeakKeyDictionary[Engine, set[str]]" = WeakKeyDictionary()
 _WHOLE = (SequentialSampler, RandomSampler, DistributedSampler)
 
 
+# Writes it as one of this evaluator; writes it as one over the training data; with this writer.
+_Pass = tuple[Callable[[], None], Callable[[], None] | None, Writer]
+
+
 class Passes:
     """Tells the passes of one evaluator apart: by their data, their step and the trainer's run.
 
     - A pass over the trainer's own data (the same object, or a loader of the same `dataset`)
       belongs to training, if the evaluator runs over other data too. Whether it does may not be
       known yet: then the pass waits until the trainer goes on.
-    - Of several passes over other data at one iteration, the first is written.
+    - A pass before the trainer has ever run waits until it does, or until the program ends: what
+      the trainer's data are is not known yet.
+    - Of several passes over other data at one iteration, the first is written. If an evaluator
+      runs over several data sets in turn at different iterations, the first of them is its own.
     - Of several passes over the same data at one iteration, the first is written: nothing is lost.
     - A second `trainer.run` counts its iterations from 1 again; its passes are written too.
 
@@ -50,7 +58,10 @@ class Passes:
         self._handles: list[RemovableEventHandle] = []
         self._waiting: list[RemovableEventHandle] = []
         self._end: RemovableEventHandle | None = None
-        self._held: list[tuple[Callable[[], None], Callable[[], None] | None, Writer]] = []
+        self._held: list[_Pass] = []
+        self._early: list[tuple[Any, list[_Pass]]] = []
+        self._own: Any = None
+        self._between = self._in_turn = False
         self._run = 0
         self._running = False
         self._last_step = -1
@@ -76,6 +87,7 @@ class Passes:
         self._members -= 1
         if self._members <= 0:
             self._members = 0
+            self._place_early(None)
             self._release(as_training=False)
             self._forget_end()
             for handle in self._handles:
@@ -108,6 +120,8 @@ class Passes:
             as_training()
         elif self._place == "held":
             self._held.append((write, as_training, writer))
+        elif self._place == "early":
+            self._early[-1][1].append((write, as_training, writer))
 
     def _begin(self, evaluator: Engine) -> None:
         self._place = None
@@ -119,6 +133,8 @@ class Passes:
         if trainer.state.iteration == 0:  # else it goes on where it was
             self._run += 1
             self._sealed.clear()
+            self._own, self._between, self._in_turn = None, False, False
+        self._place_early(trainer)
 
     def _end_run(self, trainer: Engine) -> None:
         self._running = False
@@ -128,7 +144,42 @@ class Passes:
             self._end.remove()
             self._end = None
 
+    def _place_early(self, trainer: Engine | None) -> None:
+        """Write the passes that came before the trainer ran, if any: it runs now, or never."""
+        early, self._early = self._early, []
+        if not early:
+            return
+        atexit.unregister(self._end_early)
+        of_training = None if trainer is None else trainer.state.dataloader
+        trained = [entries for data, entries in early if _same(data, of_training)]
+        others = [entries for data, entries in early if not _same(data, of_training)]
+        if trained and not others:
+            self._at, self._held = (self._run, 0), trained[0]
+            self._wait()
+            return
+        if trained:
+            self._shared = self._over_training_data = True
+            self._tell_where()
+        if len(others) > 1:
+            self._tell_other(0)
+        chosen = [write for write, _, _ in others[0]]
+        chosen += [write for entries in trained for _, write, _ in entries if write is not None]
+        for write in chosen:
+            write()
+
+    def _end_early(self) -> None:
+        self._place_early(None)
+
     def _placed(self, evaluator: Engine) -> str:
+        if self.trainer.state.dataloader is None and self.train is not None and not self._running:
+            data = evaluator.state.dataloader
+            if any(_same(data, other) for other, _ in self._early):
+                return "nowhere"
+            if not self._early:
+                atexit.register(self._end_early)
+            self._early.append((data, []))
+            return "early"
+        self._place_early(self.trainer)  # from a handler of `STARTED` that comes before ours
         data, step = evaluator.state.dataloader, self.trainer.state.iteration
         if self._at != (self._run, step):
             self._release(as_training=False)
@@ -159,31 +210,49 @@ class Passes:
             self._written = True
             return "own"
         if self._shared:
-            self._tell_where(evaluator)
+            self._tell_where()
             return "train"
-        if self._running:
-            self._waiting = self._waiting or [
-                self.trainer.add_event_handler(event, self._nobody_came)
-                for event in (Events.ITERATION_STARTED, Events.COMPLETED)
-            ]
+        if self._running or self.trainer.last_event_name == Events.STARTED:
+            self._wait()
             return "held"
         self._tell_own(evaluator, step)
         return "own"
 
+    def _wait(self) -> None:
+        self._waiting = self._waiting or [
+            self.trainer.add_event_handler(event, self._nobody_came)
+            for event in (Events.ITERATION_STARTED, Events.COMPLETED)
+        ]
+
     def _over_other_data(self, evaluator: Engine, step: int) -> str:
         self._shared = True
         if self._held:
-            self._tell_where(evaluator)
+            self._tell_where()
             self._release(as_training=True)
         if self._written or (self.name == "train" and self._over_training_data):
-            self._tell(
-                evaluator, "other", logging.WARNING,
-                f"{self} ran more than once at iteration {step}, on different data; only its first "
-                "pass is written. Give each data set an evaluator of its own",
-            )  # fmt: skip
+            self._tell_other(step)
+            return "nowhere"
+        if not self._is_own(evaluator):
             return "nowhere"
         self._written = True
         return "own"
+
+    def _is_own(self, evaluator: Engine) -> bool:
+        """Whether these are its own data: not if it runs over several data sets in turn."""
+        data = evaluator.state.dataloader
+        if self._own is None:
+            self._own = data
+        own = _same(data, self._own)
+        # Data that are made anew for each pass never come back.
+        if own and self._between and not self._in_turn:
+            self._in_turn = True
+            self._tell(
+                evaluator, "turn", logging.WARNING,
+                f"{self} runs over several data sets in turn; from now on only the passes over the "
+                "first of them are written. Give each data set an evaluator of its own",
+            )  # fmt: skip
+        self._between |= not own
+        return own or not self._in_turn
 
     def _nobody_came(self, trainer: Engine) -> None:
         writers = {id(writer): writer for _, _, writer in self._held}
@@ -204,12 +273,22 @@ class Passes:
             if chosen is not None:
                 chosen()
 
-    def _tell_where(self, evaluator: Engine) -> None:
-        where = "left out" if self.train is None else "written to train"
+    def _tell_other(self, step: int) -> None:
         self._tell(
-            evaluator, "where", logging.INFO if self.train is not None else logging.WARNING,
+            self.trainer, f"other {self.name}", logging.WARNING,
+            f"{self} ran more than once at iteration {step}, on different data; only its first "
+            "pass is written. Give each data set an evaluator of its own",
+        )  # fmt: skip
+
+    def _tell_where(self) -> None:
+        where, level, advice = "written to train", logging.INFO, ""
+        if self.train is None:
+            where, level = "left out", logging.WARNING
+            advice = "; give each data set an evaluator of its own"
+        self._tell(
+            self.trainer, f"where {self.name}", level,
             f"{self} runs over the training data too: the metrics of those passes are {where}"
-            + ("; give each data set an evaluator of its own" if self.train is None else ""),
+            f"{advice}",
         )  # fmt: skip
 
     def _tell_own(self, evaluator: Engine | None, step: int) -> None:
