@@ -1,4 +1,4 @@
-"""The README's program runs as it stands."""
+"""The README's programs run as they stand."""
 
 import os
 import re
@@ -9,23 +9,23 @@ from pathlib import Path
 from tests.test_examples import tags
 
 ROOT = Path(__file__).parent.parent
-HEADING = "## In your own Ignite project"
+ATTACHING, FROM_PYTHON = "## In your own Ignite project", "## From Python"
 
 
-def program() -> str:
+def program(heading: str) -> str:
     text = (ROOT / "README.md").read_text()
-    assert HEADING in text, f"README.md must have the heading {HEADING!r}"
-    section = text.split(HEADING, 1)[1].split("\n## ", 1)[0]
+    assert heading in text, f"README.md must have the heading {heading!r}"
+    section = text.split(heading, 1)[1].split("\n## ", 1)[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    assert blocks, f"no python block under {HEADING!r}"
+    assert blocks, f"no python block under {heading!r}"
     return str(blocks[0])
 
 
-def test_the_section_for_ignite_projects_runs(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(program())
+def executed(heading: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    (folder / "program.py").write_text(program(heading))
     done = subprocess.run(
         [sys.executable, "program.py"],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -33,6 +33,20 @@ def test_the_section_for_ignite_projects_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_the_section_from_python_trains_and_reads_the_run_back(tmp_path: Path) -> None:
+    done = executed(FROM_PYTHON, tmp_path)
+    assert done.stderr == ""
+    tested, read_back = done.stdout.splitlines()[-2:]
+    assert "loss" in tested
+    assert read_back.startswith("completed {")
+    assert "'iteration': 36" in read_back
+
+
+def test_the_section_for_ignite_projects_runs(tmp_path: Path) -> None:
+    done = executed(ATTACHING, tmp_path)
     assert "is disabled" not in done.stderr
     assert "left out" not in done.stderr
     (train,) = tmp_path.rglob("train")
