@@ -56,7 +56,11 @@ class Around:
         function = self._function
         if not self._placed:  # somebody kept it
             return function(engine, batch)
-        self.take_away(engine)
+        if engine._process_function is self:  # so it is nearly always
+            engine._process_function = function
+            self._placed = False
+        else:
+            self.take_away(engine)
         returned = False
         try:
             self._before(engine)

@@ -4,7 +4,7 @@ from time import perf_counter
 
 from ignite.engine import Engine
 
-from trainkit.handlers.cadence import Cadence
+from trainkit.handlers.cadence import Cadence, Every, Filtered
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
@@ -47,6 +47,8 @@ class Metered:
 
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
+        # Those two count nothing.
+        self._tell = None if type(cadence) in (Every, Filtered) else cadence.spend
         self.samples = 0
         self.spent = 0.0
         self.first_sample_seconds = 0.0
@@ -78,7 +80,8 @@ class Metered:
     def spend(self, seconds: float) -> None:
         """Take note of what measuring cost, in seconds of host time."""
         self._within += seconds
-        self.cadence.spend(seconds)
+        if self._tell is not None:
+            self._tell(seconds)
 
     def spend_beside(self, seconds: float) -> None:
         """Take note of time that another thread, or a device, took for it."""

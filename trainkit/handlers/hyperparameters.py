@@ -91,6 +91,8 @@ class HyperparameterMonitor(StepObserver):
         # The last iteration that was looked at, and the entries of optimizers not yet seen to step.
         self._entered = 0
         self._before: dict[str, list[Any]] = {}
+        # Whether any of them is looked at after the process function.
+        self._late = False
 
     # These two are called in every iteration: so few operations, and the usual case first.
     def enter(self, engine: Engine) -> None:
@@ -102,20 +104,23 @@ class HyperparameterMonitor(StepObserver):
         if len(self._seen) < len(self.optimizers):
             self._before = {key: entries(o.param_groups) for key, o in self.optimizers.items()}
         for key, seen in self._seen.items():
-            if not seen.late:
-                self._write(seen.read(self.optimizers[key].param_groups, iteration))
+            if not seen.late and (drawn := seen.read(self.optimizers[key].param_groups, iteration)):
+                self._write(drawn)
         if self._attributes and self._scheduled_at:
             found = self._attributes_now()
             self._write(self._scheduled.see(found, iteration, self._scheduled.last))
 
     def leave(self, engine: Engine, returned: bool) -> None:
         """Look at what the process function may have changed, or write the last points."""
+        if returned and not self._late:
+            return
         for key, seen in self._seen.items():
             if not returned:
                 if seen.stepped_at != self._entered:  # it was not used any more, as far as is known
                     seen.stairs.last = min(seen.stairs.last, self._entered - 1)
             elif seen.late:
                 self._write(seen.read_late(self.optimizers[key].param_groups, self._entered))
+        self._note_late()
         if not returned:
             self._write(self._ended())
 
@@ -138,8 +143,12 @@ class HyperparameterMonitor(StepObserver):
             late = self._assigned_since(self._before.get(key, ()), optimizer)
             seen = self._seen[key] = GroupValues(key, alone, late)
         drawn = seen.read_at_step(optimizer.param_groups, self.steps.iteration)
+        self._note_late()
         drawn.join(self._scheduled_now())
         self._write(drawn)
+
+    def _note_late(self) -> None:
+        self._late = any(seen.late for seen in self._seen.values())
 
     def _assigned_since(self, before: Sequence[Any], optimizer: Optimizer) -> bool:
         now = entries(optimizer.param_groups)

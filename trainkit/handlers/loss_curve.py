@@ -87,6 +87,8 @@ class Curves:
     def __init__(self, writer: NotingWriter, description: str) -> None:
         self._writer = writer
         self._description = description
+        #: The total of the last output that was written again, if it was in main memory.
+        self.loss: float | None = None
         self._tags: tuple[str, ...] | None = None
         # Where other tags come in turn each has a curve of its own: the points of a tag must be
         # written in their order.
@@ -95,16 +97,18 @@ class Curves:
         # The newest first: of engines that return other things in turn there are several.
         self._known: list[tuple[Places, tuple[str, ...]]] = []
 
-    def write_again(self, step: int, output: Any) -> Row | None:
-        """Write what stands where numbers stood before, and return it, if it does."""
+    def write_again(self, step: int, output: Any) -> bool:
+        """Write what stands where numbers stood before, if it does."""
         for i, (places, tags) in enumerate(self._known):
             row = places.row(output)
             if row is not None:
                 self._write(step, tags, row)
                 if i:  # the next one is likely to be like it
                     self._known.insert(0, self._known.pop(i))
-                return row
-        return None
+                seen = type(row) is tuple and tags[0] == "loss/total"
+                self.loss = row[0] if seen else None  # type: ignore[assignment]
+                return True
+        return False
 
     def write(self, step: int, output: Any, values: Mapping[str, Number]) -> None:
         """Write these numbers, and remember where they stand in the output."""

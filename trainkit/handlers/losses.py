@@ -147,18 +147,17 @@ class LossMonitor(OutputMonitor[LossTotals]):
             return (name == "look") is self._every_iteration
         return super().does(name)
 
-    def look(self, engine: Engine) -> None:
+    def look(self, engine: Engine) -> float | None:
         """Write the values of this iteration, wherever they are found quickly."""
         state = engine.state
-        if (
-            self.output_transform is None
-            and self._curves.write_again(state.iteration, state.output) is not None
+        if self.output_transform is None and self._curves.write_again(
+            state.iteration, state.output
         ):
-            return
+            return self._curves.loss
         if self.output_transform is not None and not self.sampler.is_due:
             usual = getattr(self.sampler.cadence, "iteration_seconds", 0.0)
             if self._reading > usual / _DEAR > 0:
-                return
+                return None
         start = perf_counter()
         totals = self._measured(engine, self.sampler.outputs if self.sampler.is_due else {})
         if totals is not None:
@@ -166,6 +165,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
         seconds = perf_counter() - start
         # The first time is no measure.
         self._reading = min(seconds, self._reading) if self._reading else seconds
+        return None
 
     def write(self, step: int, totals: LossTotals) -> None:
         """Write the values, or their means over the pass."""

@@ -86,9 +86,13 @@ class Monitor(ABC):
         """Look, just after the process function of every iteration; also when that raised."""
         return
 
-    def look(self, engine: Engine) -> None:
-        """Look, when every iteration is completed: a few microseconds, no more."""
-        return
+    def look(self, engine: Engine) -> float | None:
+        """Look, when every iteration is completed: a few microseconds, no more.
+
+        Returns:
+            The loss of the iteration, where it was read for it; nobody else need read it then.
+        """
+        return None
 
     def finish(self, engine: Engine) -> None:
         """Write what is left to write, when the run is completed."""

@@ -210,18 +210,12 @@ class Sampler:
 
     def _leave(self, engine: Engine, returned: bool) -> None:
         """Just after the process function, also where it raised: no hook stays."""
-        start = perf_counter()
         try:
             if self._within:
-                self.steps.leave(returned)
-                if self._is_due:
-                    for monitor, guard in self._releases:
-                        try:
-                            monitor.release()
-                        except Exception as error:
-                            guard.fail(error)
-                if not returned:
-                    self._forget()
+                start = perf_counter()
+                self._release(returned)
+                self._seconds += perf_counter() - start
+            # Not timed: a clock would take as long.
             for monitor, guard in self._each:
                 try:
                     monitor.leave(engine, returned)
@@ -229,30 +223,48 @@ class Sampler:
                     guard.fail(error)
         except Exception as error:
             self._fail(error)
-        self._seconds += perf_counter() - start
+
+    def _release(self, returned: bool) -> None:
+        self.steps.leave(returned)
+        if self._is_due:
+            for monitor, guard in self._releases:
+                try:
+                    monitor.release()
+                except Exception as error:
+                    guard.fail(error)
+        if not returned:
+            self._forget()
 
     def _complete(self, engine: Engine) -> None:
         start = perf_counter()
         try:
-            if self._looking:
-                self._look(engine)
+            loss = None
             for monitor, guard in self._looks:
                 try:
-                    monitor.look(engine)
+                    read = monitor.look(engine)
                 except Exception as error:
                     guard.fail(error)
+                else:
+                    if read is not None:
+                        loss = read
+            if self._looking:
+                if loss is None:
+                    loss = self._loss(engine)
+                if loss is not None and not -inf < loss < inf:
+                    self._see_bad_loss(engine)
+            now = perf_counter()
             if self._looks and self._spend_beside is not None:  # no allowance for what is unseen
-                looked = perf_counter()
-                self._spend_beside(looked - start)
-                start = looked
+                self._spend_beside(now - start)
+                start = now
             if self._within:
                 self._within = False
                 clock = self.steps.clock
                 mark = None if clock is None else clock.start()
                 self._finish(engine)
+                now = perf_counter()
                 if clock is not None:
-                    clock.stop(mark, perf_counter() - start)
-            self._completed = now = perf_counter()
+                    clock.stop(mark, now - start)
+            self._completed = now
             self._spend(self._seconds + self.steps.seconds + (now - start))
             self._seconds = self.steps.seconds = 0.0
         except Exception as error:
@@ -276,15 +288,14 @@ class Sampler:
         except Exception as error:
             self._fail(error)
 
-    def _look(self, engine: Engine) -> None:
-        """At the loss, as far as it can be seen."""
+    def _loss(self, engine: Engine) -> float | None:
+        """As far as it can be seen, where no monitor has read it."""
         try:
-            loss = loss_in_sight(engine.state.output)
+            return loss_in_sight(engine.state.output)
         except Exception:  # whatever the step returned, it is not worth a training run
-            self._looking, loss = False, None
+            self._looking = False
             _log.exception("the loss cannot be looked at, and is not any more")
-        if loss is not None and not -inf < loss < inf:
-            self._see_bad_loss(engine)
+        return None
 
     def _finish(self, engine: Engine) -> None:
         """A sampled iteration is over, or one in which a step was waited for."""
