@@ -1,6 +1,7 @@
 """The loss on a trainer and over a whole evaluation."""
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -111,3 +112,35 @@ def test_an_evaluator_for_two_data_sets_is_told_of(caplog: pytest.LogCaptureFixt
     evaluator.run([2.0])
     assert writer.scalars["loss/total"] == [(0, 1.0)]
     assert "an evaluator of its own" in caplog.text
+
+
+@pytest.mark.parametrize("returned", ["loss", "loss and logits", "a number", "all"])
+@pytest.mark.parametrize("batched", ["pair", "mapping"])
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.25, 1.0, 4.0])])
+def test_an_evaluators_loss_is_weighted_by_what_it_averages_over(
+    returned: str, batched: str, weight: torch.Tensor | None
+) -> None:
+    loss_fn = torch.nn.CrossEntropyLoss(weight=weight)
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for n in (6, 1):
+        y = torch.randint(0, 3, (n, 5), generator=generator)
+        y[:, 3:] = y[: n // 2] = -100  # tokens that do not count
+        batches.append((torch.randn(n, 3, 5, generator=generator), y))
+
+    def evaluate(engine: Engine, batch: Any) -> Any:
+        y_pred, y = batch if isinstance(batch, tuple) else (batch["x"], batch["labels"])
+        loss = loss_fn(y_pred, y)
+        return {
+            "loss": {"loss": loss},
+            "loss and logits": {"loss": loss, "logits": y_pred},
+            "a number": loss.item(),
+            "all": {"loss": loss, "y_pred": y_pred, "y": y},
+        }[returned]
+
+    writer, evaluator = MemoryWriter(), Engine(evaluate)
+    LossMonitor(writer, loss_fn=loss_fn, trainer=Engine(lambda e, b: None)).attach(evaluator)
+    evaluator.run(batches if batched == "pair" else [{"x": x, "labels": y} for x, y in batches])
+    y_pred, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    ((_, found),) = writer.scalars["loss/total"]
+    assert float(found) == pytest.approx(loss_fn(y_pred, y).item(), rel=1e-6)

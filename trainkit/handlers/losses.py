@@ -18,6 +18,7 @@ from trainkit.handlers.known_losses import KnownLoss, known_losses
 from trainkit.handlers.loss_curve import Curves
 from trainkit.handlers.loss_totals import LossTotals, mean_of, on_device
 from trainkit.handlers.output import Number, StepOutput, describe, is_number
+from trainkit.handlers.output_mappings import targets_in
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.telling import listed
 from trainkit.stats.predictions import wide
@@ -38,7 +39,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
     over the whole pass:
 
     - The step returns the loss: Σ_b n_b·l_b / Σ_b n_b over batches b. With `loss_fn` one that is
-      known (see `known_losses`) and predictions and targets in the output, n_b is what that
+      known (see `known_losses`) and targets in the output or in the batch, n_b is what that
       loss averages over (tokens that are not ignored, the sum of class weights, elements), and
       the result is the loss of the whole set. Else n_b is the number of samples in the batch.
     - It does not, but predictions and targets: a known `loss_fn` is computed, exactly as over the
@@ -189,6 +190,8 @@ class LossMonitor(OutputMonitor[LossTotals]):
         add_up: tuple[str, ...] = ()
         known = self._known or {}
         y_pred, y = output.pair()
+        if known and y is None:  # what a loss counts can be told by the batch's
+            y = targets_in(output.batch)
         if known and isinstance(y, Tensor):
             if "" in known and len(output.losses) < 2:  # the loss, and its one component
                 count = _count(known[""], y_pred, y, n)

@@ -12,7 +12,7 @@ from trainkit.handlers.numbers_in import Number, as_number, numbers_in
 from trainkit.handlers.step_output import StepOutput, describe
 from trainkit.samples import samples_in
 
-__all__ = ["detached", "of_mapping", "of_samples"]
+__all__ = ["detached", "of_mapping", "of_samples", "targets_in"]
 
 _KNOWN = {"loss", "losses", "scalars", "y_pred", "y"}
 _OWN = {name: name for name in sorted(_KNOWN)}
@@ -44,6 +44,21 @@ def of_mapping(output: Mapping[Any, Any], batch: Any = None) -> StepOutput:
             value = _without_samples(output[key], lengths)
             _add_scalars(f"output/{_name(key)}", value, found)
     return found
+
+
+def targets_in(batch: Any) -> Tensor | None:
+    """The targets in a batch, `(x, y)` or a mapping with one of their names; None without any.
+
+    Example:
+        >>> targets_in({"input_ids": torch.ones(2, 3), "labels": torch.tensor([1, 0])})
+        tensor([1, 0])
+    """
+    y: Any = None
+    if isinstance(batch, Mapping):
+        y = batch.get(_keys(batch).get("y", "y"))
+    elif isinstance(batch, tuple | list) and len(batch) == 2:
+        y = batch[1]
+    return detached(y) if isinstance(y, Tensor) and y.ndim else None
 
 
 def _read_loss(loss: Any, components: Any, found: StepOutput) -> None:
