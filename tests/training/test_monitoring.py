@@ -169,6 +169,18 @@ def test_samples_are_shown_after_each_evaluation_without_disturbing(tmp_path: Pa
     assert torch.equal(weights(result), weights(go(tmp_path / "b")))
 
 
+@pytest.mark.parametrize("budget", [1e-6, 0.5])
+def test_what_monitoring_took_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: float
+) -> None:
+    result = go(tmp_path, monitor=MonitorSettings(budget=budget))
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("monitoring")]
+    assert ": 21 of 21 iterations sampled" in line
+    assert result.monitoring is not None
+    over = result.monitoring > budget
+    assert ("over the budget of" in line) == over == ("50 of a run are in any case" in line)
+
+
 def test_the_budget_is_kept_and_told(tmp_path: Path) -> None:
     result = go(tmp_path, monitor=MonitorSettings(budget=0.5))
     assert result.monitoring is not None

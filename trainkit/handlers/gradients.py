@@ -144,6 +144,11 @@ class GradientMonitor(StepMonitor):
         if not closure:
             self._write(key, optimizer)
 
+    def before_inner_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure again, and write that in its place: the outer step may have changed it."""
+        if not closure:
+            self._write(key, optimizer)
+
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Measure what a closure left, and write."""
         if closure:

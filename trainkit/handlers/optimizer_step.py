@@ -82,6 +82,9 @@ class StepObserver(Monitor):
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Look at what the optimizer sees; with a closure it will see it only within its step."""
 
+    def before_inner_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Look again: a step of a subclass has called `super().step()`, and what it did is seen."""
+
     def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Look at what the optimizer did."""
 

@@ -242,6 +242,8 @@ class _Watched:
     def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self._depth and inner_step(optimizer):  # `super().step()`: the outer call is the step
             self._depth += 1
+            if self._within:  # what the outer call did to the gradients is seen here
+                self.guarded(self._before_inner_step, args, kwargs)
             return
         self._depth = 1
         if self.armed:
@@ -265,6 +267,10 @@ class _Watched:
         self._steps.loss_scale.find_in_stack(self.optimizer)
         self._within = self.armed
         calls = self._calls(self._within, "before_step")
+        self._call(calls, self.optimizer, _has_closure(args, kwargs))
+
+    def _before_inner_step(self, args: Any, kwargs: Any) -> None:
+        calls = self._calls(self._within, "before_inner_step")
         self._call(calls, self.optimizer, _has_closure(args, kwargs))
 
     def _after_step(self, args: Any, kwargs: Any) -> None:

@@ -27,17 +27,19 @@ class TensorHistograms:
     def __init__(self, section: str, every: int | None) -> None:
         self.section = section
         self.every = None if every is None else Every(every).every
-        self._numbers: dict[str, int] = {}
+        # By optimizer: the last iteration that got them, and its number.
+        self._latest: dict[str, tuple[int, int]] = {}
         self._measurable = Measurable(f"{section}.histogram", "tensor")
 
     def due(self, iteration: int, key: str = "") -> bool:
         """Whether this sampled iteration gets those of an optimizer."""
         if self.every is None:
             return False
-        number = iteration // self.every
-        is_next = number != self._numbers.get(key)
-        self._numbers[key] = number
-        return is_next
+        number, latest = iteration // self.every, self._latest.get(key)
+        if latest is not None and latest[0] == number:
+            return latest[1] == iteration
+        self._latest[key] = number, iteration
+        return True
 
     def write(
         self,

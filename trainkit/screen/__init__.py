@@ -14,7 +14,6 @@ from trainkit.screen.terminal import has_color, is_interactive, width_of
 from trainkit.screen.wording import (
     counted,
     duration,
-    every_iterations,
     number,
     numbers_text,
     titled,
@@ -30,7 +29,6 @@ __all__ = [
     "board_command",
     "counted",
     "duration",
-    "every_iterations",
     "guarded_streams",
     "has_color",
     "is_interactive",

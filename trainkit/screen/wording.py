@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from textwrap import wrap
 
 __all__ = [
-    "counted", "duration", "every_iterations", "number", "numbers_text", "titled", "values_text",
+    "counted", "duration", "number", "numbers_text", "titled", "values_text",
 ]  # fmt: skip
 
 _INDENT = 12
@@ -35,16 +35,6 @@ def counted(n: int, noun: str) -> str:
     """
     ending = "" if n == 1 else "es" if noun.endswith("ch") and noun != "epoch" else "s"
     return f"{n:,} {noun}{ending}"
-
-
-def every_iterations(every: int) -> str:
-    """How often something happens.
-
-    Example:
-        >>> every_iterations(1), every_iterations(20)
-        ('every iteration', 'every 20 iterations')
-    """
-    return "every iteration" if every == 1 else f"every {counted(every, 'iteration')}"
 
 
 def duration(seconds: float) -> str:

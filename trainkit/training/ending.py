@@ -122,6 +122,7 @@ class Ending:
             budget=monitoring.budget,
             first_sample_seconds=monitoring.first_sample_seconds,
             every=monitoring.every,
+            samples=monitoring.samples,
             non_finite=monitoring.non_finite,
             disabled=monitoring.disabled,
             status=status,

@@ -34,6 +34,7 @@ class RunResult:
         budget: The share that it was allowed; None: there was no limit.
         first_sample_seconds: What that took: it imports, works out names and allocates.
         every: Iterations between samples at the end; None: not monitored.
+        samples: Iterations in which all statistics were taken.
         non_finite: Tag → first step at which it was NaN or infinite (or counted some).
         disabled: Monitor → why it was disabled.
         status: `completed`, `interrupted` or `failed`.
@@ -59,6 +60,7 @@ class RunResult:
     budget: float | None = None
     first_sample_seconds: float = 0.0
     every: int | None = None
+    samples: int = 0
     non_finite: Mapping[str, int] = field(default_factory=dict)
     disabled: Mapping[str, str] = field(default_factory=dict)
     status: str = "completed"

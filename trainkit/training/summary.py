@@ -8,7 +8,6 @@ from trainkit.screen import (
     board_command,
     counted,
     duration,
-    every_iterations,
     has_color,
     is_of_sweep,
     numbers_text,
@@ -92,16 +91,13 @@ def _monitoring(result: RunResult) -> str:
             f"too short to measure; the first sample took {duration(result.first_sample_seconds)}"
         )
     text = f"{_percent(share)} of the time"
-    if result.budget is not None and share > result.budget:
-        text += (
-            f", over the budget of {_percent(result.budget)}: "
-            f"{counted(result.iterations, 'iteration')} do not pay for the samples that are "
-            "always taken"
-        )
-    elif result.budget is not None:
-        text += f" (budget {_percent(result.budget)})"
-    if result.every and result.every < result.iterations:
-        text += f"; sampled {every_iterations(result.every)} at the end"
+    over = result.budget is not None and share > result.budget
+    if result.budget is not None:
+        budget = _percent(result.budget)
+        text += f", over the budget of {budget}" if over else f" (budget {budget})"
+    text += f": {result.samples:,} of {counted(result.iterations, 'iteration')} sampled"
+    if over:
+        text += " (50 of a run are in any case)"
     if result.first_sample_seconds >= 0.05:
         text += f"; the first sample took {duration(result.first_sample_seconds)}"
     return text
