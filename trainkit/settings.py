@@ -4,6 +4,7 @@ Plain dataclasses: `run` takes them, and `trainkit.config` uses the very same cl
 of the groups `trainer`, `monitor` and `checkpoint`. Importing this module loads nothing else.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,19 @@ _PREDICTIONS = (
     "values",
 )  # fmt: skip
 
+# Switch → the parts that it switches off.
+_SWITCHES = {
+    "losses": ("losses",),
+    "metrics": ("metrics",),
+    "gradients": ("gradients",),
+    "weights": ("weights",),
+    "updates": ("updates",),
+    "activations": ("activations",),
+    "predictions": ("predictions", "calibration"),
+    "hyperparameters": ("hyperparameters",),
+    "throughput": ("throughput", "memory"),
+}
+
 
 @dataclass(frozen=True)
 class MonitorSettings:
@@ -115,6 +129,8 @@ class MonitorSettings:
             None writes none.
         include: Only parameters and modules whose names match one of these patterns.
         exclude: None whose name matches one of these.
+        parts: Monitors by name: one's own beside the checklist, or in the place of one of it;
+            null or false takes one away.
     """
 
     every: Any = "auto"
@@ -132,6 +148,7 @@ class MonitorSettings:
     histograms_every: int | None = None
     include: list[str] = field(default_factory=lambda: ["*"])
     exclude: list[str] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.every != "auto":
@@ -149,6 +166,22 @@ class MonitorSettings:
             _one_of("monitor.predictions", self.predictions, ("auto", *_PREDICTIONS))
         _one_of("monitor.detail", self.detail, ("auto", "global", "module", "parameter"))
         _whole("monitor.histograms_every", self.histograms_every, 1)
+        if not isinstance(self.parts, Mapping):
+            raise TypeError(
+                "monitor.parts must be a mapping from name to monitor, "
+                f"got {type(self.parts).__name__}"
+            )
+
+    @property
+    def monitors(self) -> dict[str, Any]:
+        """The parts, and None for each that is switched off."""
+        off = [
+            part
+            for switch, parts in _SWITCHES.items()
+            if not getattr(self, switch)
+            for part in parts
+        ]
+        return {**self.parts, **dict.fromkeys(off)}
 
 
 @dataclass(frozen=True)

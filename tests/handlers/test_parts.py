@@ -316,6 +316,11 @@ def test_a_wrong_keyword_is_refused(option: Mapping[str, Any], text: str) -> Non
         Run(**option)
 
 
+def test_a_wrong_option_of_one_is_said_with_its_name() -> None:
+    with pytest.raises(ValueError, match=r"monitors\.own: detail must be one of .*'modul'"):
+        Run(monitors={"own": partial(WeightMonitor, detail="modul")})
+
+
 def test_a_misspelt_name_to_take_away_is_said(caplog: pytest.LogCaptureFixture) -> None:
     check_monitors({"gradeints": None})
     check_monitors({"kurtosis": None, "gradients": None})

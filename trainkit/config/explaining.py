@@ -186,6 +186,7 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
         return f"; did you mean {elsewhere[0]}?"
     # Arguments of a target may be added; the settings are what they are.
     closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint", "sweep")
+    closed = closed and not key.startswith("monitor.parts.")
     if parent and siblings and near.startswith("; there") and not closed:
         near += f"; +{key}=... adds it"
     return near

@@ -78,7 +78,7 @@ def meaning(key: str, config: Mapping[str, Any]) -> Meaning:
         config: Plain, composed.
     """
     top, *rest = key.split(".")
-    if top in _SETTINGS and rest:
+    if top in _SETTINGS and rest and (rest[0] != "parts" or len(rest) == 1):
         kind = _SETTINGS[top]
         hints = get_type_hints(kind)
         text = documented(kind).get(rest[0], "")
@@ -98,13 +98,22 @@ def meaning(key: str, config: Mapping[str, Any]) -> Meaning:
     except ConfigError:
         function = None
     if function is None:
-        return Meaning("", "", owner)
+        return Meaning(_summary(node) if top == "monitor" else "", "", owner)
     if name != rest[-1]:
         inside = _INSIDE.get(
             (owner, rest[-1]), f"A part of {name}: {documented(function).get(name, '')}"
         )
         return Meaning(inside, "", owner)
     return Meaning(documented(function).get(name, ""), _kind(function, name), owner)
+
+
+def _summary(node: Any) -> str:
+    """The first sentence about what a node makes."""
+    try:
+        made = locate(str(node["_target_"]))
+    except (ConfigError, KeyError, TypeError):
+        return ""
+    return " ".join((inspect.getdoc(made) or "").partition("\n\n")[0].split())
 
 
 def documented(function: Any) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """From a composed config to a run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from textwrap import shorten
 from typing import Any
 
@@ -55,12 +55,13 @@ def _run(composed: Composed) -> tuple[Any, str]:
     remember_secrets(plain)
     parts = {k: v for k, v in plain.items() if k not in (*_SETTINGS, "name") and v is not None}
     _check_parts(parts, origins)
+    monitors = _monitors(plain["monitor"]["parts"], origins)
     # Only now: torch takes longer to load than all mistakes above take to find.
     notes = [
         *composed.never_used.values(),
         *composed.notes,
         *_without_effect(plain["monitor"], origins),
-        *check_targets(parts, origins),
+        *check_targets({**parts, "monitor": {"parts": monitors}}, origins),
     ]
     from trainkit.rundir import Best, seed_everything
     from trainkit.training import run
@@ -68,6 +69,13 @@ def _run(composed: Composed) -> tuple[Any, str]:
     print(composed.heading, flush=True)  # data may take long to load
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
+    made = {
+        name: _instantiated(f"monitor.parts.{name}", node, plain, origins)
+        if isinstance(node, dict)
+        else node
+        for name, node in monitors.items()
+    }
+    settings["monitor"] = replace(settings["monitor"], parts=made)
     try:
         result = run(
             **built,
@@ -160,6 +168,20 @@ def _check_parts(parts: Mapping[str, Any], origins: Origins) -> None:
                     f"{origins.where(inner)}{inner} must be a mapping with a _target_, "
                     f"got {shorten(repr(node), 100)}"
                 )
+
+
+def _monitors(parts: dict[str, Any], origins: Origins) -> dict[str, Any]:
+    """The nodes of monitors; each waits for what only a run has, whether it says so or not."""
+    for name, node in parts.items():
+        if isinstance(node, dict) and "_target_" in node:
+            node.setdefault("_partial_", True)
+        elif node is not None and not isinstance(node, bool):
+            key = f"monitor.parts.{name}"
+            raise ConfigError(
+                f"{origins.where(key)}{key} must be a mapping with a _target_, or null to take the "
+                f"monitor away, got {shorten(repr(node), 100)}"
+            )
+    return parts
 
 
 def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -140,10 +140,13 @@ class AttachedMonitors:
             self.add(place, engine, monitor, name)
         except Exception as error:
             if is_about_arguments(error):
+                if isinstance(part, partial) and part.keywords and key not in str(error):
+                    kind = TypeError if isinstance(error, TypeError) else ValueError
+                    raise kind(f"{key}: {error}") from error
                 raise
-            kind = getattr(getattr(part, "func", type(part)), "__name__", name)
-            self.left_out[f"{place}/{kind}"] = error
-            _log.warning("%s is left out: %s: %s", kind, type(error).__name__, error)
+            made = getattr(getattr(part, "func", type(part)), "__name__", name)
+            self.left_out[f"{place}/{made}"] = error
+            _log.warning("%s is left out: %s: %s", made, type(error).__name__, error)
 
     def flush_after(
         self, trainer: Engine, evaluators: Iterable[Engine], flush: Callable[[], None]

@@ -15,6 +15,7 @@ from trainkit.handlers.attached import AttachedMonitors
 from trainkit.handlers.budget import Budget, Metered
 from trainkit.handlers.cadence import Every
 from trainkit.handlers.metrics import MetricMonitor
+from trainkit.handlers.parts import CHECKLIST, check_monitors
 from trainkit.rundir import RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
 from trainkit.training.building import Built
@@ -27,9 +28,6 @@ from trainkit.writers.protocol import Writer
 __all__ = ["Monitoring"]
 
 _log = logging.getLogger("trainkit.training")
-
-_PARTS = ("losses", "metrics", "gradients", "weights", "updates", "activations", "predictions",
-          "hyperparameters", "throughput")  # fmt: skip
 
 
 class Monitoring:
@@ -64,7 +62,9 @@ class Monitoring:
         self._settings = settings
         self._built = built
         self._evaluators = {name: each.engine for name, each in evaluations.items()}
-        self._enabled = enabled and any(getattr(settings, part) for part in _PARTS)
+        self._known = {**built.known, "directory": place.path}
+        self._parts = check_monitors(settings.monitors, self._known, "monitor.parts")
+        self._enabled = enabled and bool(self._parts.keys() - {"cost"})
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
         self._writers: dict[str, Writer] = {}
@@ -105,19 +105,11 @@ class Monitoring:
             exclude=settings.exclude,
             histograms_every=settings.histograms_every,
             scheduled=built.engines.scheduled,
-            losses=settings.losses,
-            metrics=settings.metrics,
-            gradients=settings.gradients,
-            weights=settings.weights,
-            updates=settings.updates,
-            activations=settings.activations,
-            calibration=bool(settings.predictions),
-            hyperparameters=settings.hyperparameters,
-            throughput=settings.throughput,
-            memory=settings.throughput,
+            monitors={**dict.fromkeys(CHECKLIST), **self._parts},
+            known=self._known,
         )
 
-        if settings.metrics and not built.engines.step_output:
+        if "metrics" in self._parts and not built.engines.step_output:
             for name, evaluator in self._evaluators.items():
                 monitor = MetricMonitor(self._writers[name], trainer=built.engines.trainer)
                 self._attached.add(name, evaluator, monitor)

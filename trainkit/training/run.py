@@ -12,6 +12,7 @@ import ignite.distributed as idist
 from ignite.engine import Events
 
 from trainkit.data import length_of
+from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
 from trainkit.rundir import (
     Bookkeeping,
@@ -130,6 +131,7 @@ def run(
         )
         check_metric_names(built, kept)
         attached = check_handlers(handlers, built.known)
+        check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
         notes = [*notes, *check_optimizers(built), *rehearse(built)]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
