@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.handlers.leftovers import leftovers
 from trainkit import ActivationMonitor, MemoryWriter
-from trainkit.handlers.around import Around
+from trainkit.handlers.around import _Place
 from trainkit.handlers.forward_calls import ForwardCalls
 
 X = torch.ones(2, 4)
@@ -357,9 +357,9 @@ def test_an_interrupt_at_any_line_leaves_nothing(compiles: bool) -> None:
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
             nonlocal lines
-            # Within `Around` itself Python looks for signals in the functions that it calls.
+            # Within the call itself Python looks for signals in the functions that it calls.
             if not frame.f_globals.get("__name__", "").startswith("trainkit.handlers") or (
-                frame.f_code is Around.__call__.__code__
+                frame.f_code is _Place.__call__.__code__
             ):
                 return None
             lines += 1
@@ -403,3 +403,20 @@ def test_a_hook_that_stayed_takes_itself_away() -> None:
     model(X)
     clean(model)
     assert heard == []
+
+
+def test_lists_of_parameters_are_no_modules_of_their_own() -> None:
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.ParameterList([torch.ones(2)])
+            self.more = nn.ParameterDict({"offset": torch.ones(2)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.weights[0] + self.more["offset"]
+
+    model, writer = nn.Sequential(Direct(), nn.ReLU()), MemoryWriter()
+    trainer = Engine(lambda engine, x: model(x).sum().backward())
+    ActivationMonitor(model, writer).attach(trainer)
+    trainer.run([torch.tensor([[2.0, 4.0]])])
+    assert writer.scalars["activations.mean/0"] == [(1, 4.0)]

@@ -183,8 +183,10 @@ def test_what_is_put_around_what() -> None:
     engine._process_function(engine, 2)
     assert calls[5:] == ["before two", 2, "after two"]
     assert engine._process_function is own
+    one.put(engine)
+    kept = engine._process_function
     one.take_away(engine)
-    one(engine, 3)
+    kept(engine, 3)  # somebody kept it
     assert calls[-1] == 3
 
 
@@ -198,6 +200,30 @@ def test_a_process_function_that_was_replaced_meanwhile_stays() -> None:
     )
     program.run()
     assert program.trainer._process_function is other
+
+
+def test_a_function_that_is_put_around_ours_stays_and_both_go_on() -> None:
+    program, seen = Program(), []
+    writer = program.watch()
+
+    def wrap(engine: Engine) -> None:
+        inside: Any = engine._process_function
+
+        def outside(engine: Engine, batch: torch.Tensor) -> Any:
+            seen.append(engine.state.iteration)
+            return inside(engine, batch)
+
+        engine._process_function = outside
+
+    program.trainer.add_event_handler(Events.ITERATION_STARTED(event_filter=_twice), wrap)
+    program.run()
+    assert seen == [2, 3, 4, 4, 5, 5, 6, 6]
+    assert [step for step, _ in writer.scalars["updates/global_ratio"]] == [1, 2, 3, 4, 5, 6]
+    assert program.left == []
+
+
+def _twice(engine: Engine, iteration: int) -> bool:
+    return iteration in (2, 4)
 
 
 def test_a_step_in_a_handler_is_seen_and_no_hook_stays_when_the_run_is_over() -> None:

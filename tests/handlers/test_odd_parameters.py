@@ -12,7 +12,14 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from tests.odd_tensors import READABLE, UNREADABLE, Odd, odd
-from trainkit import GradientMonitor, MemoryWriter, UpdateMonitor, WeightMonitor
+from trainkit import (
+    GradientMonitor,
+    MemoryWriter,
+    Sampler,
+    UpdateMonitor,
+    WeightMonitor,
+    attach_monitors,
+)
 from trainkit.handlers.monitor import Monitor
 
 Points = dict[str, list[tuple[int, float]]]
@@ -285,3 +292,62 @@ def test_gradients_beside_a_parameter_that_has_none(name: str) -> None:
     assert found["gradients/global_norm_raw"] == [
         (i, pytest.approx(math.sqrt(10))) for i in (1, 2, 3)
     ]
+
+
+class Secretive(nn.Module):
+    """Tells nobody what is inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(2, 1, bias=False)
+
+    def named_parameters(self, *args: Any, **more: Any) -> Any:
+        raise RuntimeError("secret")
+
+    def named_modules(self, *args: Any, **more: Any) -> Any:
+        raise RuntimeError("secret")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inside(x)  # type: ignore[no-any-return]
+
+
+def test_a_model_whose_own_ways_to_name_what_is_inside_raise() -> None:
+    model, writer = Secretive(), MemoryWriter()
+    with torch.no_grad():
+        model.inside.weight.copy_(torch.tensor([[3.0, 4.0]]))
+    sgd = torch.optim.SGD(model.inside.parameters(), lr=1.0)
+
+    def step(engine: Engine, x: Tensor) -> None:
+        model(x).sum().backward()
+        sgd.step()
+
+    attached = attach_monitors(
+        trainer := Engine(step), model=model, optimizers=sgd, writer=writer, predictions=None
+    )
+    trainer.run([torch.tensor([[3.0, 0.0]])])
+    assert attached.failures == {}
+    assert writer.scalars["gradients.norm/inside.weight"] == [(1, 3.0)]
+    assert writer.scalars["weights.norm/inside.weight"] == [(1, 4.0)]
+    assert writer.scalars["activations.mean/inside"] == [(1, 9.0)]
+
+
+def test_who_cannot_tell_its_tensors_does_not_end_the_others() -> None:
+    weight, writer = nn.Parameter(torch.tensor([2.0])), MemoryWriter()
+    model, sgd = nn.ParameterList([weight]), torch.optim.SGD([weight], lr=1.0)
+
+    class Failing(GradientMonitor):
+        def tensors(self, key: str) -> tuple[Tensor, ...]:
+            raise ZeroDivisionError
+
+    def step(engine: Engine, x: Any) -> None:
+        sgd.zero_grad()
+        weight.sum().backward()
+        sgd.step()
+
+    trainer, sampler = Engine(step), Sampler(1)
+    for monitor in (Failing, GradientMonitor, UpdateMonitor):
+        monitor(model, sgd, writer, sampler).attach(trainer)
+    trainer.run([0])
+    assert [*sampler.failures] == ["Failing"]
+    assert writer.scalars["gradients/global_norm_raw"] == [(1, 1.0)]
+    assert writer.scalars["updates/global_ratio"] == [(1, 0.5)]

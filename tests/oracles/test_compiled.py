@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,14 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from tests.handlers.leftovers import leftovers
-from trainkit import ActivationMonitor, GradientMonitor, MemoryWriter, UpdateMonitor, WeightMonitor
+from trainkit import (
+    ActivationMonitor,
+    GradientMonitor,
+    MemoryWriter,
+    UpdateMonitor,
+    WeightMonitor,
+    attach_monitors,
+)
 
 BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 
@@ -143,3 +151,39 @@ def test_what_is_compiled_within_a_sampled_step_is_compiled_once_more_at_most() 
     graphs = counters["stats"]["unique_graphs"]
     torch._dynamo.reset()
     assert 1 <= graphs <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own
+def test_of_a_compiled_step_nothing_of_ours_is_compiled() -> None:
+    counted: list[tuple[int, int]] = []
+    for every in (None, 1, 3):
+        torch._dynamo.reset()
+        counters = torch._dynamo.utils.counters
+        counters.clear()
+        torch.manual_seed(0)
+        model = Network(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def body(x: Tensor, model: nn.Module = model, optimizer: Any = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss: Tensor = model(x).square().mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            return loss.detach()
+
+        step = torch.compile(body, backend="eager")
+        engine, writer = Engine(lambda engine, x, step=step: step(x)), MemoryWriter()  # type: ignore[misc]
+        if every is not None:
+            attach_monitors(
+                engine, model=model, optimizers=optimizer, writer=writer, every=every,
+                predictions=None,
+            )  # fmt: skip
+        engine.run(torch.randn(30, 4, 5, generator=torch.Generator().manual_seed(1)))
+        counted.append((counters["stats"]["unique_graphs"], counters["frames"]["total"]))
+        if every is not None:
+            assert len(writer.scalars["gradients/global_norm_raw"]) == (30 if every == 1 else 11)
+    torch._dynamo.reset()
+    assert counted[1][0] <= counted[0][0] + 1
+    assert counted[2][0] <= counted[0][0] + 2
+    assert max(frames for _, frames in counted) <= counted[0][1] + 5

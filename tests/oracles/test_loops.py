@@ -622,6 +622,47 @@ def test_an_optimizer_made_of_another(wrapper: type[Optimizer], factor: float) -
     assert points["updates/global_ratio"] == pytest.approx(moved, rel=1e-4)
 
 
+class Twice(Optimizer):
+    """Steps another one twice, the second time with half of the gradient."""
+
+    def __init__(self, inside: Optimizer) -> None:
+        super().__init__(inside.param_groups, {})
+        self.inside = inside
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.inside.step()
+        for p in self.param_groups[0]["params"]:
+            p.grad.mul_(0.5)
+        self.inside.step()
+
+
+@pytest.mark.parametrize("attached", [("outer",), ("inner",), ("outer", "inner")])
+def test_an_optimizer_that_steps_another_one(attached: tuple[str, ...]) -> None:
+    weight = nn.Parameter(torch.tensor([3.0]))
+    inner = torch.optim.SGD([weight], lr=0.5)
+    outer = Twice(inner)
+
+    def step(engine: Engine, batch: Any) -> None:
+        outer.zero_grad()
+        (2 * weight).sum().backward()
+        outer.step()
+
+    made = {"outer": outer, "inner": inner}
+    optimizers = {name: made[name] for name in attached}
+    model, writer, trainer = nn.ParameterList([weight]), MemoryWriter(), Engine(step)
+    for monitor in (GradientMonitor, UpdateMonitor):
+        monitor(model, optimizers, writer).attach(trainer)
+    trainer.run([0])
+    # Gradient 2: 3 → 2 → 1.5. The first step of the inner one is the one that is observed.
+    moved = {"outer": 1.5 / 3, "inner": 1.0 / 3}
+    for name in attached:
+        place = f"{name}/" if len(attached) > 1 else ""
+        assert writer.scalars[f"gradients/{place}global_norm"] == [(1, 2.0)]
+        ratio = writer.scalars[f"updates/{place}global_ratio"]
+        assert ratio == [(1, pytest.approx(moved[name]))]
+
+
 @pytest.mark.parametrize("monitor", [GradientMonitor, UpdateMonitor, HyperparameterMonitor])
 def test_an_optimizer_that_never_was_made_one(monitor: Any) -> None:
     class Facade(Optimizer):

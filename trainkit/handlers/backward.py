@@ -2,11 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from trainkit.handlers.optimizer_hooks import compiling, uncompiled
 
 __all__ = ["BackwardEnd"]
 
@@ -26,7 +29,8 @@ class BackwardEnd:
 
     The hooks are there between `put` and `remove`, which may be called any number of times. They
     are not registered through torch's method: with the removal that costs ten times as much, and
-    it refuses tensors that are frozen now and will be thawed before the pass.
+    it refuses tensors that are frozen now and will be thawed before the pass. A compiled function
+    that contains the backward pass would compile them, and all that is called from them.
 
     Args:
         tensors: Leaves of the graph; lazy parameters that have no size yet, and frozen ones, too.
@@ -47,6 +51,9 @@ class BackwardEnd:
                 if (tensor.is_floating_point() or tensor.is_complex()) and not tensor.is_inference()
             ]
         self._key = f"trainkit.{id(self)}"
+        self._hook: Callable[[Tensor], None] = self._notice
+        self._ends = [partial(self._end, behind) for behind in range(self._behind + 1)]
+        self._ready = False
         # Of each tensor the hooks of everybody, while ours is among them.
         self._places: list[dict[Any, Any]] = []
 
@@ -62,9 +69,13 @@ class BackwardEnd:
                     if found[i] is None:  # as torch's method does; it stays, and costs nothing
                         found[i] = tensor._post_accumulate_grad_hooks = OrderedDict()
         self._places = found
-        key, notice = self._key, self._notice
+        if not self._ready and compiling():
+            self._ready = True
+            self._hook = uncompiled(self._notice)
+            self._ends = [*map(uncompiled, self._ends)]
+        key, hook = self._key, self._hook
         for hooks in found:
-            hooks[key] = notice
+            hooks[key] = hook
 
     def remove(self) -> None:
         """Take every hook away; harmless when that is done."""
@@ -82,7 +93,7 @@ class BackwardEnd:
 
     def _ask(self, behind: int) -> None:
         # As torch's own FSDP does it; there is no public name for it.
-        torch.autograd.Variable._execution_engine.queue_callback(lambda: self._end(behind))
+        torch.autograd.Variable._execution_engine.queue_callback(self._ends[behind])
 
     def _end(self, behind: int) -> None:
         if behind:

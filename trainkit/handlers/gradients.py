@@ -48,8 +48,9 @@ class GradientMonitor(StepMonitor):
     Raw is the gradient after the last backward pass before the optimizer's step, accumulated and
     divided by the loss scale; all else is what the optimizer sees just before its step, after
     unscaling and clipping. A step counts as clipped where the norm of any parameter's gradient
-    became smaller in between. Where a closure makes the gradients within the step, they are those
-    of its last call.
+    became smaller in between. Where the gradients are made within the step (by a closure, or by
+    Horovod, which averages them there), they are those that it leaves. What another optimizer's
+    own step does to them before `super().step()` is a part of the step, and not seen.
 
     Left out: parameters without a gradient in this step or without elements; of a step that the
     loss scaler skips, all but the raw norm and the non-finite count (that of the raw gradient);

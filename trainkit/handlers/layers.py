@@ -86,7 +86,8 @@ def layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
     A module with parametrized weights is one of them, and what parametrizes them is not. What
     `torch.jit.script` made is one layer. Nothing is seen of what is compiled. `DataParallel` and
-    `DistributedDataParallel` leave no trace in the names.
+    `DistributedDataParallel` leave no trace in the names. Lists of parameters are no modules here:
+    nobody calls them.
 
     Example:
         >>> model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)), nn.ReLU())
@@ -115,7 +116,9 @@ def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (key, child)
         for key, child in module._modules.items()
-        if child is not None and key != "parametrizations"
+        if child is not None
+        and key != "parametrizations"
+        and not isinstance(child, nn.ParameterList | nn.ParameterDict)
     ]
 
 

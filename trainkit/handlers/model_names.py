@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["ModelNames", "model_names", "unwrapped"]
+__all__ = ["ModelNames", "model_names", "named_parameters", "unwrapped"]
 
 _TABLES, _VALUES = attrgetter("_parameters", "_modules"), dict.values
 _END = (object(),)
@@ -69,16 +69,37 @@ class ModelNames:
 
     def _make(self) -> None:
         self.version += 1
-        self._modules = [m for module in self._models.values() for m in module.modules()]
+        self._modules = [m for module in self._models.values() for m in _modules(module)]
         tables = [table for m in self._modules for table in (m._parameters, m._modules)]
         self._held = [*chain.from_iterable(table.values() for table in tables), *_END]
         named: dict[int, tuple[str, str, Tensor]] = {}
         for model, module in self._models.items():
-            for name, parameter in unwrapped(module).named_parameters():
+            for name, parameter in named_parameters(unwrapped(module)):
                 # Of a part that was compiled alone the wrapper is in the middle of the name.
                 name = name.replace("_orig_mod.", "")
                 named.setdefault(id(parameter), (model, name, parameter))
         self.named = named
+
+
+def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Its parameters by name, by torch's own method where one of somebody's own raises."""
+    try:
+        return list(module.named_parameters())
+    except Exception:
+        own = nn.Module.named_modules(module)
+        return [
+            (".".join(part for part in (path, name) if part), parameter)
+            for path, inner in own
+            for name, parameter in inner._parameters.items()
+            if parameter is not None
+        ]
+
+
+def _modules(module: nn.Module) -> list[nn.Module]:
+    try:
+        return list(module.modules())
+    except Exception:
+        return [inner for _, inner in nn.Module.named_modules(module)]
 
 
 def model_names(models: Mapping[str, nn.Module]) -> ModelNames:

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.optim import Optimizer
 
-__all__ = ["OptimizerHooks", "compiling", "inner_step", "uncompiled"]
+__all__ = ["OptimizerHooks", "compiling", "inner_step", "is_made_of_another", "uncompiled"]
 
 Hook = Callable[[Optimizer, Any, Any], None]
+F = TypeVar("F", bound=Callable[..., Any])
 
 _numbers = count()
 
@@ -60,12 +61,12 @@ def compiling() -> bool:
     return "torch._dynamo" in sys.modules
 
 
-def uncompiled(hook: Hook) -> Hook:
+def uncompiled(hook: F) -> F:
     """The hook, as something that `torch.compile` calls and does not look into."""
     from torch._dynamo import disable
 
     make: Any = disable
-    found: Hook = make(hook)
+    found: F = make(hook)
     return found
 
 
@@ -84,3 +85,18 @@ def inner_step(optimizer: Optimizer) -> bool:
                 return True
         frame = frame.f_back
     return False
+
+
+def is_made_of_another(optimizer: Optimizer) -> bool:
+    """Whether somebody has put a step of theirs over that of an optimizer's own class.
+
+    Horovod and `ignite.distributed.auto_optim` make a class of the same name with the methods of
+    another one. That step may average gradients before it calls the one below.
+    """
+    made = type(optimizer)
+    step = vars(made).get("step")
+    return (
+        step is not None
+        and any(base.__name__ == made.__name__ for base in made.__bases__)
+        and getattr(step, "__qualname__", "") != f"{made.__qualname__}.step"
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from trainkit.handlers.model_names import unwrapped
+from trainkit.handlers.model_names import named_parameters, unwrapped
 from trainkit.names import Selection, selected, unmatched
 
 __all__ = ["check_selection"]
@@ -57,7 +57,7 @@ def _by_model(selection: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _parameters(module: nn.Module) -> Iterator[str]:
-    for name, _ in unwrapped(module).named_parameters():
+    for name, _ in named_parameters(unwrapped(module)):
         yield name.replace("_orig_mod.", "")
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Engine
+from torch import Tensor
 from torch.optim import Optimizer
 
 from trainkit.handlers.backward import BackwardEnd
 from trainkit.handlers.device_clock import DeviceClock
-from trainkit.handlers.optimizer_hooks import OptimizerHooks, inner_step
+from trainkit.handlers.optimizer_hooks import OptimizerHooks, inner_step, is_made_of_another
 from trainkit.handlers.scaling import LossScale
 from trainkit.handlers.witness import Witness
 
@@ -160,6 +161,8 @@ class _Watched:
         self.may_step_outside = True
         self._passes: BackwardEnd | None = None
         self._hooks = OptimizerHooks(optimizer, self._before, self._after)
+        # Whether it may change the gradients within its step, as a closure does.
+        self._changing = is_made_of_another(optimizer)
         # Calls of its step that have begun and not ended, as far as is known.
         self._depth = 0
         # Of some observers, the calls that do anything.
@@ -191,12 +194,20 @@ class _Watched:
         calls = self._calls(self.armed, "after_backward")
         if self._steps.loss_scale.known:  # without it a skipped step would go unnoticed
             calls = self._calls(self.armed, "tensors")
-        if calls:
-            observer, key, _ = calls[0]
-            tensors = observer.tensors(key)
+        tensors = self._tensors(calls)
+        if tensors is not None:
             if self._passes is None or self._passes.tensors is not tensors:
                 self._passes = BackwardEnd(tensors, self._ended)
             self._passes.put()
+
+    def _tensors(self, calls: "list[_Call]") -> tuple[Tensor, ...] | None:
+        """What the optimizer moves, as the first of these observers can tell."""
+        for observer, key, _ in calls:
+            try:
+                return observer.tensors(key)
+            except Exception as error:
+                observer.guard.fail(error)
+        return None
 
     def let_go(self) -> None:
         """Take every hook away; harmless when there is none."""
@@ -267,7 +278,7 @@ class _Watched:
         self._steps.loss_scale.find_in_stack(self.optimizer)
         self._within = self.armed
         calls = self._calls(self._within, "before_step")
-        self._call(calls, self.optimizer, _has_closure(args, kwargs))
+        self._call(calls, self.optimizer, self._changing or _has_closure(args, kwargs))
 
     def _before_inner_step(self, args: Any, kwargs: Any) -> None:
         calls = self._calls(self._within, "before_inner_step")
@@ -276,7 +287,7 @@ class _Watched:
     def _after_step(self, args: Any, kwargs: Any) -> None:
         within, self._within, self.armed = self._within, {}, {}
         calls = self._calls(within, "after_step")
-        self._call(calls, self.optimizer, _has_closure(args, kwargs))
+        self._call(calls, self.optimizer, self._changing or _has_closure(args, kwargs))
         self._discard(within)
         self._steps.loss_scale.forget(self.optimizer)
 
