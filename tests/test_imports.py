@@ -19,6 +19,7 @@ ARROWS = {
     "completing": set(),
     "samples": set(),
     "masking": set(),
+    "log_faults": set(),
     "losses": {"names"},
     "optimizers": {"names"},
     "schedules": set(),

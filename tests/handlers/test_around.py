@@ -1,5 +1,6 @@
 """Hooks exist while the process function of a sampled iteration runs, and at no other moment."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -261,3 +262,36 @@ def test_an_interrupt_while_hooks_are_taken_away() -> None:
     with pytest.raises(KeyboardInterrupt):
         engine._process_function(engine, 0)
     assert left == [True, False]
+
+
+def test_a_log_that_raises_ends_no_training(capsys: pytest.CaptureFixture[str]) -> None:
+    class Raising(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ZeroDivisionError("of a log handler")
+
+    program, handler = Program(), Raising()
+    logger = logging.getLogger("trainkit")
+    logger.addHandler(handler)
+    try:
+        attached = attach_monitors(
+            program.trainer, model=program.model, optimizers=program.optimizer,
+            writer=(writer := MemoryWriter()), loss_fn=nn.MSELoss(),
+        )  # fmt: skip
+        program.run()  # it is said that there are no predictions
+    finally:
+        logger.removeHandler(handler)
+    assert attached.failures == {}
+    assert len(writer.scalars["gradients/global_norm"]) == 6
+    assert "of a log handler" in capsys.readouterr().err
+
+
+def test_hooks_are_taken_from_dictionaries_that_took_the_places_of_others() -> None:
+    def swap(program: Program) -> None:
+        optimizer: Any = program.optimizer
+        optimizer._optimizer_step_pre_hooks = optimizer._optimizer_step_pre_hooks.copy()
+        optimizer._optimizer_step_post_hooks = optimizer._optimizer_step_post_hooks.copy()
+
+    program = Program(swap)
+    program.watch()
+    program.run()
+    assert program.left == []

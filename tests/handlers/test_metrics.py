@@ -266,3 +266,21 @@ def test_nothing_is_left_after_remove() -> None:
         assert any(engine._event_handlers.values())
         handle.remove()
         assert not any(engine._event_handlers.values())
+
+
+def test_a_metric_that_answers_nothing_costs_itself() -> None:
+    class Mute:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    trainer, writer = Engine(lambda engine, batch: None), MemoryWriter()
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def compute() -> None:
+        trainer.state.metrics.update(odd=Mute(), good=2.0)  # type: ignore[dict-item]
+
+    handle = MetricMonitor(writer).attach(trainer)
+    trainer.run([0, 0])
+    handle.remove()
+    assert [value for _, value in writer.scalars["running/good"]] == [2.0, 2.0]
+    assert [*writer.scalars] == ["running/good"]

@@ -445,3 +445,77 @@ def test_a_monitor_outlives_a_writer_that_was_closed(caplog: pytest.LogCaptureFi
     assert monitor.guard.failure is None
     (told,) = lines(caplog)
     assert "is closed" in told
+
+
+class Partly(MemoryWriter):
+    """Takes everything but numbers, until it is mended."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error: Exception | None = error
+
+    def write_scalars(self, step: int, scalars: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        super().write_scalars(step, scalars)
+
+
+def test_what_still_works_does_not_end_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    from trainkit.writers.guarded import guarded
+
+    inside = Partly(OSError("full"))
+    writer = guarded(inside)
+    for step in range(4):
+        writer.write_scalars(step, {"a": 1.0})
+        writer.write_texts(step, {"note": "x"})
+    assert len(caplog.messages) == 1
+    inside.error = None
+    writer.write_scalars(4, {"a": 1.0})
+    assert len(caplog.messages) == 2
+    assert "lost: 4 steps between 0 and 3" in caplog.messages[1]
+
+
+def test_a_writer_that_refuses_every_number_is_said_to_fail_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from trainkit.writers.guarded import guarded
+
+    inside = Partly(TypeError("takes two arguments"))
+    writer = guarded(inside)
+    for step in range(3):
+        for tag in "abcdefg":
+            writer.write_scalars(step, {tag: 1.0})
+    assert len(caplog.messages) == 3
+    assert "cannot be written (TypeError: takes two arguments)" in caplog.messages[-1]
+    inside.error = None
+    writer.write_scalars(3, {"a": 1.0})
+    assert "lost: 3 steps between 0 and 2" in caplog.messages[-1]
+    inside.error = TypeError("odd")
+    for _ in range(9):  # one number that is refused again and again is that number's fault
+        writer.write_scalars(4, {"h": 1.0})
+    assert caplog.messages[4:] == ["'h' cannot be written and is left out: TypeError: odd"]
+
+
+def test_a_writer_without_some_verbs_costs_what_they_are_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from trainkit.writers.guarded import guarded
+
+    class Numbers:
+        def __init__(self) -> None:
+            self.found: dict[str, float] = {}
+
+        def write_scalars(self, step: int, scalars: Any) -> None:
+            self.found |= scalars
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    writer = guarded(numbers := Numbers())  # type: ignore[arg-type]
+    writer.write_texts(1, {"note": "x"})
+    writer.write_scalars(1, {"a": 1.0})
+    assert numbers.found == {"a": 1.0}
+    assert caplog.messages == [
+        "'note' cannot be written and is left out: AttributeError: the writer has no write_texts"
+    ]
+    assert repr(writer) == "a Numbers"

@@ -171,7 +171,7 @@ class MetricMonitor(PassMonitor):
         return step, found
 
     def _add(self, found: Shown, tag: str, value: Any, step: int, anew: bool | None) -> None:
-        if anew and (isinstance(value, str) or getattr(value, "ndim", 0) > 1):
+        if anew and (isinstance(value, str) or _rank(value) > 1):
             return  # images and texts are written at the end of an epoch
         if anew is not None:
             version = _version(value)
@@ -262,6 +262,15 @@ def _texts(argument: str, given: Any) -> list[str]:
         either = "'all' or " if argument == "metric_names" else ""
         raise TypeError(f"{argument} must be {either}a list of names, got {given!r}")
     return list(given)
+
+
+def _rank(value: Any) -> int:
+    """Its number of dimensions; 0 where it is none that says so."""
+    try:
+        rank = value.ndim
+    except Exception:  # whatever it raises, it costs this value
+        return 0
+    return rank if isinstance(rank, int) else 0
 
 
 def _version(value: Any) -> int | None:

@@ -51,7 +51,11 @@ class OptimizerHooks:
 
     def remove(self) -> None:
         """Take them away; harmless when that is done. Not while the optimizer calls its hooks."""
-        for place in self._places:
+        if not self._places:
+            return
+        optimizer = self._optimizer
+        now = optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks
+        for place in (*self._places, *now):  # others, if somebody has put copies in their places
             place.pop(self._key, None)
         self._places = ()
 

@@ -18,6 +18,9 @@ __all__ = ["GuardedWriter", "guarded", "unguarded"]
 
 _log = logging.getLogger("trainkit")
 
+# So many different numbers that are refused in a row for the same reason are at no fault.
+_FEW = 3
+
 # By the id of the writer inside: all monitors that share a writer share what is said about it.
 _known: "WeakValueDictionary[int, GuardedWriter]" = WeakValueDictionary()
 
@@ -27,8 +30,9 @@ class GuardedWriter:
 
     - An entry that cannot be written (a complex number, a picture of the wrong shape) costs that
       entry: one line in the log names it, and the rest of the mapping is written.
-    - A writer that fails otherwise is said to fail once, and once more when it works again, with
-      the steps that were lost.
+    - A writer that fails otherwise is said to fail once, and once more when that works again which
+      failed, with the steps that were lost. So is one that refuses whatever it is given.
+    - What it has no verb for is left out.
 
     Args:
         writer: Anything with the writer's verbs. It stays its owner's to flush and close.
@@ -36,11 +40,18 @@ class GuardedWriter:
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
-        self._outage = Outage(repr(writer))
+        self._outage = Outage(repr(self))
         self._told: set[str] = set()
+        # Which verb failed last; and the numbers that were refused in a row, all for one reason.
+        self._failed = ""
+        self._reason = ""
+        self._refused: set[str] = set()
 
     def __repr__(self) -> str:
-        return repr(self.writer)
+        try:
+            return repr(self.writer)
+        except Exception:  # it is asked for the log
+            return f"a {type(self.writer).__name__}"
 
     @property
     def failing(self) -> BaseException | None:
@@ -53,30 +64,30 @@ class GuardedWriter:
         try:
             self.writer.write_scalars(step, scalars)
         except Exception as error:
-            self._fail(error, self.writer.write_scalars, step, scalars)
+            self._fail(error, "write_scalars", step, scalars)
         else:
-            if self._outage:
-                self._outage.end()
+            if self._outage or self._refused:
+                self._succeed("write_scalars")
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions."""
-        self._write(self.writer.write_histograms, step, histograms)
+        self._write("write_histograms", step, histograms)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Write texts."""
-        self._write(self.writer.write_texts, step, texts)
+        self._write("write_texts", step, texts)
 
     def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Write images."""
-        self._write(self.writer.write_images, step, images)
+        self._write("write_images", step, images)
 
     def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
         """Write figures."""
-        self._write(self.writer.write_figures, step, figures)
+        self._write("write_figures", step, figures)
 
     def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
         """Write hyperparameters."""
-        self._write(self.writer.write_hparams, step, hparams)
+        self._write("write_hparams", step, hparams)
 
     def subrun(self, name: str) -> Writer:
         """The sub-run of the writer, guarded too."""
@@ -95,33 +106,51 @@ class GuardedWriter:
         try:
             act()
         except Exception as error:
+            if not self._outage:
+                self._failed = ""  # any verb may show that it works again
             self._outage.fail(error)
 
-    def _write(
-        self, verb: Callable[[int, Any], None], step: int, values: Mapping[str, Any]
-    ) -> None:
+    def _write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:
         try:
-            verb(step, values)
+            getattr(self.writer, verb)(step, values)
         except Exception as error:
             self._fail(error, verb, step, values)
         else:
+            self._succeed(verb)
+
+    def _succeed(self, verb: str) -> None:
+        if verb == "write_scalars":
+            self._refused.clear()
+        if self._failed in (verb, ""):
             self._outage.end()
 
-    def _fail(
-        self,
-        error: Exception,
-        verb: Callable[[int, Any], None],
-        step: int,
-        values: Mapping[str, Any],
-    ) -> None:
-        if not isinstance(error, (TypeError, ValueError)):
+    def _fail(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        if isinstance(error, AttributeError) and not hasattr(self.writer, verb):
+            self._leave_out(values, AttributeError(f"the writer has no {verb}"))
+        elif not isinstance(error, (TypeError, ValueError)):
+            self._failed = verb
             self._outage.fail(error)
             self._outage.lose(step, step, 1)
         elif len(values) == 1 or isinstance(values, Scalars | Histograms):
-            self._leave_out(values, error)
+            self._refuse(error, verb, step, values)
         else:
             for tag in values:
                 self._write(verb, step, {tag: values[tag]})
+
+    def _refuse(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        """An entry is refused; after some in a row for the same reason it is the writer's fault."""
+        numbers = verb == "write_scalars"
+        if numbers:
+            if str(error) != self._reason:
+                self._reason = str(error)
+                self._refused.clear()
+            self._refused.add(next(map(str, values), ""))
+        if not numbers or len(self._refused) < _FEW:
+            self._leave_out(values, error)
+        else:
+            self._failed = verb
+            self._outage.fail(error)
+            self._outage.lose(step, step, 1)
 
     def _leave_out(self, values: Mapping[str, Any], error: Exception) -> None:
         tag, *others = (str(tag) for tag in values)
