@@ -46,6 +46,9 @@ def loss(y_pred, y):
 def empty(**options):
     from trainkit.data import Batches, Data
     return Data(Batches(torch.zeros(0, 64), torch.zeros(0), batch_size=4))
+class Bare(torch.nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :10]
 """,
     "leaves.py": "import sys\nsys.exit(3)\n",
     "goes_round.py": "from goes_back import Thing\nclass Net: ...\n",
@@ -69,6 +72,7 @@ def empty(**options):
     "configs/model/unset.yaml": "# Not set\n_target_: mine.Net\nwidth: ???\n",
     "configs/model/dangling.yaml": "# Dangling\n_target_: mine.Net\nwidth: ${model.withd}\n",
     "configs/model/unclosed.yaml": "# Not YAML\n_target_: mine.Net\nwidth: [16\n",
+    "configs/model/hasnt.yaml": "# No target\nwidth: 3\n",
     "configs/model/several.yaml": "# A list\n- 1\n- 2\n",
     "configs/model/heir.yaml": "# On the one of mine\ndefaults: [net, _self_]\ndepht: 2\n",
     "configs/trainer/hasty.yaml": "# Misspelt\nepohcs: 1\n",

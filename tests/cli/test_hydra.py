@@ -1,9 +1,11 @@
 """Nothing of Hydra is lost behind the command."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from tests.cli.project import call
 
@@ -117,3 +119,39 @@ def test_one_project_leaves_nothing_for_the_next(
     done = call(capsys, "run", "+experiment=own", "--cfg", "job")
     assert done.status == 2
     assert "there is no experiment 'own'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"),
+    [(["trainer.epochs=0"], 1), (["trainer.epochs=0", "hydra.mode=RUN"], 2)],
+)
+def test_a_config_is_composed_once(
+    arguments: list[str],
+    times: int,
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hydra composes it twice, the first time only to read `hydra.mode`."""
+    composed, original = [], ConfigLoaderImpl.load_configuration
+
+    def load(self: ConfigLoaderImpl, *given: Any, **named: Any) -> Any:
+        composed.append(given)
+        return original(self, *given, **named)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
+    assert call(capsys, "run", *arguments).status == 2
+    assert len(composed) == times
+
+
+@pytest.mark.parametrize("place", ["command line", "experiment"])
+def test_a_mode_that_is_set_is_kept(
+    place: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "experiments" / "two.yaml").write_text(
+        "# A sweep by itself\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n"
+        "      trainer.epochs: 0,-1\n"
+    )
+    chosen = ["hydra.mode=MULTIRUN", "trainer.epochs=0,-1"]
+    done = call(capsys, "run", *(chosen if place == "command line" else ["+experiment=two"]))
+    assert "1/2 " in done.out, done.err

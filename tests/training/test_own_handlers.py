@@ -144,13 +144,31 @@ def test_in_a_run_it_stops_too(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert line in (tmp_path / "run.log").read_text()
 
 
-def test_a_metric_that_is_not_there_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "f1"}, "handlers.s.metric must be a metric of the validation data, got 'f1'"),
+        ({"patience": 0}, "handlers.s.patience must be 1 evaluation or more, got 0"),
+        ({"mode": "up"}, "handlers.s.*mode.*'up'"),
+    ],
+)
+def test_early_stopping_is_refused_before_there_is_a_folder(
+    options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    go(tmp_path, trainer=short(3), handlers={"s": partial(early_stopping, metric="f1", patience=1)})
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path / "r", handlers={"s": partial(early_stopping, **options)})
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_metric_that_evaluations_lack_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    listeners: list[Any] = []
+    early_stopping(Engine(lambda e, b: None), listeners.append, metric="f1", patience=1)
+    for _ in range(2):
+        listeners[0]({"validation": {"loss": 1.0}})
     lines = [r.getMessage() for r in caplog.records if "early stopping" in r.getMessage()]
-    assert len(lines) == 1
-    assert lines[0].startswith("early stopping: validation has no 'f1' (it has loss, ")
+    assert lines == [
+        "early stopping: validation has no 'f1' (it has loss): nothing is stopped by it"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override
 from hydra.errors import HydraException
 
 from trainkit.config.again import FROM_RUN, EarlierRun, earlier_run
@@ -225,6 +225,13 @@ def _check_choice(override: Override, config_dir: Path | None) -> None:
             f"on the command line: experiments cannot be mixed, got [{text}]: choose one; "
             f"--multirun +experiment={text} runs one after the other"
         )
+    if isinstance(value, ChoiceSweep):  # before the sweep has a folder
+        what = "experiment" if group == "experiment" else f"option of {group}"
+        for each in value.list:
+            if isinstance(each, str) and each not in options:
+                raise ConfigError(
+                    f"on the command line: there is no {what} {each!r}{nearest(each, options)}"
+                )
     if override.is_sweep_override() or isinstance(value, str | list):
         return
     text = override.get_value_element_as_str()

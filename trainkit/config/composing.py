@@ -25,6 +25,7 @@ from trainkit.config.choosing import circle, may_be_chosen, who_chose
 from trainkit.config.errors import ConfigError, nearest, noted
 from trainkit.config.explaining import dotted, explained, not_utf8
 from trainkit.config.heading import heading
+from trainkit.config.inside_hydra import composed_once
 from trainkit.config.origins import COMMAND_LINE, Origins, line_of
 from trainkit.config.replacing import replaced_groups, said
 from trainkit.config.schema import defaults, registered
@@ -133,6 +134,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     with (
         registered(given.experiments, earlier=earlier, several=several) as nodes,
         _called_as("trainkit run", given.hydra),
+        composed_once(arguments, nodes.values()),
         # Hydra says by itself that there is no such package, not as a line of ours.
         redirect_stderr(io.StringIO()) if given.package else nullcontext(),
         _without_secrets() if given.shows else nullcontext(),

@@ -172,7 +172,8 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
     leaf = key.rpartition(".")[2]
     elsewhere = [k for k in known if k.rpartition(".")[2] in (leaf, SYNONYMS.get(leaf))]
     # `trainer.lr`, `learning_rate`: it is in another group.
-    elsewhere.sort(key=lambda k: (not k.startswith(("trainer.", "optimizer.", "data.")), len(k)))
+    likely = ("trainer", "optimizer", "data")
+    elsewhere.sort(key=lambda k: (*(not k.startswith(f"{group}.") for group in likely), len(k)))
     if parent in known and not siblings:
         near = f": {parent} is a single value"
     elif siblings:
@@ -182,7 +183,8 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
         near = nearest(first, [*(k for k in known if "." not in k), *choices])
         if near.startswith("; did"):
             return near
-    if elsewhere and key.count(".") < 2 and near.startswith("; there"):
+    exact = not parent and any(k.endswith(f".{leaf}") for k in elsewhere)  # `seed`: no `sweep`
+    if elsewhere and key.count(".") < 2 and (exact or near.startswith("; there")):
         return f"; did you mean {elsewhere[0]}?"
     # Arguments of a target may be added; the settings are what they are.
     closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint", "sweep")

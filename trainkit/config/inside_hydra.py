@@ -1,16 +1,17 @@
 """Where Hydra 1.3 offers no way in: methods that are replaced while a command runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 
 from trainkit.config.sweeping import begin_sweep, hide_secrets
 
-__all__ = ["before_each_composition", "jobs_are_noted"]
+__all__ = ["before_each_composition", "composed_once", "jobs_are_noted"]
 
 
 @contextmanager
@@ -29,6 +30,33 @@ def before_each_composition(prepare: Callable[[Sequence[str]], None]) -> Iterato
         yield
     finally:
         ConfigLoaderImpl.load_configuration = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def composed_once(
+    arguments: Sequence[str], experiments: Iterable[Container[str]]
+) -> Iterator[None]:
+    """Spare the composition that Hydra makes only to read `hydra.mode` from it.
+
+    Composing is most of what is waited for before a run's first line. Hydra looks itself where
+    somebody may have set the mode.
+
+    Args:
+        arguments: Of the command line.
+        experiments: As they are written.
+    """
+    elsewhere = ("--config-", "-cn", "-cp", "-cd")
+    set_here = any(
+        each.startswith(elsewhere) or ("hydra" in each and "hydra.run." not in each)
+        for each in arguments
+    )
+    original = Hydra.get_mode
+    if not set_here and not any("hydra" in each for each in experiments):
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = original  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -188,7 +188,10 @@ def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     several = isinstance(value, dict) and "_target_" not in value
     if key == "optimizer" and isinstance(value, dict) and isinstance(value.get("params"), dict):
         yield "optimizer.params", value["params"]  # parameter groups
-    if several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers"):
+    bare = several and key in ("model", "optimizer") and bool(value)
+    if bare and not any(isinstance(node, dict) for node in value.values()):
+        yield key, value  # no mapping of nodes, but one that lacks its _target_
+    elif several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers"):
         yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
     else:
         yield key, value

@@ -159,9 +159,11 @@ def _check_arguments(
 ) -> list[str]:
     """Refuse what the function does not take; return what was taken out instead."""
     try:
-        parameters = inspect.signature(function).parameters
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
     except (TypeError, ValueError):  # a builtin that does not tell
         return []
+    if inspect.isclass(function) and function.__init__ is _module().__init__:
+        parameters = {}  # torch's own takes any argument, to refuse it
     names = [
         name
         for name, p in parameters.items()
@@ -202,6 +204,12 @@ def _beside(key: str, name: str) -> str:
 
 
 _EMPTY = inspect.Parameter.empty
+
+
+def _module() -> Any:
+    from torch.nn import Module
+
+    return Module
 
 
 def _check_types(

@@ -1,6 +1,6 @@
 """The user's own handlers, attached to the engines of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isroutine
 from typing import Any
@@ -16,6 +16,8 @@ from trainkit.completing import (
     described,
     named_parameters_of,
 )
+from trainkit.names import nearest
+from trainkit.training.early_stopping import check_options, early_stopping
 
 __all__ = ["attach_handlers", "check_handlers"]
 
@@ -28,11 +30,19 @@ _KINDS = (
 )
 
 
-def check_handlers(handlers: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+def check_handlers(
+    handlers: Any, known: Mapping[str, Any], metrics: Sequence[str] = ()
+) -> dict[str, Any]:
     """The handlers by name, if each is of a kind that can be attached and has what it waits for.
+
+    Args:
+        handlers: By name; None: none.
+        known: What partials may wait for.
+        metrics: Names that early stopping may go by; none: its metric is not checked.
 
     Raises:
         TypeError: One is not, or waits for what the run does not have.
+        ValueError: An option of `early_stopping` cannot be.
     """
     found = by_name(handlers, "handlers")
     names = dict.fromkeys((*known, *_ENGINES))
@@ -40,11 +50,28 @@ def check_handlers(handlers: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         key = f"handlers.{name}"
         if isinstance(part, partial):
             check_complete(part, names | _alone(part, names), key)
+            if part.func is early_stopping:
+                _check_early_stopping(key, part.keywords, metrics)
         elif isroutine(part):
             check_complete(partial(part), names | _alone(partial(part), names), key)
         elif not (hasattr(part, "attach") or callable(part)) or isinstance(part, type):
             raise TypeError(f"{key} must be {_KINDS}, got {described(part)}")
     return found
+
+
+def _check_early_stopping(key: str, given: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """Before the run's folder is made: it is called with the trainer only."""
+    names = ("metric", "patience", "mode", "min_delta")
+    metric = str(given.get("metric", "loss"))
+    if metrics and metric.split("/")[0] not in metrics:
+        raise ValueError(
+            f"{key}.metric must be a metric of the validation data, got {metric!r}; nearest: "
+            f"{nearest(metric, metrics)}"
+        )
+    try:
+        check_options(**{name: given[name] for name in names if name in given})
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from error
 
 
 def attach_handlers(

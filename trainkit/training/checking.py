@@ -79,8 +79,9 @@ def check_optimizers(built: Built) -> list[str]:
         held |= own
         if names and not own & names.keys():
             key = "optimizer" if name == "optimizer" else f"optimizer.{name}"
+            several = "parameter" if len(own) == 1 else "parameters"
             raise ValueError(
-                f"{key} holds {len(own)} parameters, and none of them is one of the model's: "
+                f"{key} holds {len(own)} {several}, and none of them is one of the model's: "
                 "nothing would learn; leave params out, or make it of the same model's parameters"
             )
     free = [name for identity, name in names.items() if identity not in held]

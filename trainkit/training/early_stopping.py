@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from trainkit.rundir import Best
 from trainkit.settings import CheckpointSettings
 
-__all__ = ["early_stopping"]
+__all__ = ["check_options", "early_stopping"]
 
 _log = logging.getLogger("trainkit.training.notes")
 
@@ -42,11 +42,7 @@ def early_stopping(
     Raises:
         ValueError: `patience` is less than 1, `min_delta` is negative, or `mode` is none of these.
     """
-    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-        raise ValueError(f"patience must be 1 evaluation or more, got {patience!r}")
-    if not min_delta >= 0:
-        raise ValueError(f"min_delta must be 0 or more, got {min_delta!r}")
-    sign = -1 if Best.of(CheckpointSettings(metric=metric, mode=mode)).mode == "min" else 1
+    sign = check_options(metric=metric, patience=patience, mode=mode, min_delta=min_delta)
     best: dict[str, Any] = {"value": None, "iteration": 0, "bad": 0, "told": False}
 
     def look(values: Mapping[str, Mapping[str, float]]) -> None:
@@ -74,3 +70,18 @@ def early_stopping(
             trainer.terminate()
 
     on_evaluation(look)
+
+
+def check_options(
+    *, metric: str = "loss", patience: int = 5, mode: str = "auto", min_delta: float = 0.0
+) -> int:
+    """Refuse options that cannot be; they can be looked at before there is a trainer.
+
+    Returns:
+        1 if more is better, -1 if less is.
+    """
+    if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+        raise ValueError(f"patience must be 1 evaluation or more, got {patience!r}")
+    if not min_delta >= 0:
+        raise ValueError(f"min_delta must be 0 or more, got {min_delta!r}")
+    return -1 if Best.of(CheckpointSettings(metric=metric, mode=mode)).mode == "min" else 1

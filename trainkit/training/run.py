@@ -130,7 +130,7 @@ def run(
             device=device,
         )
         check_metric_names(built, kept)
-        attached = check_handlers(handlers, built.known)
+        attached = check_handlers(handlers, built.known, ["loss", *built.metrics])
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
         notes = [*notes, *check_optimizers(built), *rehearse(built)]
         check_patterns(built, watched)
