@@ -1,6 +1,7 @@
 """A statistic of somebody's own: right per parameter and per module, by brute force."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_with_several_optimizers_their_names_are_in_the_tags(kurtosis_monitor: A
     found = written(models, kurtosis_monitor, optimizers=sgd)
     assert found["weights.kurtosis/d/bias"] == pytest.approx(kurtosis(models["d"].bias), rel=1e-4)
     assert len(found) == 4
+
+
+def test_the_chapter_is_true(kurtosis_monitor: Any) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / "own_monitor.md").read_text()
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(code[0], namespace)
+    for detail in ("parameter", "module"):
+        found = written(network(), namespace["KurtosisMonitor"], detail=detail)
+        assert found == pytest.approx(written(network(), kurtosis_monitor, detail=detail))
 
 
 class Mean(ParameterMonitor):
