@@ -100,11 +100,11 @@ class Program:
                     optimizer.zero_grad()
         return {"loss": loss, "y_pred": y_pred, "y": y}
 
-    def watch(self, writer: Any) -> handlers.AttachedMonitors:
+    def watch(self, writer: Any, **more: Any) -> handlers.AttachedMonitors:
         return attach_monitors(
             self.trainer, model=self.model, optimizers=self.optimizers, loss_fn=self.loss_fn,
             evaluators=self.evaluator, scaler=self.scaler, histograms_every=1,
-            writer={"train": writer, "validation": type(writer)()},
+            writer={"train": writer, "validation": type(writer)()}, **more,
         )  # fmt: skip
 
     def run(self) -> dict[str, Any]:
@@ -155,6 +155,48 @@ def test_training_is_bit_identical_with_everything_at_every_iteration(loop: str)
     assert leftovers(
         watched.model, watched.trainer, watched.evaluator, *watched.optimizers.values()
     ) == []  # fmt: skip
+
+
+class Asked(nn.CrossEntropyLoss):
+    """A loss that draws a random number whenever it is asked what it is."""
+
+    @property
+    def predictions(self) -> str:
+        return draw("logits")
+
+    @property
+    def pure(self) -> bool:
+        return draw(True)
+
+
+def draw(value: Any) -> Any:
+    """The value; and one random number of each kind is gone."""
+    torch.rand(1), random.random(), np.random.rand()
+    return value
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"include": lambda name: draw(True)},
+        {"exclude": lambda name: draw(False)},
+        {"scheduled": {"a": lambda: draw(0.5)}},
+        {"global_step_transform": lambda engine, event: draw(engine.state.iteration)},
+        {"output_transform": draw},
+        {"loss_fn": Asked()},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_functions_that_draw_random_numbers_change_nothing(
+    plain: dict[str, Any], option: dict[str, Any]
+) -> None:
+    watched = Program("plain")
+    if "loss_fn" in option:
+        watched.loss_fn, option = option["loss_fn"], {}
+    with watched.watch(MemoryWriter(), **option) as attached:
+        found = watched.run()
+        assert not attached.failures, attached.report()
+    assert_identical(plain, found)
 
 
 @pytest.mark.parametrize(("monitor", "entry"), TABLE, ids=lambda x: getattr(x, "__name__", x))

@@ -17,9 +17,9 @@ from trainkit.handlers.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.naming import CAP, check_detail
 from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.selecting import check_selection
+from trainkit.handlers.selecting import check_selection, chosen
 from trainkit.handlers.telling import listed, say_once
-from trainkit.names import Selection, selected
+from trainkit.names import Selection
 from trainkit.stats.activations import OutputStatistics, OutputTotals
 from trainkit.stats.readable import UnreadableError
 from trainkit.writers.protocol import Scalars, Writer
@@ -179,7 +179,7 @@ class ActivationMonitor(Monitor):
             for name, module in layers(model):
                 path = ".".join(part for part in (prefix, name) if part)
                 found[path or type(module).__name__] = module
-        names = selected(list(found), self.include, self.exclude)
+        names = chosen(list(found), self.include, self.exclude)
         if len(names) > CAP:
             names = sorted(names, key=lambda name: name.count("."))[:CAP]
         told = {layer.name for layer in self._layers.values() if layer.told}

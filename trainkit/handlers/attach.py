@@ -23,6 +23,7 @@ from trainkit.handlers.metrics import StepTransform
 from trainkit.handlers.parts import CHECKLIST, check_monitors, engines_of, made_for, waits_for
 from trainkit.handlers.passes import Passes
 from trainkit.handlers.predictions import check_kind
+from trainkit.handlers.random_numbers import preserved_random_state
 from trainkit.handlers.sampler import Sampler, as_sampler
 from trainkit.names import Selection, nearest
 from trainkit.writers.protocol import Writer
@@ -36,6 +37,7 @@ Transform = Callable[[Any], Any]
 _watched: "WeakSet[Engine]" = WeakSet()
 
 
+@preserved_random_state()  # functions that are given, and attributes of a loss, may draw some
 def attach_monitors(
     trainer: Engine,
     *,
@@ -88,7 +90,8 @@ def attach_monitors(
             all these engines; or a mapping from `trainer` and the evaluators' names, where they
             differ (an engine that is not in it is read as it is).
         every: How often statistics are taken, in iterations; or a function `(engine, iteration) ->
-            bool`, or an event of Ignite's with a filter, `Events.ITERATION_COMPLETED(every=10)`; or
+            bool`, called in every iteration (one that draws random numbers needs a generator of its
+            own), or an event of Ignite's with a filter, `Events.ITERATION_COMPLETED(every=10)`; or
             a cadence, or a `Sampler`. Losses are no statistics: they are written in every
             iteration, exactly for the first 10,000 and then as means (see `Curve`). Speed is
             written some two hundred times, as means.

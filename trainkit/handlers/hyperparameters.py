@@ -11,6 +11,7 @@ from trainkit.handlers.cadence import When
 from trainkit.handlers.group_values import GroupValues, entries, numbers_in_value
 from trainkit.handlers.optimizer_step import StepObserver
 from trainkit.handlers.output import Number
+from trainkit.handlers.random_numbers import preserved_random_state
 from trainkit.handlers.sampler import Sampler
 from trainkit.handlers.staircase import Drawn, Staircases
 from trainkit.writers.protocol import Writer
@@ -160,8 +161,10 @@ class HyperparameterMonitor(StepObserver):
         if not (self._functions or self._attributes) or self._scheduled_at == iteration:
             return Drawn()  # another optimizer stepped first in this iteration
         found = self._attributes_now()
-        for tag, read in self._functions.items():
-            found |= numbers_in_value(tag, read())
+        if self._functions:
+            with preserved_random_state():
+                for tag, read in self._functions.items():
+                    found |= numbers_in_value(tag, read())
         last = min(self._scheduled.last, iteration - 1)
         self._scheduled_at = iteration
         drawn = self._scheduled.see(found, iteration, last)

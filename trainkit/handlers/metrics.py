@@ -11,6 +11,7 @@ from trainkit.handlers.cadence import Cadence
 from trainkit.handlers.evaluation import PassMonitor
 from trainkit.handlers.metric_values import Shown, UnshownError, parts_of, shown
 from trainkit.handlers.monitor import MonitorHandle
+from trainkit.handlers.random_numbers import preserved_random_state
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
@@ -213,7 +214,8 @@ class MetricMonitor(PassMonitor):
         iteration = (engine if self.trainer is None else self.trainer).state.iteration
         if self._step_transform is None:
             return iteration
-        step: Any = self._step_transform(engine, event)
+        with preserved_random_state():
+            step: Any = self._step_transform(engine, event)
         if isinstance(step, int):
             return step
         self._leave_out(

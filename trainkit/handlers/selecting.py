@@ -1,14 +1,21 @@
 """Whether what is to be watched names anything: a misspelt name is said and not passed over."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from trainkit.handlers.model_names import named_parameters, unwrapped
+from trainkit.handlers.random_numbers import preserved_random_state
 from trainkit.names import Selection, selected, unmatched
 
-__all__ = ["check_selection"]
+__all__ = ["check_selection", "chosen"]
+
+
+def chosen(names: Sequence[str], include: Selection, exclude: Selection) -> list[str]:
+    """As `names.selected`; random numbers that a function of the user's draws are put back."""
+    with preserved_random_state():
+        return selected(names, include, exclude)
 
 
 def check_selection(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.naming import CAP, check_detail, module_groups
+from trainkit.handlers.selecting import chosen
 from trainkit.names import Selection, selected
 from trainkit.stats.main_memory import PlainTensors
 from trainkit.stats.pooling import Members, pooled
@@ -231,7 +232,7 @@ class Series:
         if self.detail == "global":
             return _Choice([], (), (), [])
         full = names if self.full_name is None else tuple(map(self.full_name, names))
-        wanted = set(selected(full, self.include, self.exclude))
+        wanted = set(chosen(full, self.include, self.exclude))
         positions = [i for i, name in enumerate(full) if name in wanted]
         shown = tuple(names[i] for i in positions)
         if self.detail == "parameter" or (self.detail == "auto" and len(shown) <= CAP):
