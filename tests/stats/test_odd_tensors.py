@@ -158,7 +158,7 @@ def test_any_view_of_a_storage_of_any_size(
 
 
 @pytest.mark.slow
-def test_many_seconds_of_memory_that_comes_and_goes() -> None:
+def test_much_memory_that_comes_and_goes() -> None:
     """In a process of its own, where reading what is not owned would be its end."""
     code = """
 import torch
@@ -166,7 +166,7 @@ from trainkit.stats import summarize
 from trainkit.stats.readable import UnreadableError
 generator = torch.Generator().manual_seed(0)
 kept, refused = [], 0
-for i in range(20000):
+for i in range(6000):
     size = int(torch.randint(1, 200_000, (), generator=generator))
     x = torch.full((size,), 2.0)
     if i % 3 == 0:
@@ -177,7 +177,7 @@ for i in range(20000):
             refused += 1
     else:
         assert summarize([x])["mean"].item() == 2.0
-assert refused > 6000, refused
+assert refused > 1800, refused
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
