@@ -20,7 +20,7 @@ from trainkit.writers import MemoryWriter
 MONITORS = [
     getattr(handlers, name)
     for name in handlers.__all__
-    if name.endswith("Monitor") and name != "Monitor"
+    if name.endswith("Monitor") and name not in ("Monitor", "ParameterMonitor")  # to build upon
 ]
 ENTRIES = (
     "begin", "after_backward", "before_step", "after_step", "end",
