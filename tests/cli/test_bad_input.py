@@ -27,6 +27,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "+experiment=bad/misspelt": (
         "experiments/bad/misspelt.yaml:3:", "'trainer.epohcs'", "did you mean trainer.epochs?",
     ),
+    "+experiment=bad/flat": (
+        "experiments/bad/flat.yaml", "'trainer.epochs'", "write it nested: trainer: {epochs: ...}",
+    ),
+    "+experiment=circle": ("experiments/circle.yaml", "leads back to itself"),
     "+experiment=bad/top": ("experiments/bad/top.yaml:2:", "'trainr'", "did you mean trainer?"),
     "+experiment=bad/argument": (
         "experiments/bad/argument.yaml:3:", "model.hiden", "did you mean hidden?",
@@ -207,6 +211,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "monitor.include=[convv*]": (CLI, "monitor.include: no parameter or module", "'convv*'"),
     "monitor.exclude=[3]": (CLI, "monitor.exclude: no parameter or module", "'3'"),
     "data.test=0.9": (CLI, "data.validation and data.test must be shares", "0.9"),
+    "data=csv data.target=y data.task=binary data.path=latin.csv": (
+        "data.path: 'latin.csv' is no UTF-8 text",
+    ),
     "data._target_=mine.empty": (CLI, "data", "the data set is empty"),
     "data.batch_size=0": (CLI, "data.batch_size must be 1 or more, got 0"),
     "data.validation=1.5": (CLI, "data.validation", "1.5"),

@@ -56,12 +56,21 @@ def may_be_chosen(option: str, given: Arguments) -> bool:
     return not wanted or name in wanted
 
 
-def circle(members: Mapping[str, Sequence[Source]]) -> str:
-    """What to say where defaults lists never come to an end: which of them lead to themselves."""
-    for sources in (*members.values(), experiments()):
-        by_name = {source.name: source.path for source in sources}
-        for source in sources:
-            if _leads_back(source.name, by_name):
+def circle(members: Mapping[str, Sequence[Source]], given: Arguments) -> str:
+    """What to say where defaults lists never come to an end: which of them lead to themselves.
+
+    Args:
+        members: The options of each group.
+        given: The command line: a circle in what it chooses comes first.
+    """
+    for wanted in (True, False):
+        for group, sources in (("experiment", experiments()), *members.items()):
+            by_name = {source.name: source.path for source in sources}
+            for source in sources:
+                named = [f"{group}={source.name}" in choice for choice in given.choices]
+                named += [source.name in given.experiments] if group == "experiment" else []
+                if any(named) is not wanted or not _leads_back(source.name, by_name):
+                    continue
                 return f"{source.shown}: its defaults list leads back to itself"
     return "the defaults list of one of the files leads back to itself"
 

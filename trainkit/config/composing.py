@@ -153,7 +153,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             asked = {name: line for name, line in lost.items() if may_be_chosen(name, given)}
             raise ConfigError(noted(explained_error(error, given), asked)) from error
         except RecursionError as error:
-            raise ConfigError(circle(members)) from error
+            raise ConfigError(circle(members, given)) from error
         except OSError as error:  # of the run's folder
             if begun:
                 raise

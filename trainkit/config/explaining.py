@@ -163,6 +163,10 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
         choices: Groups that may be chosen from.
     """
     known, choices = list(keys), [group for group in choices if group != key]
+    if key in known and "." in key:  # a dot does not go down in YAML
+        *above, last = key.split(".")
+        nested = "".join(f"{part}: {{" for part in above) + f"{last}: ..." + "}" * len(above)
+        return f"; in a file write it nested: {nested}"
     parent, _, name = key.rpartition(".")
     while "." in parent and parent not in known:  # a whole branch is not there
         parent, _, name = parent.rpartition(".")

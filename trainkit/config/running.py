@@ -205,8 +205,8 @@ def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origi
         raise ConfigError(f"{where}{key}: what it names called sys.exit({error.code})") from error
     except HydraException as error:
         cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        while isinstance(cause, HydraException) and cause.__cause__ is not None:
+            cause = cause.__cause__  # and no further: a part may have said it better
         # Hydra's own text ends with where in the node it happened.
         inner = str(error).rpartition("full_key: ")[2].split() if "full_key: " in str(error) else []
         node = ".".join(part for part in (key, *inner[:1]) if part)
