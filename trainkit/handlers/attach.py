@@ -140,7 +140,9 @@ def attach_monitors(
             already.
 
     Cost:
-        Two calls and two clock readings in an iteration that is not sampled.
+        In an iteration that is not sampled some six microseconds, where the loss is in main memory:
+        learning rates, the loss and the speed are looked at in every iteration
+        (`benchmarks/unsampled.py`).
     """
     named = _named(evaluators)
     for name, engine in {"the trainer": trainer, **named}.items():

@@ -72,8 +72,15 @@ class ThroughputMonitor(Monitor):
         self._evaluators = tuple(engines)
         self._batch_size = batch_size or samples_in
         self._handles: list[RemovableEventHandle] = []
-        self._start_over(0.0)
+        # Since `_since`: seconds that are left out and that were spent waiting for data, iterations
+        # and samples (None: not known).
         self._since: float | None = None
+        self._excluded = self._waited = 0.0
+        self._iterations = 0
+        self._samples: int | None = 0
+        # When the batch that is not there yet was asked for; who paused the training, and when.
+        self._asked: float | None = None
+        self._paused: tuple[Engine, float] | None = None
         self._started = 0  # the iteration behind which this pass over the data began
         self._told = False
 
@@ -132,7 +139,11 @@ class ThroughputMonitor(Monitor):
         if since is None or not self._iterations:
             return
         elapsed, waited, samples = now - since - self._excluded, self._waited, self._samples
-        self._start_over(now)
+        if self._asked is None and self._paused is None:  # `_start_over`, without the call
+            self._since, self._excluded, self._waited = now, 0.0, 0.0
+            self._iterations, self._samples = 0, 0
+        else:
+            self._start_over(now)
         if elapsed <= 0:
             return
         row: tuple[float, ...] = (elapsed, waited / elapsed)
@@ -160,10 +171,8 @@ class ThroughputMonitor(Monitor):
     def _start_over(self, now: float) -> None:
         self._since = now
         self._excluded = self._waited = 0.0
-        self._asked: float | None = None
-        self._paused: tuple[Engine, float] | None = None
-        self._iterations = 0
-        self._samples: int | None = 0
+        self._asked = self._paused = None
+        self._iterations = self._samples = 0
 
     def _kept_in(self, function: Callable[[Engine], None]) -> Callable[[Engine], None]:
         def called(engine: Engine) -> None:
@@ -191,8 +200,8 @@ class ThroughputMonitor(Monitor):
             )  # fmt: skip
 
     # These two are called in every iteration: so few operations, and no guard, which reads the
-    # clock twice.
-    def _ask(self, engine: Engine) -> None:
+    # clock twice. Ignite calls what takes no engine with less to do.
+    def _ask(self) -> None:
         now = perf_counter()
         if self._since is None:
             self._start_over(now)
