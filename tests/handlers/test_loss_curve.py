@@ -17,6 +17,7 @@ from trainkit.handlers.cadence import Every
 from trainkit.handlers.losses import LossMonitor
 from trainkit.handlers.sampler import Sampler
 from trainkit.writers import MemoryWriter
+from trainkit.writers.protocol import Curve, Point
 
 N = 300
 VALUES = [math.cos(i / 7) + 2 for i in range(N)]
@@ -197,3 +198,52 @@ def test_an_ignite_metric_called_loss_keeps_its_tag() -> None:
     ((step, value),) = writer.subruns["validation"].scalars["metrics/loss"]
     assert step == 1
     assert value == evaluator.state.metrics["loss"]
+
+
+class ShortWay(MemoryWriter):
+    """Has a short way for points, which raises from the `broken`-th call on."""
+
+    def __init__(self, broken: int) -> None:
+        super().__init__()
+        self.broken, self.calls = broken, 0
+
+    def points(self, curve: Curve) -> Any:
+        def keep(step: int, values: Any) -> None:
+            self.calls += 1
+            if self.calls >= self.broken:
+                raise RuntimeError("broken on purpose")
+            self.write_scalars(step, Point(curve, values))
+
+        return keep
+
+
+@pytest.mark.parametrize("broken", [1, 5, N])
+def test_every_point_is_written_where_the_short_way_of_a_writer_raises(broken: int) -> None:
+    writer = ShortWay(broken)
+    trainer = Engine(lambda engine, batch: torch.tensor(batch))
+    monitor = LossMonitor(writer, Sampler(1_000_000), every_iteration=True)
+    monitor.attach(trainer)
+    trainer.run(VALUES)
+    assert writer.calls >= broken - 1
+    assert monitor.guard.failure is None
+    assert f"last at iteration {N}" in str(monitor.writer)
+    found = writer.scalars["loss/total"]
+    assert [step for step, _ in found] == list(range(1, N + 1))
+    assert [value for _, value in found] == pytest.approx(VALUES)
+
+
+@pytest.mark.parametrize("key", ["loss", "batch loss"])
+def test_a_loss_that_the_curve_has_read_alarms_the_budget(key: str) -> None:
+    sampled: list[int] = []
+
+    def step(engine: Engine, batch: int) -> Any:
+        if sampler.is_due:
+            sampled.append(batch)
+        return {key: torch.tensor(math.nan if batch == 150 else 1.0), "lr": 0.5}
+
+    trainer = Engine(step)
+    sampler = Sampler(Budget(1e-9))
+    LossMonitor(MemoryWriter(), sampler, every_iteration=True).attach(trainer)
+    trainer.run(list(range(1, 501)))
+    assert set(range(151, 161)) <= set(sampled)  # the ten behind it
+    assert len(sampled) < 100
