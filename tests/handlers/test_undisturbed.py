@@ -1,7 +1,7 @@
 """One table over all monitors: training is bit-identical with them, whatever becomes of them."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from trainkit.writers import MemoryWriter
 MONITORS = [
     getattr(handlers, name)
     for name in handlers.__all__
-    if name.endswith("Monitor") and name not in ("Monitor", "ParameterMonitor")  # to build upon
+    if name.endswith("Monitor") and name != "Monitor"
 ]
 ENTRIES = (
     "begin", "after_backward", "before_step", "after_step", "end",
@@ -46,6 +46,15 @@ TABLE = [
 TABLE += [(monitor, "look") for monitor in MONITORS if monitor.does is not Monitor.does]
 
 Step = Callable[[Engine, Any], dict[str, Any]]
+
+
+class Largest(handlers.ParameterMonitor):
+    """Somebody's own."""
+
+    columns = ("max_abs",)
+
+    def measure(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {"max_abs": torch.stack([x.abs().max() for x in tensors])}
 
 
 class Program:
@@ -104,6 +113,7 @@ class Program:
         return attach_monitors(
             self.trainer, model=self.model, optimizers=self.optimizers, loss_fn=self.loss_fn,
             evaluators=self.evaluator, scaler=self.scaler, histograms_every=1,
+            monitors={"own": Largest},
             writer={"train": writer, "validation": type(writer)()}, **more,
         )  # fmt: skip
 
