@@ -28,7 +28,7 @@ ARROWS = {
     "metrics": set(),
     "settings": set(),
     "screen": set(),
-    "writers": {"stats"},
+    "writers": {"log_faults", "stats"},
     "handlers": {"completing", "names", "samples", "stats", "writers"},
     "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},

@@ -13,8 +13,6 @@ Every public name can be imported from here; it is loaded when it is first used,
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trainkit.log_faults import keep_in
-
 if TYPE_CHECKING:
     from trainkit.config.loading import LoadedRun as LoadedRun
     from trainkit.config.loading import load_run as load_run
@@ -168,8 +166,6 @@ __all__ = [
     "supervised_evaluator",
     "supervised_trainer",
 ]
-
-keep_in("trainkit")
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,12 @@ from tests.handlers.test_undisturbed import assert_identical
 from trainkit import MemoryWriter, attach_monitors
 
 
+@pytest.fixture(autouse=True)
+def _a_program_that_compiles_nothing() -> None:
+    """Forget what other tests compiled: a program that compiles has hooks on modules in a step."""
+    torch._dynamo.reset()
+
+
 class Network(nn.Module):
     """With a head that is never called, and one that is tied to the first layer."""
 

@@ -1,5 +1,6 @@
 """Where a number goes: the `Writer` protocol, and the writers that keep it."""
 
+from trainkit.log_faults import keep_in
 from trainkit.writers.background import BackgroundWriter
 from trainkit.writers.event_file import EventFileWriter
 from trainkit.writers.ignite_logger import IgniteLoggerWriter
@@ -28,3 +29,6 @@ __all__ = [
     "open_writer",
     "subrun",
 ]
+
+# Everything that monitors and writers say goes through this logger. Handlers import writers too.
+keep_in("trainkit")
