@@ -100,6 +100,12 @@ class Bare(torch.nn.Module):
     "experiments/bad/orphan.yaml": "# x\ndefaults:\n  - parent\n",
     "experiments/bad/slash.yaml": "# x\ndefaults:\n  - override model: net\n",
     "experiments/bad/mapping.yaml": "# x\ndefaults:\n  override /model: net\n",
+    "experiments/bad/header.yaml": "# @package trainer\nepochs: 1\n",
+    "experiments/bad/number.yaml": "# x\ndefaults:\n  - 3\n",
+    "experiments/bad/empty.yaml": "# x\ntrainer:\n  epochs: ${}\n",
+    "experiments/bad/zero.yaml": "# x\ntrainer: \0\n",
+    "configs/model/number.yaml": "# x\ndefaults: [3]\n_target_: mine.Net\n",
+    "configs/model/zero.yaml": "# x\n\n_target_: \0\n",
     "experiments/bad/latin.yaml": "# Latin 1\n# caf\xe9\ntrainer:\n  epochs: 1\n",
 }
 

@@ -175,10 +175,21 @@ def test_what_monitoring_took_is_told(
 ) -> None:
     result = go(tmp_path, monitor=MonitorSettings(budget=budget))
     (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("monitoring")]
-    assert ": 21 of 21 iterations sampled" in line
+    assert line.startswith("monitoring  21 of 21 iterations sampled")
     assert result.monitoring is not None
     over = result.monitoring > budget
-    assert ("over the budget of" in line) == over == ("50 of a run are in any case" in line)
+    assert ("(a whole run gets 50)" in line) == over == ("is for longer runs" in line)
+    assert (" of the time (budget " in line) != over
+    assert 0 < result.monitoring_seconds < result.seconds
+
+
+def test_a_softmax_before_cross_entropy_is_said_once_by_the_monitors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    go(tmp_path, model=model, monitor=MonitorSettings(every=1))
+    assert caplog.text.count("look like probabilities") == 1
+    assert caplog.text.count("leave the softmax out of the model") == 1
 
 
 def test_the_budget_is_kept_and_told(tmp_path: Path) -> None:

@@ -187,6 +187,40 @@ def test_what_is_no_handler_is_refused_before_anything_is_written(
     assert not (tmp_path / "r").exists()
 
 
+class Refuses:
+    def attach(self, engine: Engine) -> None:
+        raise KeyError("no such part")
+
+
+def breaks(trainer: Engine) -> None:
+    raise OSError(13, "not yours")
+
+
+class NotMade:
+    def __init__(self, model: nn.Module) -> None:
+        raise ValueError("too large")
+
+    def attach(self, engine: Engine) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "message"),
+    [
+        (Refuses(), RuntimeError, "KeyError: 'no such part'"),
+        (breaks, RuntimeError, r"PermissionError: \[Errno 13\] not yours"),
+        (partial(NotMade), ValueError, "too large"),
+    ],
+)
+def test_one_that_raises_while_it_is_attached_is_named(
+    handler: Any, kind: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=f"^handlers.mine cannot be attached: {message}"):
+        go(tmp_path, handlers={"good": Own(), "mine": handler})
+    status = read_status(tmp_path / "run.json")
+    assert status["status"] == "failed"
+    assert "handlers.mine cannot be attached" in status["reason"]
+
+
 @pytest.mark.parametrize("options", [{"patience": 0}, {"min_delta": -1}, {"mode": "up"}])
 def test_early_stopping_checks_its_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):

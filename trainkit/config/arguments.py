@@ -82,6 +82,7 @@ def read_arguments(arguments: Sequence[str]) -> Arguments:
         )
     config_dir = Path(given.config_dir).resolve() if given.config_dir else None
     _check_config_dir(config_dir, given.config_name)
+    _check_config_name(given.config_name, config_dir)
     known = {"experiment", *groups(config_dir)}
     chosen: list[str] = []
     values: list[str] = []
@@ -174,6 +175,22 @@ def _check_config_dir(folder: Path | None, name: str | None) -> None:
         )
 
 
+def _check_config_name(name: str | None, config_dir: Path | None) -> None:
+    """What it names takes the place of the whole config: an option or an experiment cannot."""
+    group, _, option = (name or "").removesuffix(".yaml").rpartition("/")
+    own = config_dir is not None and (config_dir / f"{option}.yaml").is_file()
+    if not group and not own and option in {source.name for source in experiments()}:
+        raise ConfigError(
+            f"--config-name takes the place of the whole config, and {name} is an experiment: "
+            f"write +experiment={option}"
+        )
+    if any(source.name == option for source in groups(config_dir).get(group, ())):
+        raise ConfigError(
+            f"--config-name takes the place of the whole config, and {name} is an option of "
+            f"{group}: write {group}={option}"
+        )
+
+
 def _refuse(parser: ArgumentParser, message: str) -> NoReturn:
     flags = [flag for action in parser._actions for flag in action.option_strings]
     unknown = re.search(r"unrecognized arguments: (\S+)", message)
@@ -232,6 +249,10 @@ def _check_choice(override: Override, config_dir: Path | None) -> None:
                 raise ConfigError(
                     f"on the command line: there is no {what} {each!r}{nearest(each, options)}"
                 )
+    if isinstance(value, str) and value.strip("/") != value:
+        what = "experiment" if group == "experiment" else f"option of {group}"
+        near = nearest(value.strip("/"), options)
+        raise ConfigError(f"on the command line: there is no {what} {value!r}{near}")
     if override.is_sweep_override() or isinstance(value, str | list):
         return
     text = override.get_value_element_as_str()

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +223,9 @@ def explained_error(error: Exception, given: Arguments) -> str:
     choices["experiment"] = [source.name for source in experiments()]
     if isinstance(error, UnicodeDecodeError):
         return _holding(error.object, named.values(), error.start) + not_utf8(error)
+    kind = re.match(r"Unsupported type in defaults : (\w+)", str(error))
+    if kind:
+        return _with_odd_defaults(kind[1], named, given)
     said = explained(error, choices, lambda: _keys(given.choices), where, chosen)
     unread = (
         re.search(r"'(\$\{.*)'$", said) if isinstance(error.__cause__, GrammarParseError) else None
@@ -239,6 +242,23 @@ def _holding(text: bytes, sources: Iterable[Source], offset: int = 0) -> str:
             line = content.count(b"\n", 0, start + offset) + 1
             return f"{source.shown}:{line}: "
     return ""
+
+
+def _with_odd_defaults(kind: str, named: Mapping[str, Source], given: Arguments) -> str:
+    """Which file has a defaults list with something else than options in it; the chosen first."""
+    likely = [choice.lstrip("+").replace("=", "/") for choice in given.choices]
+    said = "each item of a defaults list is an option: group: option, or override /group: option"
+    for name in sorted(named, key=lambda name: name not in likely):
+        try:
+            content = yaml.safe_load(named[name].path.read_bytes())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue
+        items = content.get("defaults") if isinstance(content, dict) else None
+        for item in items if isinstance(items, list) else ():
+            if not isinstance(item, str | dict):
+                line = line_of(named[name].path, ["defaults"])
+                return f"{named[name].shown}:{line}: {said}, got {item!r}"
+    return f"{said}, got a value of type {kind}"
 
 
 def _keys(choices: Sequence[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,7 +13,7 @@ from omegaconf.basecontainer import BaseContainer
 from trainkit.config.errors import SYNONYMS, ConfigError, nearest
 from trainkit.config.sources import relative
 
-__all__ = ["dotted", "explained", "nearest_key", "not_utf8"]
+__all__ = ["dotted", "explained", "nearest_key", "not_utf8", "not_yaml"]
 
 # What OmegaConf calls a type → what it is.
 _KINDS = {
@@ -53,11 +55,13 @@ def explained(
             f"{where('command line', '')}{several[1]} has several values: add --multirun to run "
             "with each, or put them into [...] if they are one list"
         )
+    unread = re.search(r"Error parsing override '(.*)'$", text, re.MULTILINE)
+    if unread:
+        return f"cannot read the override {unread[1]!r}: write key=value"
     broken = next((part for part in chain if isinstance(part, yaml.YAMLError)), None)
     if broken is not None:
         mark = getattr(broken, "problem_mark", None)
-        at = f"{relative(mark.name)}:{mark.line + 1}: " if mark else ""
-        return f"{at}this is not YAML: {getattr(broken, 'problem', None) or broken}"
+        return not_yaml(broken, mark.name if mark else getattr(broken, "name", ""))
     found = (
         _option(text, choices, chosen)
         or _key(text, keys, where, choices)
@@ -72,6 +76,22 @@ def not_utf8(error: UnicodeDecodeError) -> str:
     """What to say of a file in another encoding."""
     byte = error.object[error.start]
     return f"the byte 0x{byte:02x} is not UTF-8: save the file as UTF-8"
+
+
+def not_yaml(error: BaseException, file: str) -> str:
+    """What to say of a file that is no YAML: where, and why."""
+    mark, at = getattr(error, "problem_mark", None), ""
+    reason = " ".join(str(getattr(error, "problem", None) or error).split())
+    if isinstance(error, yaml.reader.ReaderError):
+        reason = f"the character 0x{error.character:02x} has no place in a text"
+        with suppress(OSError):
+            before = Path(file).read_bytes().decode(errors="replace")[: error.position]
+            at = f"{relative(file)}:{before.count(chr(10)) + 1}: "
+    elif mark is not None:
+        at = f"{relative(file)}:{mark.line + 1}: "
+    elif file:
+        at = f"{relative(file)}: "
+    return f"{at}this is not YAML: {reason}"
 
 
 def dotted(value: Any, prefix: str = "") -> Iterator[str]:
@@ -104,6 +124,9 @@ def _option(
     missing = re.search(r"(?:Could not find|Could not load) '([\w./-]+)'", text)
     if missing:
         group, _, option = missing[1].rpartition("/")
+        whole = missing[1].partition("/")[0]
+        if group not in choices and whole in choices:  # a slash in the option's name
+            group, option = whole, missing[1].removeprefix(f"{whole}/")
         place = chosen(missing[1], inside)
         available = re.search(r"Available options in '[^']*':\n((?:\t\S+\n?)+)", text)
         options = choices.get(group) or (available[1].split() if available else ())
@@ -175,6 +198,10 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
         siblings += choices
     leaf = key.rpartition(".")[2]
     elsewhere = [k for k in known if k.rpartition(".")[2] in (leaf, SYNONYMS.get(leaf))]
+    if key.startswith(("checkpoint.", "sweep.")):  # of a state that is kept nothing else speaks
+        elsewhere = []
+        if "every" in (leaf, SYNONYMS.get(leaf)):
+            return "; a state is saved after each evaluation: trainer.evaluate_every"
     # `trainer.lr`, `learning_rate`: it is in another group.
     likely = ("trainer", "optimizer", "data")
     elsewhere.sort(key=lambda k: (*(not k.startswith(f"{group}.") for group in likely), len(k)))

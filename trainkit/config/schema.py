@@ -15,12 +15,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from trainkit.config.again import FROM_RUN, EarlierRun
 from trainkit.config.errors import ConfigError
-from trainkit.config.explaining import not_utf8
+from trainkit.config.explaining import not_utf8, not_yaml
 from trainkit.config.inside_hydra import before_each_composition, jobs_are_noted
+from trainkit.config.origins import line_of
 from trainkit.config.replacing import default_options, replaced_groups, without
 from trainkit.config.sources import Source, experiments, primary_config, project_configs
 from trainkit.config.sweeping import job_folder
@@ -153,14 +154,31 @@ def _loaded(experiment: Source) -> Any:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{experiment.shown}:{line}: {not_utf8(error)}") from error
+    except GrammarParseError as error:
+        key = str(error.full_key or "")
+        line = line_of(experiment.path, key.split("."))
+        at = f"{experiment.shown}:{line}" if line else experiment.shown
+        raise ConfigError(f"{at}: {key} has a ${{...}} that cannot be read") from error
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        reason = " ".join(str(getattr(error, "problem", "") or error).split())
-        mark = getattr(error, "problem_mark", None)
-        at = f"{experiment.shown}:{mark.line + 1}" if mark else experiment.shown
-        raise ConfigError(f"{at}: this is not YAML: {reason}") from error
+        raise ConfigError(not_yaml(error, str(experiment.path))) from error
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{experiment.shown}: an experiment is a mapping of keys, not a list")
+    _check_header(experiment)
     return node
+
+
+def _check_header(experiment: Source) -> None:
+    """Its keys are those of the whole config; another package would be ignored without a word."""
+    text = experiment.path.read_text(encoding="utf-8-sig")
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"#\s*@package\b\s*(.*)", line)
+        if header and header[1].strip() != "_global_":
+            raise ConfigError(
+                f"{experiment.shown}:{number}: an experiment sets keys of the whole config, got "
+                f"{line.strip()!r}: write # @package _global_, or leave the line out"
+            )
+        if line.strip() and not line.startswith("#"):
+            return
 
 
 def _run_name(choices: Any) -> str:

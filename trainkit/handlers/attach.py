@@ -188,7 +188,10 @@ def attach_monitors(
         shared = not on_trainer and engine_name == "train"  # it writes where the trainer does
         # Of an evaluator the line about predictions says it already.
         told = {"loss_fn"} if untold and loss_fn is None and not on_trainer else set()
-        prepare = partial(_prepare, name=engine_name, complained=told, untold=untold, passes=passes)
+        prepare = partial(
+            _prepare, name=engine_name, complained=told, said=attached.said, untold=untold,
+            passes=passes,
+        )  # fmt: skip
         given = available | measured[engine_name]
         given |= {"output_transform": transforms.get(engine_name)}
         if on_trainer:
@@ -267,13 +270,18 @@ def _tell_of_what_is_nowhere(parts: Mapping[str, Any], engines: Sequence[str]) -
 
 
 def _prepare(
-    monitor: Any, name: str, complained: set[str], untold: list[str], passes: Passes | None
+    monitor: Any,
+    name: str,
+    complained: set[str],
+    said: set[str],
+    untold: list[str],
+    passes: Passes | None,
 ) -> None:
     """Tell a monitor where it is, before it is attached."""
     if passes is not None and isinstance(monitor, PassMonitor):
         monitor.passes = passes
     if isinstance(monitor, OutputMonitor):
-        monitor.engine_name, monitor.complained = name, complained
+        monitor.engine_name, monitor.complained, monitor.said = name, complained, said
     if isinstance(monitor, LossMonitor):
         monitor.untold = untold
 

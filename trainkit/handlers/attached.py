@@ -44,6 +44,8 @@ class AttachedMonitors:
         self.monitors: dict[str, Any] = {}
         #: What could not be attached, and why.
         self.left_out: dict[str, Exception] = {}
+        #: What was said about the model, by whichever engine's monitors saw it first.
+        self.said: set[str] = set()
         self.close: Callable[[], None] = lambda: None
         self._released = released
         self._handles: list[Any] = []  # each has `remove`

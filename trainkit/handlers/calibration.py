@@ -117,9 +117,9 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         """Write the calibration of the pass."""
         found = totals.found.statistics()
         wrong = totals.looks.is_wrong()
-        complaints = (self.prefix + looks_wrong(totals.looks.form),)
+        complaints = (looks_wrong(totals.looks.form),)
         if self._checked.complaints != complaints:
-            self._checked = Checked(None, complaints, self.complained)
+            self._checked = Checked(None, complaints, self.said, self.prefix)
         tags = tuple(f"calibration/{name}" for name in found)
         values = torch.stack(list(found.values()))
         self.writer.write_scalars(step, Scalars(tags, (values, wrong), finish=self._checked))

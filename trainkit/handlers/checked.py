@@ -23,6 +23,7 @@ class Checked:
         finish: Makes the values of all other parts; None: they are one part, as it is.
         complaints: What to say, once, for each number that is not 0.
         told: What was said already, by others that share it.
+        prefix: Where it was seen. A complaint without it is said once, wherever it was seen first.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Checked:
         finish: Callable[..., NDArray[Any]] | None,
         complaints: tuple[str, ...],
         told: set[str],
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self.finish = finish
         self.complaints = complaints
         #: What was found at last; None before the writer's thread has looked.
@@ -49,7 +52,8 @@ class Checked:
         for complaint in found:
             if complaint not in self._told:
                 self._told.add(complaint)
-                _log.warning("%s", complaint)
+                alone = complaint.startswith(self._prefix)
+                _log.warning("%s%s", "" if alone else self._prefix, complaint)
         if found:
             raise LeftOut(found[0])
         return others[0] if self.finish is None else self.finish(*others)

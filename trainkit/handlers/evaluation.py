@@ -170,6 +170,9 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         self._told: set[str] = set()
         #: What was found out about the engine. `attach_monitors` gives its monitors one set.
         self.complained: set[str] = set()
+        #: What was said about the model, which is the same in every engine. `attach_monitors` gives
+        #: all of its monitors one set.
+        self.said: set[str] = set()
 
     @abstractmethod
     def totals(self, output: StepOutput) -> Totals | None:

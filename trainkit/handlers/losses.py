@@ -243,10 +243,10 @@ class LossMonitor(OutputMonitor[LossTotals]):
         ]
         flags = [bad.float()]
         if totals.looks is not None:
-            complaints.append(self.prefix + looks_wrong(totals.looks.form))
+            complaints.append(looks_wrong(totals.looks.form))
             flags.append(totals.looks.is_wrong())
         if self._finish is None or self._finish.complaints != tuple(complaints):
-            self._finish = Checked(None, tuple(complaints), self.complained)
+            self._finish = Checked(None, tuple(complaints), self.said, self.prefix)
         both = (values, torch.stack(flags))
         self.writer.write_scalars(step, Scalars(tags, both, finish=self._finish))
 

@@ -205,9 +205,9 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         if wrong is None:
             scalars = Scalars(self._tags, parts, finish=self._finish, together=True)
         else:
-            complaints = (self.prefix + looks_wrong(form),)
+            complaints = (looks_wrong(form),)
             if self._checked.finish is not self._finish or self._checked.complaints != complaints:
-                self._checked = Checked(self._finish, complaints, self.complained)
+                self._checked = Checked(self._finish, complaints, self.said, self.prefix)
             scalars = Scalars(self._tags, [*parts, wrong], finish=self._checked)
         self.writer.write_scalars(step, scalars)
 

@@ -105,6 +105,7 @@ def attach_handlers(
 
     Raises:
         TypeError, ValueError: One cannot be made or attached.
+        RuntimeError: The handler's own code has raised something.
     """
     validation = evaluators.get("validation")
     given = {
@@ -113,19 +114,30 @@ def attach_handlers(
     }  # fmt: skip
     for name, part in handlers.items():
         key = f"handlers.{name}"
-        made = part
-        if isinstance(part, partial) or isroutine(part):
-            function = part if isinstance(part, partial) else partial(part)
-            alone = dict.fromkeys(_alone(function, given), trainer)
-            made = complete(function, given | alone, key)
-            if not isinstance(function.func, type) and not hasattr(made, "attach"):
-                continue  # a function that has attached what it wanted, whatever it returns
-        if isinstance(made, EarlyStopping | Checkpoint) and validation is None:
-            raise ValueError(f"{key} looks at the evaluation of validation data, got none")
         try:
-            _attach(name, made, trainer, validation)
-        except TypeError as error:
-            raise TypeError(f"{key}: {error}") from error
+            _made_and_attached(name, part, given, trainer, validation)
+        except Exception as error:
+            if str(error).startswith(key):
+                raise
+            kind = type(error) if type(error) in (TypeError, ValueError) else RuntimeError
+            text = " ".join(str(error).split())
+            said = text if kind is not RuntimeError else f"{type(error).__name__}: {text}"
+            raise kind(f"{key} cannot be attached: {said}") from error
+
+
+def _made_and_attached(
+    name: str, part: Any, given: Mapping[str, Any], trainer: Engine, validation: Engine | None
+) -> None:
+    made = part
+    if isinstance(part, partial) or isroutine(part):
+        function = part if isinstance(part, partial) else partial(part)
+        alone = dict.fromkeys(_alone(function, given), trainer)
+        made = complete(function, {**given, **alone}, f"handlers.{name}")
+        if not isinstance(function.func, type) and not hasattr(made, "attach"):
+            return  # a function that has attached what it wanted, whatever it returns
+    if isinstance(made, EarlyStopping | Checkpoint) and validation is None:
+        raise ValueError("it looks at the evaluation of validation data, got none")
+    _attach(name, made, trainer, validation)
 
 
 def _attach(name: str, handler: Any, trainer: Engine, validation: Engine | None) -> None:

@@ -121,6 +121,7 @@ class Ending:
             monitoring=monitoring.overhead,
             budget=monitoring.budget,
             first_sample_seconds=monitoring.first_sample_seconds,
+            monitoring_seconds=monitoring.seconds,
             every=monitoring.every,
             samples=monitoring.samples,
             non_finite=monitoring.non_finite,

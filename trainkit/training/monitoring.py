@@ -159,6 +159,11 @@ class Monitoring:
         return 0.0 if self._cadence is None else self._cadence.first_sample_seconds
 
     @property
+    def seconds(self) -> float:
+        """What the monitoring took, as it measured itself, but for the first sample."""
+        return 0.0 if self._cadence is None else self._cadence.spent
+
+    @property
     def budget(self) -> float | None:
         """The share of the time that it may take; None: there is no limit."""
         return self._settings.budget if isinstance(self._cadence, Budget) else None

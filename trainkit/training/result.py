@@ -33,6 +33,7 @@ class RunResult:
             sample; None: not monitored.
         budget: The share that it was allowed; None: there was no limit.
         first_sample_seconds: What that took: it imports, works out names and allocates.
+        monitoring_seconds: What that share is in seconds.
         every: Iterations between samples at the end; None: not monitored.
         samples: Iterations in which all statistics were taken.
         non_finite: Tag → first step at which it was NaN or infinite (or counted some).
@@ -59,6 +60,7 @@ class RunResult:
     monitoring: float | None = None
     budget: float | None = None
     first_sample_seconds: float = 0.0
+    monitoring_seconds: float = 0.0
     every: int | None = None
     samples: int = 0
     non_finite: Mapping[str, int] = field(default_factory=dict)

@@ -19,6 +19,8 @@ from trainkit.training.result import RunResult
 
 __all__ = ["summary"]
 
+_SHORT = 70  # samples: of a run that got hardly more than those fifty that every run gets
+
 
 def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> str:
     """Alarms first; then why it ended, last and best, where everything is, what to do next.
@@ -30,7 +32,8 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     """
     lines = ["", *(_alarm(alarm) for alarm in result.alarms)]
     lines.append(_line("ended", ended or result.reason or result.status))
-    lines += _values("last", f"iteration {result.iterations}", result.last)
+    if result.iterations:
+        lines += _values("last", f"iteration {result.iterations}", result.last)
     kept = "" if best_kept else " (not kept: checkpoint.best=false)"
     if result.best_iteration is not None:
         at = f"iteration {result.best_iteration}, by {result.best_metric}{kept}"
@@ -86,18 +89,19 @@ def _values(title: str, head: str, values: Mapping[str, Mapping[str, float]]) ->
 
 def _monitoring(result: RunResult) -> str:
     share = result.monitoring or 0.0
+    if not result.samples:
+        return "no iteration was sampled"
     if not share:
         return (
             f"too short to measure; the first sample took {duration(result.first_sample_seconds)}"
         )
-    text = f"{_percent(share)} of the time"
-    over = result.budget is not None and share > result.budget
-    if result.budget is not None:
-        budget = _percent(result.budget)
-        text += f", over the budget of {budget}" if over else f" (budget {budget})"
-    text += f": {result.samples:,} of {counted(result.iterations, 'iteration')} sampled"
-    if over:
-        text += " (50 of a run are in any case)"
+    text = f"{result.samples:,} of {counted(result.iterations, 'iteration')} sampled"
+    budget = "" if result.budget is None else _percent(result.budget)
+    if result.budget is not None and share > result.budget and result.samples <= _SHORT:
+        spent = duration(result.monitoring_seconds)
+        text += f" (a whole run gets 50), {spent}; the budget of {budget} is for longer runs"
+    else:
+        text += f", {_percent(share)} of the time" + (f" (budget {budget})" if budget else "")
     if result.first_sample_seconds >= 0.05:
         text += f"; the first sample took {duration(result.first_sample_seconds)}"
     return text
