@@ -192,6 +192,21 @@ def test_a_softmax_before_cross_entropy_is_said_once_by_the_monitors(
     assert caplog.text.count("leave the softmax out of the model") == 1
 
 
+def test_a_run_of_which_only_evaluations_are_watched_claims_no_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(y_pred: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(y_pred, y) * float("nan")
+
+    settings = MonitorSettings(**vars(QUIET) | {"metrics": True})
+    result = go(tmp_path, monitor=settings, loss=broken)
+    out = capsys.readouterr().out
+    assert "monitoring  no iteration was sampled" in out
+    assert result.non_finite == {"loss/total": 1}
+    assert "non-finite  loss/total from iteration 1" in out
+    assert read_status(tmp_path / "run.json")["monitoring"]["non_finite"] == {"loss/total": 1}
+
+
 def test_the_budget_is_kept_and_told(tmp_path: Path) -> None:
     result = go(tmp_path, monitor=MonitorSettings(budget=0.5))
     assert result.monitoring is not None

@@ -25,7 +25,7 @@ usage: trainkit COMMAND ...
 
 {commands}
 
-trainkit COMMAND --help says more; trainkit --version says which version this is.
+trainkit COMMAND --help says more; trainkit --version says which version it is.
 """
 
 

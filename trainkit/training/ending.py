@@ -103,7 +103,9 @@ class Ending:
         self._monitoring.close()
         training, monitoring = self._training, self._monitoring
         if self._status is not None:
-            self._status.end(status, reason, **training.facts(), **monitoring.facts())
+            facts = monitoring.facts()
+            facts["monitoring"]["non_finite"] = self._non_finite()
+            self._status.end(status, reason, **training.facts(), **facts)
         state = self._built.engines.trainer.state
         result = RunResult(
             directory=self._place.path,
@@ -124,7 +126,7 @@ class Ending:
             monitoring_seconds=monitoring.seconds,
             every=monitoring.every,
             samples=monitoring.samples,
-            non_finite=monitoring.non_finite,
+            non_finite=self._non_finite(),
             disabled=monitoring.disabled,
             status=status,
             reason=reason,
@@ -138,6 +140,11 @@ class Ending:
         )
         self._progress.say(summary(result, shown, best_kept=self._checkpoint.best))
         return result
+
+    def _non_finite(self) -> dict[str, int]:
+        """Of what is monitored; and the loss, which is looked at even if nothing is."""
+        loss = {} if self._watch.first is None else {"loss/total": self._watch.first}
+        return loss | self._monitoring.non_finite
 
     def _alarms(self) -> list[str]:
         watch, alarms = self._watch, []

@@ -29,6 +29,9 @@ __all__ = ["Monitoring"]
 
 _log = logging.getLogger("trainkit.training")
 
+# Monitors that take nothing from an iteration.
+_WITHOUT_SAMPLES = {"metrics", "calibration", "cost"}
+
 
 class Monitoring:
     """Watches a run as its settings say; whatever goes wrong here never ends the run.
@@ -175,8 +178,10 @@ class Monitoring:
 
     @property
     def samples(self) -> int:
-        """Iterations that were sampled."""
-        return 0 if self._cadence is None else self._cadence.samples
+        """Iterations that were sampled; none where only evaluations are watched."""
+        if self._cadence is None or not self._parts.keys() - _WITHOUT_SAMPLES:
+            return 0
+        return self._cadence.samples
 
     @property
     def beyond_budget(self) -> int:

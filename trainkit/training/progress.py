@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
+from textwrap import fill
 from time import perf_counter
 
 from ignite.engine import Engine, Events
@@ -120,7 +121,8 @@ class Progress:
             self._table = self._table_for(evaluated)
             if self._table.left_out:
                 names = dict.fromkeys(c.group or c.title for c in self._table.left_out)
-                self.say(f"(too narrow for {', '.join(names)}: see history.csv)")
+                text = f"(too narrow for {', '.join(names)}: see history.csv)"
+                self.say(fill(text, max(width_of(sys.stdout) or len(text), 20)))
             self.say("\n".join(self._table.header()))
         now = perf_counter()
         took, self._row_begun = now - self._row_begun, now
@@ -216,7 +218,7 @@ def _cells(evaluated: Evaluated, epochs: int, took: float) -> tuple[dict[str, st
             if not isfinite(value):
                 styles[f"{part}: {name}"] = "bad"
     if evaluated.change is not None:
-        cells["change"] = f"{evaluated.change:+#.3g}"
+        cells["change"] = f"{evaluated.change:+#.3g}" if isfinite(evaluated.change) else "nan"
         styles["change"] = "good" if evaluated.improved else "bad"
     if evaluated.best:
         cells["best"], styles["best"] = "*", "good"
