@@ -1,10 +1,14 @@
 """Which commands there are, and what stands around them."""
 
+import shlex
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from tests.cli.project import call, process
+from tests.cli.project import call, environment, process
 from trainkit.cli import main as commands
 
 
@@ -47,3 +51,15 @@ def test_the_working_folder_is_importable(
     monkeypatch.setattr(sys, "path", list(sys.path))
     commands.main(["--version"])
     assert sys.path[-1] == str(tmp_path), "behind everything that is installed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(("sink", "status"), [("> /dev/full", 1), ("| head -1", 0)])
+def test_a_menu_that_cannot_be_printed_is_no_success(sink: str, status: int) -> None:
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -m trainkit list {sink}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.returncode == status
+    said = "trainkit: standard output cannot be written ([Errno 28] No space left on device)\n"
+    assert done.stderr == (said if status else "")

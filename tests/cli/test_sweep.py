@@ -79,6 +79,35 @@ def test_a_failing_job_is_named(
     assert ("not begun" in done.out) == (choice == "stop")
 
 
+STOPS = """
+import mine
+class Net(mine.Net):
+    def __init__(self, width: int = 16):
+        super().__init__(width)
+        self.width = width
+    def forward(self, x):
+        if self.training and self.width == 8:
+            raise KeyboardInterrupt
+        return super().forward(x)
+"""
+
+
+def test_an_interrupt_ends_the_sweep_and_the_table_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "stops.py").write_text(STOPS)
+    done = call(
+        capsys, "run", "-m", "model=net", "model._target_=stops.Net", "model.width=4,8,16,32",
+        *SHORT,
+    )  # fmt: skip
+    assert done.status == 130, done.err
+    table = done.out[done.out.index("sweep ") :].splitlines()
+    assert table[0].startswith("sweep       1 of 4 jobs done")
+    assert table[2].endswith("width=4")
+    assert table[3].split() == ["-", "interrupted", "width=8"]
+    assert table[4] == "2 other jobs not begun"
+
+
 def test_experiments_go_into_one_place(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "experiments" / "own_too.yaml").write_text("defaults: [own]\n")
     done = call(capsys, "run", "-m", "+experiment=glob(own*)", *SHORT)

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -209,6 +210,24 @@ def test_log_goes_to_the_file_with_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in text
     assert "KeyError: 'lost'" in text
     assert "afterwards" not in text
+
+
+def test_a_log_that_is_deleted_is_begun_again(tmp_path: Path) -> None:
+    import logging
+
+    log = logging.getLogger("trainkit.training")
+    path = tmp_path / "run" / "run.log"
+    path.parent.mkdir()
+    with logged_to(path):
+        log.info("before")
+        shutil.rmtree(path.parent)
+        log.info("after")
+        shutil.rmtree(path.parent)
+        path.parent.write_text("a file now: the log cannot be there")
+        log.info("nowhere")
+        path.parent.unlink()
+        log.info("at the end")
+    assert "at the end" in path.read_text()
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -40,11 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error); 130, 143, 129 and 138 interrupted by INT, TERM, HUP and USR1, after saving.
     """
     open_closed_streams()
-    with guarded_streams():
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with guarded_streams() as (output, _):
         try:
-            return _main(list(sys.argv[1:] if arguments is None else arguments))
+            status = _main(given)
         finally:
             settle_streams()
+        # What a run prints is beside its work; of the other commands it is all of it.
+        lost = output is not None and output.lost and given[:1] != ["run"]
+        return 1 if lost and status == 0 else status
 
 
 def _main(given: list[str]) -> int:

@@ -1,5 +1,6 @@
 """`trainkit run`: compose a config and train."""
 
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,11 @@ class _Jobs:
             self.outcomes.append(Outcome(job, composed.directory, None))
             return
         print(f"{'' if job.number == 0 else chr(10)}{job.heading}", flush=True)
-        status, result, mode = _one(composed)
+        try:
+            status, result, mode = _one(composed)
+        except KeyboardInterrupt:  # it ends the sweep; what is done so far is shown
+            self.outcomes.append(Outcome(job, composed.directory, 128 + signal.SIGINT))
+            raise
         self.ends.append(status)
         if status == 0 and result is not None:
             self.outcomes.append(Outcome.of(job, composed.directory, result, mode))

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainkit.screen.commands import board_command
+from trainkit.screen.wording import counted
 
 if TYPE_CHECKING:
     from trainkit.config.sweeping import SweepJob
 
 __all__ = ["Outcome", "ranking"]
+
+_SIGNAL = 128  # an exit status from here on is that of an interrupt
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ def ranking(outcomes: Sequence[Outcome]) -> str:
         for row in rows
     ]  # fmt: skip
     done = sum(each.status == 0 for each in outcomes)
-    head = f"sweep       {done} of {len(outcomes)} jobs done"
+    total = outcomes[0].job.total or len(outcomes)
+    if len(outcomes) < total:
+        lines.append(f"{counted(total - len(outcomes), 'other job')} not begun")
+    head = f"sweep       {done} of {total} jobs done"
     if comparable:
         ((metric, larger),) = metrics
         head += f"; best first, by validation {metric} ({'more' if larger else 'less'} is better)"
@@ -96,7 +102,8 @@ def _shown_names(outcomes: Sequence[Outcome]) -> list[str]:
 def _row(i: int, outcome: Outcome, names: Sequence[str], comparable: bool) -> list[str]:
     what = " ".join(outcome.job.short) or f"job {outcome.job.number}"
     if outcome.status != 0:
-        how = "not begun" if outcome.status is None else "failed"
+        status = outcome.status
+        how = "not begun" if status is None else "interrupted" if status >= _SIGNAL else "failed"
         return ["-", *([how] + [""] * (len(names) - 1))[: len(names)], what] if names else [
             "-", f"{how}: {what}"
         ]  # fmt: skip

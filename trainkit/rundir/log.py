@@ -68,6 +68,16 @@ class _File(logging.FileHandler):
         # A forked child (a loader's worker) may warn; how the run goes is its parent's to say.
         self.addFilter(lambda r: os.getpid() == process or r.name not in _FILE_ONLY)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.stream is not None and not os.path.exists(self.baseFilename):  # it was deleted
+                os.makedirs(os.path.dirname(self.baseFilename), exist_ok=True)
+                self.stream.close()
+                self.stream = self._open()
+        except OSError:
+            self.handleError(record)
+        super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         error = sys.exception()
         if not isinstance(error, OSError | ValueError):

@@ -53,6 +53,8 @@ class Guard:
         self.before_write: Callable[[], None] | None = None
         self._write, self._flush = stream.write, stream.flush
         self._failed = False
+        #: Whether something could not be written, to a reader who had not gone away.
+        self.lost = False
 
     def write(self, text: str) -> int:
         """What the stream's `write` does, but it never raises what the stream cannot help."""
@@ -98,12 +100,17 @@ class Guard:
             raise error
         if isinstance(error, BrokenPipeError):
             _to_null_device(self.stream)  # nobody will ever read it again
+        else:
+            self.lost = True
         if not self._failed:
             self._failed = True  # first: what is logged may come back to this stream
             # `trainkit list | head` is no fault: nobody has set logging up there, a run has.
             quiet = isinstance(error, BrokenPipeError) and not logging.getLogger().handlers
             level = logging.INFO if quiet else logging.WARNING
-            _log.log(level, "%s cannot be written (%s); the run goes on", self.name, error)
+            # Without a run nobody has set logging up: then the line is all that is said.
+            form = "%s cannot be written (%s); the run goes on"
+            form = form if logging.getLogger().handlers else "trainkit: %s cannot be written (%s)"
+            _log.log(level, form, self.name, error)
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     if result.monitoring is not None:
         lines.append(_line("monitoring", _monitoring(result)))
     lines.append(_line("non-finite", _non_finite(result.non_finite)))
-    lines.append(_line("folder", f"{shown_path(result.directory)} (run.log, history.csv)"))
+    files = [name for name in ("run.log", "history.csv") if (result.directory / name).exists()]
+    inside = f" ({', '.join(files)})" if files else ""
+    lines.append(_line("folder", f"{shown_path(result.directory)}{inside}"))
     saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
     lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
     # Not broken into lines: they are there to be copied.
