@@ -106,6 +106,7 @@ class Bare(torch.nn.Module):
     "experiments/bad/zero.yaml": "# x\ntrainer: \0\n",
     "configs/model/number.yaml": "# x\ndefaults: [3]\n_target_: mine.Net\n",
     "configs/model/zero.yaml": "# x\n\n_target_: \0\n",
+    "more/bare.yaml": "model:\n  _target_: mine.Net\n",
     "experiments/bad/latin.yaml": "# Latin 1\n# caf\xe9\ntrainer:\n  epochs: 1\n",
 }
 

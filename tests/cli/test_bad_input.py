@@ -271,6 +271,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "-h x": ("cannot read the override 'x': write key=value",),
     "--config-name model/mlp": ("model/mlp is an option of model: write model=mlp",),
     "--config-name digits": ("digits is an experiment: write +experiment=digits",),
+    "--config-dir more --config-name bare": ("lacks trainkit's own", "defaults: [config, _self_]"),
     "--config-name confg": ("there is no config 'confg'",),
     "hydra.run.dir=": (CLI, "hydra.run.dir is empty"),
     "hydra.run.dir=mine.py": ("mine.py",),

@@ -9,6 +9,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 
+from trainkit.config.errors import ConfigError
 from trainkit.config.sweeping import begin_sweep, hide_secrets
 
 __all__ = ["before_each_composition", "composed_once", "jobs_are_noted"]
@@ -16,14 +17,24 @@ __all__ = ["before_each_composition", "composed_once", "jobs_are_noted"]
 
 @contextmanager
 def before_each_composition(prepare: Callable[[Sequence[str]], None]) -> Iterator[None]:
-    """Call `prepare` with the overrides each time that Hydra composes: once per job of a sweep."""
+    """Call `prepare` with the overrides each time that Hydra composes: once per job of a sweep.
+
+    Raises:
+        ConfigError: What was composed does not hold trainkit's config.
+    """
     original = ConfigLoaderImpl.load_configuration
 
     def load(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *a: Any, **k: Any
     ) -> Any:
         prepare(overrides)
-        return original(self, config_name, overrides, *a, **k)
+        config = original(self, config_name, overrides, *a, **k)
+        if config_name is not None and not {"trainer", "name"} <= set(config):
+            raise ConfigError(
+                f"the config {config_name} (--config-name) lacks trainkit's own: begin it with "
+                "defaults: [config, _self_]"
+            )
+        return config
 
     ConfigLoaderImpl.load_configuration = load  # type: ignore[method-assign]
     try:

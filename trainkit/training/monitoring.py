@@ -1,7 +1,7 @@
 """The monitors and writers of a run, and what they found."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -48,6 +48,7 @@ class Monitoring:
         enabled: False in all processes but the first.
         alarm: Told of a step and its training tags that were not finite for the first time; in a
             writer's thread.
+        said: What the user was told already, in the monitors' own words.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Monitoring:
         *,
         enabled: bool = True,
         alarm: Callable[[int, Sequence[str]], None] | None = None,
+        said: Iterable[str] = (),
     ) -> None:
+        self._said = tuple(said)
         self._alarm = alarm
         self._place = place
         self._settings = settings
@@ -111,6 +114,7 @@ class Monitoring:
             monitors={**dict.fromkeys(CHECKLIST), **self._parts},
             known=self._known,
         )
+        self._attached.said.update(self._said)
 
         if "metrics" in self._parts and not built.engines.step_output:
             for name, evaluator in self._evaluators.items():

@@ -10,9 +10,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trainkit.handlers.kinds import prediction_kind
 from trainkit.losses import HeadLoss, adapt_target
 
-__all__ = ["Broadcasts", "check_predictions", "has_unknown_parts"]
+__all__ = ["Broadcasts", "OfProbabilities", "check_predictions", "has_unknown_parts"]
 
+_LEFT_OUT = "entropy and calibration of such predictions are left out"
 _FEWEST = 8  # yes-or-no decisions that may all lie between 0 and 1 by chance
+
+
+class OfProbabilities(str):
+    """A doubt that the monitors of predictions find too, and need not tell again."""
+
+    __slots__ = ()
 
 
 def check_predictions(loss_fn: Any, y_pred: Any, y: Any) -> list[str]:
@@ -49,9 +56,11 @@ def _of_part(key: str, part: Any, y_pred: Any, y: Any, *, adapted: bool) -> list
         _check_classes(key, "cross entropy", y_pred, y)
         if _are_probabilities(y_pred):
             return [
-                f"{key}: cross entropy takes logits, and the model's outputs are probabilities (at "
-                "least 0, adding up to 1): it applies a softmax of its own, and trains slowly; "
-                "leave the softmax out of the model"
+                OfProbabilities(
+                    f"{key}: cross entropy takes logits, and the model's outputs are probabilities "
+                    "(at least 0, adding up to 1): it applies a softmax of its own, and trains "
+                    f"slowly; leave the softmax out of the model; {_LEFT_OUT}"
+                )
             ]
     elif kind == "log_probabilities":
         _check_log_probabilities(key, y_pred, y)
@@ -59,9 +68,11 @@ def _of_part(key: str, part: Any, y_pred: Any, y: Any, *, adapted: bool) -> list
         least, most = (float(value) for value in y_pred.aminmax())
         if y_pred.numel() >= _FEWEST and least > 0 and most < 1:
             return [
-                f"{key}: bce_with_logits takes logits, and all of the model's outputs lie between "
-                f"0 and 1 ({least:.3g} to {most:.3g}): it applies a sigmoid of its own; leave the "
-                "sigmoid out of the model, or take bce"
+                OfProbabilities(
+                    f"{key}: bce_with_logits takes logits, and all of the model's outputs lie "
+                    f"between 0 and 1 ({least:.3g} to {most:.3g}): it applies a sigmoid of its "
+                    f"own; leave the sigmoid out of the model, or take bce; {_LEFT_OUT}"
+                )
             ]
     elif kind == "values":
         _check_shapes(key, y_pred, adapt_target(part, y_pred, y) if adapted else y)

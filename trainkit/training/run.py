@@ -12,6 +12,7 @@ import ignite.distributed as idist
 from ignite.engine import Events
 
 from trainkit.data import length_of
+from trainkit.handlers.checked import looks_wrong
 from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
 from trainkit.rundir import (
@@ -38,6 +39,7 @@ from trainkit.training.finite import LossWatch
 from trainkit.training.header import built_lines, first_lines
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.pace import Pace
+from trainkit.training.plausible import OfProbabilities
 from trainkit.training.progress import Progress
 from trainkit.training.rehearsal import rehearse
 from trainkit.training.result import RunResult
@@ -132,7 +134,8 @@ def run(
         check_metric_names(built, kept)
         attached = check_handlers(handlers, built.known, ["loss", *built.metrics])
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
-        notes = [*notes, *check_optimizers(built), *rehearse(built)]
+        doubts = rehearse(built)
+        notes = [*notes, *check_optimizers(built), *doubts]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
         # draws numbers of its own.
@@ -163,6 +166,7 @@ def run(
                 numbers,
                 name,
                 attached,
+                any(isinstance(doubt, OfProbabilities) for doubt in doubts),
             )
 
 
@@ -179,6 +183,7 @@ def _train(
     hparams: Mapping[str, bool | float | str],
     name: str,
     handlers: Mapping[str, Any],
+    told_of_probabilities: bool,
 ) -> RunResult:
     first = idist.get_rank() == 0
     facts = {"name": name} if name else {}
@@ -189,7 +194,15 @@ def _train(
     )
     evaluations = _evaluations(built, settings, stop)
     watch = LossWatch(stop=settings.on_non_finite == "stop", scaled=settings.amp == "fp16")
-    monitoring = Monitoring(place, watched, built, evaluations, enabled=first, alarm=watch.hear)
+    monitoring = Monitoring(
+        place,
+        watched,
+        built,
+        evaluations,
+        enabled=first,
+        alarm=watch.hear,
+        said=[looks_wrong("logits")] if told_of_probabilities else (),
+    )
     epochs = -(-built.iterations // len(built.source))
     every = settings.evaluate_every
     progress = Progress(
