@@ -19,7 +19,7 @@ from trainkit.training.result import RunResult
 
 __all__ = ["summary"]
 
-_SHORT = 70  # samples: of a run that got hardly more than those fifty that every run gets
+_SHORT = 100  # samples: of a run in which those fifty that every run gets weigh much
 
 
 def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> str:
