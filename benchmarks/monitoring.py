@@ -62,6 +62,7 @@ BARE = "bare PyTorch loop"
 LIGHT = "trainkit: light (budget 0.02)"
 EVERY = "trainkit: all statistics, every iteration"
 _LONG = 5  # so many times as slow a case is given so many times fewer iterations
+_WHOLE = 500  # and at least so many: fifty samples are taken in every run, whatever they cost
 _STEADY = 4  # a budget is given so many times more: in a few iterations it has one sample or two
 _CLOSE, _MORE = 1.15, 3  # below this ratio noise is most of it: so many times the repetitions
 
@@ -249,7 +250,7 @@ def measured(program: Program, repetitions: int, reports: Reports, only: str) ->
             slow = ratios.get(name, [0.0])[0] > _LONG
             program.iterations = max(full // _LONG, 3) if slow else full
             if name == LIGHT:
-                program.iterations = _STEADY * full
+                program.iterations = max(_STEADY * full, _WHOLE)
             found = seconds_of(program, case)
             program.iterations = full
             after = seconds_of(program, bare)

@@ -140,8 +140,8 @@ def attach_monitors(
             already.
 
     Cost:
-        In an iteration that is not sampled some six microseconds, where the loss is in main memory:
-        learning rates, the loss and the speed are looked at in every iteration
+        In an iteration that is not sampled some seven microseconds, where the loss is in main
+        memory: learning rates, the loss and the speed are looked at in every iteration
         (`benchmarks/unsampled.py`).
     """
     named = _named(evaluators)
