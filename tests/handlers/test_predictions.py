@@ -201,7 +201,7 @@ def evaluated(
     ]
     told: set[str] = set()
     for monitor in monitors:
-        monitor.complained = told  # as `attach_monitors` does
+        monitor.complained = monitor.said = told  # as `attach_monitors` does
         monitor.attach(evaluator)
     evaluator.run(outputs)
     assert [monitor.guard.failure for monitor in monitors] == [None, None]
