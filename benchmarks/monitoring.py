@@ -318,13 +318,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer iterations and repetitions")
     parser.add_argument("--only", default="", help="cases with this in their names")
+    parser.add_argument("--repetitions", type=int, help="of each case; three times as many near 1")
     asked = parser.parse_args()
     quick_run = asked.quick
     kind = "NumPy" if loops() == numpy_loops() else "numba"
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}")
     with quiet():
         programs = [mlp(50), transformer(5)] if quick_run else [mlp(1000), transformer(15)]
-        table(programs, repetitions=2 if quick_run else 7, only=asked.only)
+        table(programs, asked.repetitions or (2 if quick_run else 7), only=asked.only)
         if not asked.only:
             unsampled()
 
