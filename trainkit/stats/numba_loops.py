@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats.main_memory import Sizes
-from trainkit.stats.readable import UnreadableError, check_owned
+from trainkit.stats.readable import UnreadableError, check_owned, end_inside
 
 __all__ = [
     "AHEAD", "BITS", "Places", "array_at", "compiled", "copy_at", "fetch", "kind",
@@ -133,12 +133,12 @@ def places(
     # Weights stay where they are, and gradients mostly come to the same places again.
     found = _known.get(key)
     if found is None:
-        # Where so many elements were once, they are still if the address is the same: a storage
-        # that is resized moves, and one without memory is at 0. So this is asked of new places.
         check_owned(tensors)
         if len(_known) >= _KEPT:
             _known.clear()
         found = _known[key] = tuple(np.array(numbers, np.int64) for numbers in key)
+    elif not end_inside(tensors):  # a storage that was shrunk may lie where another one was
+        check_owned(tensors)
     return found, tensors
 
 

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["ORDINARY", "UnreadableError", "check_owned", "dense", "plain", "tensors_in"]
+__all__ = [
+    "ORDINARY",
+    "UnreadableError",
+    "check_owned",
+    "dense",
+    "end_inside",
+    "plain",
+    "tensors_in",
+]
 
 #: Types that mean nothing but what their storage holds. Their subclasses may mean anything.
 ORDINARY = frozenset({Tensor, nn.Parameter})
@@ -105,6 +113,17 @@ def check_owned(tensors: Sequence[Tensor]) -> None:
             if wrapped or tensor.is_nested or tensor.layout is not torch.strided:
                 raise UnreadableError("is no array")
             _check_storage(tensor)
+
+
+def end_inside(tensors: Sequence[Tensor]) -> bool:
+    """Whether contiguous tensors in main memory end within their storages; few operations."""
+    stored = map(_STORED, map(_STORAGE, tensors))
+    if not any(map(Tensor.storage_offset, tensors)):
+        return all(map(le, map(_BYTES, tensors), stored))
+    return all(
+        (tensor.storage_offset() + tensor.numel()) * tensor.itemsize <= size
+        for tensor, size in zip(tensors, stored, strict=True)
+    )
 
 
 def _all_own(tensors: Sequence[Tensor]) -> bool:
