@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from trainkit import ActivationMonitor
 from trainkit.models import CNN
-from trainkit.stats import main_memory
+from trainkit.stats.cpu import loops as main_memory
 from trainkit.writers import MemoryWriter
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 
-from trainkit.handlers.budget import Metered
-from trainkit.handlers.cadence import Every
-from trainkit.handlers.losses import LossMonitor
-from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.monitors.losses import LossMonitor
+from trainkit.handlers.sampling.budget import Metered
+from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import open_writer
 
 __all__ = ["main"]

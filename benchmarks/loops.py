@@ -15,7 +15,7 @@ import torch
 from programs import mlp, transformer
 from torch import Tensor
 
-from trainkit.stats.main_memory import Loops, loops, numpy_loops, sizes_of
+from trainkit.stats.cpu.loops import Loops, loops, numpy_loops, sizes_of
 
 CALLS = 30
 

@@ -39,9 +39,9 @@ from programs import Program, mlp, transformer
 from torch import nn
 
 from trainkit import Budget, attach_monitors
-from trainkit.handlers.budget import Metered
-from trainkit.handlers.cadence import Every
-from trainkit.stats.main_memory import loops, numpy_loops
+from trainkit.handlers.sampling.budget import Metered
+from trainkit.handlers.sampling.cadence import Every
+from trainkit.stats.cpu.loops import loops, numpy_loops
 
 # Trains a program in a folder; returns seconds per iteration, without the warm-up.
 Case = Callable[[Program, str], float]

@@ -16,7 +16,7 @@ PACKAGE = Path(trainkit.__file__).parent
 ARROWS = {
     "stats": set(),
     "names": set(),
-    "completing": set(),
+    "fill_partials": set(),
     "samples": set(),
     "masking": set(),
     "log_faults": set(),
@@ -29,14 +29,14 @@ ARROWS = {
     "settings": set(),
     "screen": set(),
     "writers": {"log_faults", "stats"},
-    "handlers": {"completing", "names", "samples", "stats", "writers"},
+    "handlers": {"fill_partials", "names", "samples", "stats", "writers"},
     "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
-        "completing", "data", "engines", "handlers", "losses", "masking", "names", "optimizers",
+        "fill_partials", "data", "engines", "handlers", "losses", "masking", "names", "optimizers",
         "rundir", "samples", "schedules", "screen", "settings", "writers",
     },
-    "config": {"completing", "masking", "rundir", "screen", "settings", "training"},
+    "config": {"fill_partials", "masking", "rundir", "screen", "settings", "training"},
     "cli": {"config", "masking", "rundir", "screen", "training"},
 }  # fmt: skip
 
@@ -46,7 +46,7 @@ EXCEPTIONS = {"handlers/destinations.py": {"writers"}}
 
 
 def part_of(module: str) -> str:
-    """`handlers` of `trainkit.handlers.gradients`."""
+    """`handlers` of `trainkit.handlers.monitors.gradients`."""
     return module.split(".")[1] if "." in module else ""
 
 

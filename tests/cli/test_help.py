@@ -7,8 +7,8 @@ import pytest
 
 from tests.cli.project import call
 from trainkit import settings
-from trainkit.config.looking_up import look_up
-from trainkit.config.meaning import documented, meaning
+from trainkit.config.key_docs import documented, meaning
+from trainkit.config.preview import look_up
 
 
 @pytest.mark.parametrize(

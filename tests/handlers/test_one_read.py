@@ -15,8 +15,8 @@ from ignite.engine import Engine, Events, create_supervised_evaluator
 from torch import Tensor, nn
 
 from trainkit import MemoryWriter, attach_monitors
-from trainkit.stats import readable
-from trainkit.writers import transfer
+from trainkit.stats.tensors import readable
+from trainkit.writers.step import transfer
 
 _DTYPES = {
     torch.float64: np.float64,

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainkit.stats import main_memory
-from trainkit.stats.main_memory import loops, numpy_loops
+from trainkit.stats.cpu import loops as main_memory
+from trainkit.stats.cpu.loops import loops, numpy_loops
 
 
 @pytest.fixture(scope="module", params=["numba", "numpy"])

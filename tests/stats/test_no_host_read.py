@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainkit.stats import main_memory
-from trainkit.stats.appearance import Appearance
-from trainkit.stats.calibration import CalibrationTotals, reliability_diagram
-from trainkit.stats.loss_sums import FORMS, loss_sum
-from trainkit.stats.predictions import ClassTotals
-from trainkit.stats.probability import ProbabilityCounts
-from trainkit.stats.values import ValueTotals
+from trainkit.stats.cpu import loops as main_memory
+from trainkit.stats.outputs.appearance import Appearance
+from trainkit.stats.outputs.calibration import CalibrationTotals, reliability_diagram
+from trainkit.stats.outputs.classification import ClassTotals
+from trainkit.stats.outputs.loss_sums import FORMS, loss_sum
+from trainkit.stats.outputs.probability import ProbabilityCounts
+from trainkit.stats.outputs.regression import ValueTotals
 
 # Operators whose result on the host, or whose shape, depends on the data.
 READS = {

@@ -14,11 +14,11 @@ import torch
 from ignite.engine import Engine
 
 from tests.writers.reading import event_files, raw_events, raw_scalars
-from trainkit.handlers.budget import Budget
-from trainkit.handlers.losses import LossMonitor
-from trainkit.handlers.sampler import Sampler
+from trainkit.handlers.monitors.losses import LossMonitor
+from trainkit.handlers.sampling.budget import Budget
+from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter, Scalars, open_writer, subrun
-from trainkit.writers.host_step import HostStep
+from trainkit.writers.step.host_step import HostStep
 
 
 class Slow(MemoryWriter):

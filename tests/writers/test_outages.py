@@ -25,7 +25,7 @@ from trainkit.writers import (
     SeveralWriter,
     open_writer,
 )
-from trainkit.writers.host_step import HostStep
+from trainkit.writers.step.host_step import HostStep
 
 
 class Disk:
@@ -141,7 +141,7 @@ def test_what_is_kept_has_a_bound_and_what_is_lost_is_said(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.event_log._KEPT", 1000)
+    monkeypatch.setattr("trainkit.writers.tensorboard.event_log._KEPT", 1000)
     writer = EventFileWriter(tmp_path)
     disk.room = 0
     for step in range(100):
@@ -343,7 +343,7 @@ def test_nobody_waits_for_a_service_that_is_down(caplog: pytest.LogCaptureFixtur
 def test_waiting_for_a_slow_disk_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.worker._LONG_SECONDS", 0.2)
+    monkeypatch.setattr("trainkit.writers.thread._LONG_SECONDS", 0.2)
 
     class Slow(EventFileWriter):
         def write_steps(self, host_steps: Sequence[HostStep]) -> None:
@@ -411,7 +411,7 @@ def test_an_odd_entry_costs_that_entry(odd: Any, caplog: pytest.LogCaptureFixtur
 def test_a_picture_that_cannot_be_drawn_costs_that_picture(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trainkit.writers import summaries
+    from trainkit.writers.tensorboard import summaries
 
     draw = summaries.png
 

@@ -10,7 +10,7 @@ from trainkit.cli.failure import UsageError
 from trainkit.screen.terminal import width_of
 
 if TYPE_CHECKING:
-    from trainkit.config.looking_up import Shown
+    from trainkit.config.preview import Shown
 
 __all__ = ["main", "rows"]
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     keys = [word for word in arguments if "=" not in word and not word.startswith(("+", "-"))]
     if len(keys) != 1:
         raise UsageError(f"help takes one key, got {' '.join(arguments)}; see trainkit help --help")
-    from trainkit.config.looking_up import look_up
+    from trainkit.config.preview import look_up
 
     overrides = [word for word in arguments if word not in keys]
     print("\n".join(_lines(keys[0], look_up(overrides))))
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _lines(key: str, shown: "Shown") -> list[str]:
     from trainkit.config.errors import ConfigError
-    from trainkit.config.explaining import nearest_key
-    from trainkit.config.looking_up import look_up, options_with
+    from trainkit.config.hydra_errors import nearest_key
+    from trainkit.config.preview import look_up, options_with
     from trainkit.config.sources import experiments, first_line, groups
 
     about: list[str] = []
@@ -83,7 +83,7 @@ def _lines(key: str, shown: "Shown") -> list[str]:
 
 
 def _explained(key: str, shown: "Shown") -> list[str]:
-    from trainkit.config.meaning import meaning
+    from trainkit.config.key_docs import meaning
 
     found = meaning(key, shown.config)
     lines = _wrapped(found.text or "Nobody has written what it means.")
@@ -96,7 +96,7 @@ def _explained(key: str, shown: "Shown") -> list[str]:
 
 def rows(key: str, shown: "Shown") -> list[str]:
     """A line for each key below this one: its value, and what it means."""
-    from trainkit.config.meaning import meaning
+    from trainkit.config.key_docs import meaning
 
     value = shown.value(key)
     leaves = [

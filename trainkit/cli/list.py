@@ -78,7 +78,7 @@ def _one(group: str, option: str) -> None:
         print(source.path.read_text(encoding="utf-8", errors="replace").rstrip())
         return
     from trainkit.cli.help import rows
-    from trainkit.config.looking_up import look_up
+    from trainkit.config.preview import look_up
 
     lines = rows(group.replace("/", "."), look_up([f"{group}={option}"]))
     print("\n".join(lines) if lines else "  it holds no key")

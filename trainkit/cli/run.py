@@ -13,7 +13,7 @@ from trainkit.config.errors import ConfigError
 from trainkit.masking import forget_secrets
 
 if TYPE_CHECKING:
-    from trainkit.config.composing import Composed
+    from trainkit.config.compose import Composed
 
 __all__ = ["main"]
 
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         return 0
     completion.forget_the_command()
     forget_secrets()
-    from trainkit.config.composing import compose_and_run
+    from trainkit.config.compose import compose_and_run
 
     jobs = _Jobs()
     try:
@@ -90,7 +90,7 @@ class _Jobs:
 
 def _one(composed: "Composed") -> tuple[int, Any, str]:
     """The exit status, the result if there is one, and whether its metric is to be min or max."""
-    from trainkit.config.running import run_config
+    from trainkit.config.start_run import run_config
 
     if not composed.chosen:
         composed = replace(composed, directory=reserve(composed.directory))

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from trainkit.completing import complete, named_parameters_of
+from trainkit.fill_partials import complete, named_parameters_of
 from trainkit.rundir import (
     RunDirectory,
     load_checkpoint,

@@ -17,12 +17,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
-from trainkit.config.again import FROM_RUN, EarlierRun
 from trainkit.config.errors import ConfigError
-from trainkit.config.explaining import not_utf8, not_yaml
+from trainkit.config.from_run import FROM_RUN, EarlierRun
+from trainkit.config.hydra_errors import not_utf8, not_yaml
 from trainkit.config.inside_hydra import before_each_composition, jobs_are_noted
 from trainkit.config.origins import line_of
-from trainkit.config.replacing import default_options, replaced_groups, without
+from trainkit.config.replaced_parts import default_options, replaced_groups, without
 from trainkit.config.sources import Source, experiments, primary_config, project_configs
 from trainkit.config.sweeping import job_folder
 from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings

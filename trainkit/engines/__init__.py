@@ -4,8 +4,8 @@ from trainkit.engines.adversarial import adversarial_engines, adversarial_traine
 from trainkit.engines.adversarial_evaluation import adversarial_evaluator
 from trainkit.engines.engines import Engines, Stateful
 from trainkit.engines.evaluation import supervised_evaluator
-from trainkit.engines.judge import Judge, SampleScore
 from trainkit.engines.policy_gradient import policy_gradient_engines
+from trainkit.engines.sample_score import Judge, SampleScore
 from trainkit.engines.supervised import supervised_engines, supervised_trainer
 
 __all__ = [

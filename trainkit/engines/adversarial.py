@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 
 from trainkit.engines.adversarial_evaluation import adversarial_evaluator
 from trainkit.engines.adversarial_output import adversarial_loss, adversarial_output, real_images
-from trainkit.engines.batches import refuse_early_end
 from trainkit.engines.engines import Engines
 from trainkit.engines.evaluation import evaluation_mode
-from trainkit.engines.judge import Judge, SampleScore
+from trainkit.engines.prepare_batch import refuse_early_end
 from trainkit.engines.reduction import alone, without_reduction
+from trainkit.engines.sample_score import Judge, SampleScore
 
 __all__ = ["adversarial_engines", "adversarial_trainer"]
 

@@ -8,15 +8,15 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from trainkit.engines.batches import (
+from trainkit.engines.mixed_precision import as_float32, autocast
+from trainkit.engines.output import component_name, step_output
+from trainkit.engines.prepare_batch import (
     Loss,
     PrepareBatch,
     contributions_and_total,
     move_pair,
     refuse_early_end,
 )
-from trainkit.engines.mixed_precision import as_float32, autocast
-from trainkit.engines.output import component_name, step_output
 
 __all__ = ["evaluation_mode", "supervised_evaluator"]
 

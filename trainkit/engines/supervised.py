@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainkit.engines.accumulation import Accumulation
-from trainkit.engines.batches import (
+from trainkit.engines.engines import Engines
+from trainkit.engines.evaluation import supervised_evaluator
+from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
+from trainkit.engines.output import component_name, step_output
+from trainkit.engines.prepare_batch import (
     Loss,
     PrepareBatch,
     contributions_and_total,
     move_pair,
     refuse_early_end,
 )
-from trainkit.engines.engines import Engines
-from trainkit.engines.evaluation import supervised_evaluator
-from trainkit.engines.mixed_precision import as_float32, autocast, loss_scaler
-from trainkit.engines.output import component_name, step_output
 from trainkit.engines.reduction import alone, without_reduction
 from trainkit.samples import samples_of
 

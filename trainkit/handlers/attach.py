@@ -12,19 +12,19 @@ from ignite.engine import Engine
 from torch import nn
 from torch.optim import Optimizer
 
-from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.budget import Metered
-from trainkit.handlers.cadence import When, as_cadence
 from trainkit.handlers.destinations import destinations
-from trainkit.handlers.evaluation import OutputMonitor, PassMonitor
-from trainkit.handlers.kinds import ignored_index, named_loss, prediction_kind
-from trainkit.handlers.losses import LossMonitor
-from trainkit.handlers.metrics import StepTransform
+from trainkit.handlers.evaluation.output_monitor import OutputMonitor, PassMonitor
+from trainkit.handlers.evaluation.passes import Passes
+from trainkit.handlers.handle import AttachedMonitors
+from trainkit.handlers.monitors.losses import LossMonitor
+from trainkit.handlers.monitors.metrics import StepTransform
+from trainkit.handlers.monitors.predictions import check_kind
+from trainkit.handlers.output.prediction_kind import ignored_index, named_loss, prediction_kind
 from trainkit.handlers.parts import CHECKLIST, check_monitors, engines_of, made_for, waits_for
-from trainkit.handlers.passes import Passes
-from trainkit.handlers.predictions import check_kind
-from trainkit.handlers.random_numbers import preserved_random_state
-from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.handlers.sampling.budget import Metered
+from trainkit.handlers.sampling.cadence import When, as_cadence
+from trainkit.handlers.sampling.random_numbers import preserved_random_state
+from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.names import Selection, nearest
 from trainkit.writers.protocol import Writer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.writers import open_writer, subrun
-from trainkit.writers.names import check_name, folder_inside
-from trainkit.writers.opening import existing_runs
+from trainkit.writers.folder_names import check_name, folder_inside
+from trainkit.writers.open import existing_runs
 from trainkit.writers.protocol import Writer
 
 __all__ = ["Destinations", "destinations"]

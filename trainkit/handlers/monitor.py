@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
-from trainkit.handlers.cadence import When
-from trainkit.handlers.guard import Guard
-from trainkit.handlers.sampler import Sampler, as_sampler
+from trainkit.handlers.sampling.cadence import When
+from trainkit.handlers.sampling.guard import Guard
+from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.handlers.written import NotingWriter
 from trainkit.writers.guarded import guarded
 from trainkit.writers.protocol import Writer

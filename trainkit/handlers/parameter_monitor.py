@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainkit.handlers.cadence import When
-from trainkit.handlers.measurable import Measurable
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.parameters import Named, Parameters
-from trainkit.handlers.sampler import Sampler
-from trainkit.handlers.selecting import check_selection
-from trainkit.handlers.series import Layout, Layouts, Series
-from trainkit.handlers.telling import say_once
+from trainkit.handlers.parameters.held import Named, Parameters
+from trainkit.handlers.parameters.measurable import Measurable
+from trainkit.handlers.parameters.series import Layout, Layouts, Series
+from trainkit.handlers.parameters.unmatched import check_selection
+from trainkit.handlers.sampling.cadence import When
+from trainkit.handlers.sampling.sampler import Sampler
+from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats.pooling import Members, check_poolable, pooled
 from trainkit.writers.protocol import Writer

@@ -8,19 +8,19 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from trainkit.completing import check_complete, described, named_parameters_of
-from trainkit.handlers.activations import ActivationMonitor
-from trainkit.handlers.budget import CostMonitor
-from trainkit.handlers.calibration import CalibrationMonitor
-from trainkit.handlers.gradients import GradientMonitor
-from trainkit.handlers.hyperparameters import HyperparameterMonitor
-from trainkit.handlers.losses import LossMonitor
-from trainkit.handlers.memory import MemoryMonitor
-from trainkit.handlers.metrics import MetricMonitor
-from trainkit.handlers.predictions import PredictionMonitor
-from trainkit.handlers.throughput import ThroughputMonitor
-from trainkit.handlers.updates import UpdateMonitor
-from trainkit.handlers.weights import WeightMonitor
+from trainkit.fill_partials import check_complete, described, named_parameters_of
+from trainkit.handlers.monitors.activations import ActivationMonitor
+from trainkit.handlers.monitors.calibration import CalibrationMonitor
+from trainkit.handlers.monitors.gradients import GradientMonitor
+from trainkit.handlers.monitors.hyperparameters import HyperparameterMonitor
+from trainkit.handlers.monitors.losses import LossMonitor
+from trainkit.handlers.monitors.memory import MemoryMonitor
+from trainkit.handlers.monitors.metrics import MetricMonitor
+from trainkit.handlers.monitors.predictions import PredictionMonitor
+from trainkit.handlers.monitors.throughput import ThroughputMonitor
+from trainkit.handlers.monitors.updates import UpdateMonitor
+from trainkit.handlers.monitors.weights import WeightMonitor
+from trainkit.handlers.sampling.budget import CostMonitor
 
 __all__ = ["CHECKLIST", "check_monitors", "engines_of", "made_for", "waits_for"]
 

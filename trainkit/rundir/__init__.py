@@ -1,5 +1,6 @@
 """The folder of a run: capture, checkpoints, status, log, and how a run is interrupted."""
 
+from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.rundir.bookkeeping import Bookkeeping
 from trainkit.rundir.capture import capture
 from trainkit.rundir.checkpoint import Best, load_checkpoint, save_checkpoint
@@ -12,7 +13,6 @@ from trainkit.rundir.random_state import (
     seed_everything,
     set_random_state,
 )
-from trainkit.rundir.replacing import replace_atomically
 from trainkit.rundir.signals import Interrupted, Interruption, interruption
 from trainkit.rundir.status import Status, read_status
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainkit.rundir.replacing import replace_atomically
+from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.settings import CheckpointSettings
 
 __all__ = ["Best", "load_checkpoint", "save_checkpoint"]

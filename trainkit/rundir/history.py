@@ -6,8 +6,8 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
+from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.rundir.bookkeeping import Bookkeeping
-from trainkit.rundir.replacing import replace_atomically
 
 __all__ = ["History", "read_history"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.masking import masked
+from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.rundir.bookkeeping import Bookkeeping
-from trainkit.rundir.replacing import replace_atomically
 
 __all__ = ["Status", "read_status"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainkit.data import length_of
-from trainkit.handlers.losses import LossMonitor, LossTotals
-from trainkit.handlers.output import StepOutput
+from trainkit.handlers.monitors.losses import LossMonitor, LossTotals
+from trainkit.handlers.output.as_step_output import StepOutput
 from trainkit.rundir import Interruption, preserved_random_state
 from trainkit.writers import MemoryWriter
 

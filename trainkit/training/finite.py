@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from trainkit.handlers.alarm import SECTIONS, loss_in_sight
+from trainkit.handlers.sampling.visible_loss import SECTIONS, loss_in_sight
 
 __all__ = ["LossWatch", "NonFiniteLossError"]
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainkit.data import length_of
 from trainkit.screen import board_command, counted, is_of_sweep, shown_path, titled, width_of
-from trainkit.training.building import Built
+from trainkit.training.build import Built
 
 __all__ = ["built_lines", "first_lines"]
 

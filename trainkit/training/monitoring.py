@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainkit.handlers.alarm import loss_in_sight
 from trainkit.handlers.attach import attach_monitors
-from trainkit.handlers.attached import AttachedMonitors
-from trainkit.handlers.budget import Budget, Metered
-from trainkit.handlers.cadence import Every
-from trainkit.handlers.metrics import MetricMonitor
+from trainkit.handlers.handle import AttachedMonitors
+from trainkit.handlers.monitors.metrics import MetricMonitor
 from trainkit.handlers.parts import CHECKLIST, check_monitors
+from trainkit.handlers.sampling.budget import Budget, Metered
+from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.visible_loss import loss_in_sight
 from trainkit.rundir import RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
-from trainkit.training.building import Built
+from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
-from trainkit.training.newest import Newest
+from trainkit.training.latest_values import Newest
 from trainkit.writers import BackgroundWriter, EventFileWriter, SeveralWriter
 from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Writer

@@ -29,19 +29,19 @@ from trainkit.rundir import (
 )
 from trainkit.screen import Guard, guarded_streams
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
-from trainkit.training.attaching import attach_handlers, check_handlers
-from trainkit.training.building import Built, build
-from trainkit.training.checking import check_metric_names, check_optimizers, check_patterns
+from trainkit.training.build import Built, build
+from trainkit.training.check_names import check_metric_names, check_optimizers, check_patterns
 from trainkit.training.device import deterministic_algorithms, device_of
-from trainkit.training.ending import Ending
+from trainkit.training.dry_run import rehearse
 from trainkit.training.evaluating import Evaluation, in_order
+from trainkit.training.finish import Ending
 from trainkit.training.finite import LossWatch
 from trainkit.training.header import built_lines, first_lines
+from trainkit.training.loss_warnings import OfProbabilities
 from trainkit.training.monitoring import Monitoring
+from trainkit.training.own_handlers import attach_handlers, check_handlers
 from trainkit.training.pace import Pace
-from trainkit.training.plausible import OfProbabilities
 from trainkit.training.progress import Progress
-from trainkit.training.rehearsal import rehearse
 from trainkit.training.result import RunResult
 from trainkit.training.source import OnePass
 from trainkit.training.training import Training

@@ -8,7 +8,7 @@ import ignite.distributed as idist
 from torch import Tensor, nn
 
 from trainkit.rundir import Best, random_state
-from trainkit.training.building import Built
+from trainkit.training.build import Built
 
 __all__ = ["load_models", "run_state"]
 

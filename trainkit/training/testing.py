@@ -13,13 +13,13 @@ from trainkit.rundir import load_checkpoint
 from trainkit.training.evaluating import Evaluation
 from trainkit.training.state import load_models
 
-__all__ = ["Tested", "tested_with_best"]
+__all__ = ["FinalTest", "tested_with_best"]
 
 _notes = logging.getLogger("trainkit.training.notes")
 
 
 @dataclass(frozen=True)
-class Tested:
+class FinalTest:
     """How it went.
 
     Args:
@@ -35,7 +35,7 @@ class Tested:
 
 def tested_with_best(
     evaluation: Evaluation, models: Mapping[str, nn.Module], path: Path, iteration: int
-) -> Tested:
+) -> FinalTest:
     """Evaluate with the weights of a checkpoint; then the models have their own again.
 
     A checkpoint that is not what it should be is told; the test is made with the last weights.
@@ -53,14 +53,14 @@ def tested_with_best(
     if idist.get_world_size() > 1:  # what the first process has found, in every process
         found = bool(idist.broadcast(float(found), src=0))
     if not found:
-        return Tested(evaluation.run(), "last", alarm)
+        return FinalTest(evaluation.run(), "last", alarm)
     last = {
         name: {key: _copy(value) for key, value in module.state_dict().items()}
         for name, module in models.items()
     }
     load_models(models, states)
     try:
-        return Tested(evaluation.run(), "best")
+        return FinalTest(evaluation.run(), "best")
     finally:
         for name, module in models.items():
             module.load_state_dict(last[name])

@@ -18,7 +18,7 @@ from trainkit.rundir import (
     save_checkpoint,
 )
 from trainkit.settings import CheckpointSettings, TrainerSettings
-from trainkit.training.building import Built
+from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
 from trainkit.training.finite import LossWatch
 from trainkit.training.monitoring import Monitoring

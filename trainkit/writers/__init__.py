@@ -2,14 +2,14 @@
 
 from trainkit.log_faults import keep_in
 from trainkit.writers.background import BackgroundWriter
-from trainkit.writers.event_file import EventFileWriter
-from trainkit.writers.ignite_logger import IgniteLoggerWriter
-from trainkit.writers.memory import MemoryWriter
-from trainkit.writers.opening import existing_runs, open_writer
-from trainkit.writers.prefix import PrefixWriter
+from trainkit.writers.open import existing_runs, open_writer
 from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Subruns, Writer
-from trainkit.writers.several import SeveralWriter
-from trainkit.writers.subruns import subrun
+from trainkit.writers.sinks.event_file import EventFileWriter
+from trainkit.writers.sinks.ignite_loggers import IgniteLoggerWriter
+from trainkit.writers.sinks.memory import MemoryWriter
+from trainkit.writers.sinks.prefix import PrefixWriter
+from trainkit.writers.sinks.several import SeveralWriter
+from trainkit.writers.sinks.subruns import subrun
 
 __all__ = [
     "BackgroundWriter",

@@ -4,8 +4,8 @@ import weakref
 
 from trainkit.writers.gathering_writer import GatheringWriter
 from trainkit.writers.protocol import Writer
-from trainkit.writers.subruns import subrun
-from trainkit.writers.worker import Lane, Worker
+from trainkit.writers.sinks.subruns import subrun
+from trainkit.writers.thread import Lane, Worker
 
 __all__ = ["BackgroundWriter"]
 

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainkit.writers.host_step import HostBlock, HostItem
 from trainkit.writers.outage import Outage
+from trainkit.writers.step.host_step import HostBlock, HostItem
 
 __all__ = ["Delivery"]
 

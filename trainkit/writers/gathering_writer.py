@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainkit.writers.gatherer import Gatherer
-from trainkit.writers.gathering import Gathering
+from trainkit.writers.front import Gatherer
 from trainkit.writers.protocol import Curve, Histogram, Point, Scalars
+from trainkit.writers.step.pending import Gathering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

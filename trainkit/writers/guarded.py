@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainkit.writers.outage import Outage
 from trainkit.writers.protocol import Histogram, Histograms, Scalars, Writer
-from trainkit.writers.subruns import subrun
+from trainkit.writers.sinks.subruns import subrun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

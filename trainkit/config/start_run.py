@@ -1,0 +1,232 @@
+"""From a composed config to a run."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from textwrap import shorten
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainkit.config.check_targets import check_targets
+from trainkit.config.compose import Composed
+from trainkit.config.error_key import blamed
+from trainkit.config.errors import ConfigError, nearest, noted
+from trainkit.config.hydra_errors import dotted, explained
+from trainkit.config.origins import Origins
+from trainkit.config.schema import TOP_KEYS
+from trainkit.masking import masked_config, remember_secrets
+from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings
+
+__all__ = ["run_config"]
+
+_SETTINGS: dict[str, type] = {
+    "trainer": TrainerSettings,
+    "monitor": MonitorSettings,
+    "checkpoint": CheckpointSettings,
+}
+
+
+def run_config(composed: Composed) -> tuple[Any, str]:
+    """Check a composed config, instantiate its parts, and run it.
+
+    Args:
+        composed: The config, and where it comes from.
+
+    Returns:
+        The `RunResult`, and whether its metric is to be `min` or `max`.
+
+    Raises:
+        ConfigError: The user can mend it; nothing was trained.
+    """
+    try:
+        return _run(composed)
+    except ConfigError as error:
+        raise ConfigError(noted(str(error), composed.never_used)) from error
+
+
+def _run(composed: Composed) -> tuple[Any, str]:
+    origins = composed.origins
+    plain = _resolved(composed)
+    settings = {name: _made(name, kind, plain[name], origins) for name, kind in _SETTINGS.items()}
+    _made("sweep", SweepSettings, plain.pop("sweep"), origins)  # of all of its runs
+    remember_secrets(plain)
+    parts = {k: v for k, v in plain.items() if k not in (*_SETTINGS, "name") and v is not None}
+    _check_parts(parts, origins)
+    monitors = _monitors(plain["monitor"]["parts"], origins)
+    # Only now: torch takes longer to load than all mistakes above take to find.
+    notes = [
+        *composed.never_used.values(),
+        *composed.notes,
+        *_without_effect(plain["monitor"], origins),
+        *check_targets({**parts, "monitor": {"parts": monitors}}, origins),
+    ]
+    from trainkit.rundir import Best, seed_everything
+    from trainkit.training import run
+
+    print(composed.heading, flush=True)  # data may take long to load
+    seed_everything(settings["trainer"].seed)
+    built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
+    made = {
+        name: _instantiated(f"monitor.parts.{name}", node, plain, origins)
+        if isinstance(node, dict)
+        else node
+        for name, node in monitors.items()
+    }
+    settings["monitor"] = replace(settings["monitor"], parts=made)
+    try:
+        result = run(
+            **built,
+            **settings,
+            directory=composed.directory,
+            config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
+            overrides=composed.overrides,
+            hparams=masked_config(_hparams(plain)),
+            notes=notes,
+            name=str(plain["name"] or ""),
+        )
+        return result, Best.of(settings["checkpoint"]).mode
+    except (TypeError, ValueError) as error:
+        if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):
+            raise
+        raise blamed(error, plain, origins) from error
+
+
+def _resolved(composed: Composed) -> dict[str, Any]:
+    """Plain dicts, lists and values, every interpolation resolved."""
+    config, origins = composed.config, composed.origins
+    for key in config:
+        if key not in TOP_KEYS:
+            raise ConfigError(
+                f"{origins.where(str(key))}there is no key {str(key)!r}"
+                f"{nearest(str(key), [*TOP_KEYS, '+experiment'])}"
+            )
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            key = missing[0]
+            raise ConfigError(f"{origins.where(key)}{key} has no value; set it: {key}=...")
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "")
+        keys = list(dotted(OmegaConf.to_container(config)))
+        said = explained(error, {}, lambda: keys, lambda file, key: "")
+        said = said if said.startswith(f"{key} ") else f"{key}: {said}"
+        raise ConfigError(f"{origins.where(key)}{said}") from error
+    assert isinstance(plain, dict)  # noqa: S101
+    if plain["trainer"]["amp"] == "False":  # `off` without quotes is a switch in YAML
+        plain["trainer"]["amp"] = "off"
+    return {str(key): value for key, value in plain.items()}
+
+
+def _without_effect(monitor: Mapping[str, Any], origins: Origins) -> list[str]:
+    """A line for each setting of the monitoring that somebody made and that changes nothing."""
+    lines = []
+    every, budget = "monitor.every", "monitor.budget"
+    if monitor["every"] != "auto" and origins.where(budget) and not origins.older(budget, every):
+        lines.append(
+            f"monitor.budget={monitor['budget']} has no effect: monitor.every={monitor['every']} "
+            "says how often; monitor.every=auto keeps a budget"
+        )
+    if "*" in monitor["exclude"] or not monitor["include"]:
+        key = "exclude" if "*" in monitor["exclude"] else "include"
+        lines.append(
+            f"monitor.{key}={monitor[key]} leaves out every parameter and module: no gradients, "
+            "weights, updates and activations are watched"
+        )
+    return lines
+
+
+def _made(name: str, kind: type, values: dict[str, Any], origins: Origins) -> Any:
+    known = [field.name for field in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(
+                f"{origins.where(f'{name}.{key}')}there is no key '{name}.{key}'"
+                f"{nearest(key, known)}"
+            )
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise blamed(error, {name: values}, origins, name) from error
+
+
+def _check_parts(parts: Mapping[str, Any], origins: Origins) -> None:
+    """Every group is a node with a `_target_`, or a mapping of such."""
+    for key in ("model", "data", "optimizer"):
+        if parts.get(key) is None:
+            raise ConfigError(f"{origins.where(key)}{key} is not chosen; choose one: {key}=...")
+    for key, value in parts.items():
+        nodes = list(_expected_nodes(key, value))
+        if not nodes and key in ("model", "optimizer"):  # a file that holds nothing
+            nodes = [(key, value)]
+        for inner, node in nodes:
+            if not isinstance(node, dict) or "_target_" not in node:
+                raise ConfigError(
+                    f"{origins.where(inner)}{inner} must be a mapping with a _target_, "
+                    f"got {shorten(repr(node), 100)}"
+                )
+
+
+def _monitors(parts: dict[str, Any], origins: Origins) -> dict[str, Any]:
+    """The nodes of monitors; each waits for what only a run has, whether it says so or not."""
+    for name, node in parts.items():
+        if isinstance(node, dict) and "_target_" in node:
+            node.setdefault("_partial_", True)
+        elif node is not None and not isinstance(node, bool):
+            key = f"monitor.parts.{name}"
+            raise ConfigError(
+                f"{origins.where(key)}{key} must be a mapping with a _target_, or null to take the "
+                f"monitor away, got {shorten(repr(node), 100)}"
+            )
+    return parts
+
+
+def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    several = isinstance(value, dict) and "_target_" not in value
+    if key == "optimizer" and isinstance(value, dict) and isinstance(value.get("params"), dict):
+        yield "optimizer.params", value["params"]  # parameter groups
+    bare = several and key in ("model", "optimizer") and bool(value)
+    if bare and not any(isinstance(node, dict) for node in value.values()):
+        yield key, value  # no mapping of nodes, but one that lacks its _target_
+    elif several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers"):
+        yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
+    else:
+        yield key, value
+
+
+def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origins) -> Any:
+    try:
+        return instantiate(value, _convert_="all")
+    except SystemExit as error:
+        where = origins.where(f"{key}._target_")
+        raise ConfigError(f"{where}{key}: what it names called sys.exit({error.code})") from error
+    except HydraException as error:
+        cause: BaseException = error
+        while isinstance(cause, HydraException) and cause.__cause__ is not None:
+            cause = cause.__cause__  # and no further: a part may have said it better
+        # Hydra's own text ends with where in the node it happened.
+        inner = str(error).rpartition("full_key: ")[2].split() if "full_key: " in str(error) else []
+        node = ".".join(part for part in (key, *inner[:1]) if part)
+        raise blamed(cause, plain, origins, node) from error
+
+
+def _hparams(plain: Mapping[str, Any]) -> dict[str, bool | float | str]:
+    """What the HPARAMS table shows: every number, switch and name in the config."""
+    found: dict[str, bool | float | str] = {}
+
+    def walk(key: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                if name not in ("_partial_", "_convert_", "_recursive_", "_args_"):
+                    walk(f"{key}.{name}" if key else str(name), inner)
+        elif isinstance(value, bool | int | float | str):
+            found[key.removesuffix("._target_")] = value
+
+    walk(
+        "",
+        {k: v for k, v in plain.items() if k not in ("samples", "handlers", "metrics", "monitor")},
+    )
+    return found

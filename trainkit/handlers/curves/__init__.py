@@ -1,0 +1,1 @@
+"""Numbers of every iteration, and of values that change in steps."""

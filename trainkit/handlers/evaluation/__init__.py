@@ -1,0 +1,1 @@
+"""Measuring over a whole pass through a data set."""

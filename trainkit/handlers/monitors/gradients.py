@@ -1,0 +1,307 @@
+"""Gradients: what the backward pass left, and what the optimizer sees of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from trainkit.handlers.parameters.histograms import TensorHistograms
+from trainkit.handlers.parameters.measurable import Measurable, gradients_of
+from trainkit.handlers.parameters.series import Layout, Layouts, Series, global_norm
+from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.sampler import Sampler
+from trainkit.handlers.step_monitor import StepMonitor
+from trainkit.names import Selection
+from trainkit.stats import COLUMNS, non_finite, norms, summary_table
+from trainkit.writers.protocol import Scalars, Writer
+
+__all__ = ["GradientMonitor"]
+
+Numbers = NDArray[Any]
+
+_GLOBAL = ("gradients/global_norm", "gradients/non_finite")
+_COMPARED = ("gradients/global_norm_raw", "gradients/clipped")
+_COLUMNS = COLUMNS[:5]
+
+# A norm that got smaller by less than this is rounding (of unscaling, say) and not clipping.
+_ROUNDING = 1e-5
+
+
+class _Raw(NamedTuple):
+    """What a backward pass left, still scaled."""
+
+    names: tuple[str, ...]
+    norms: Tensor
+    non_finite: Tensor | None
+
+
+class GradientMonitor(StepMonitor):
+    """Writes the gradients' norms before and after clipping, and their statistics.
+
+    Raw is the gradient after the last backward pass before the optimizer's step, accumulated and
+    divided by the loss scale; all else is what the optimizer sees just before its step, after
+    unscaling and clipping. A step counts as clipped where the norm of any parameter's gradient
+    became smaller in between. Where the gradients are made within the step (by a closure, or by
+    Horovod, which averages them there), they are those that it leaves. What another optimizer's
+    own step does to them before `super().step()` is a part of the step, and not seen.
+
+    Left out: parameters without a gradient in this step or without elements; of a step that the
+    loss scaler skips, all but the raw norm and the non-finite count (that of the raw gradient);
+    the raw norm of a gradient that no backward pass was seen to leave (one that was set by hand).
+    A gradient that cannot be read (spread over processes, of a type of its own) is left out with a
+    line in the log, also of the global values.
+
+    Tags (with several optimizers `<optimizer>/` comes after the section):
+        `gradients/global_norm_raw`, `gradients/global_norm`, `gradients/clipped` (1 or 0),
+        `gradients/non_finite` (elements); `gradients.norm/<name>`, `.mean/`, `.std/`,
+        `.max_abs/`, `.zero_fraction/`; `gradients.histogram/<name>`.
+
+    Args:
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer.
+        writer: Where the statistics go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        scaler: The loss scaler, where the process function does not refer to it and it is not
+            `engine.state.scaler`; else it is found, at the latest in its first step that counts.
+        detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
+            the largest norms by name), `global`, `module` or `parameter`.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`. The global values are of all.
+        exclude: None of these.
+        histograms_every: Iterations between histograms: they come with the first sampled step at
+            or after each multiple; None writes none.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
+
+    Cost:
+        In a sampled iteration one pass over the gradients per backward pass, and those of
+        `stats.summarize` at the step; a hook per parameter. Otherwise nothing.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit.writers import MemoryWriter
+        >>> model, writer = nn.Linear(1, 1, bias=False), MemoryWriter()
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> def step(engine: Engine, x: Tensor) -> None:
+        ...     (3 * model(x)).sum().backward()
+        ...     _ = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        ...     sgd.step()
+        >>> trainer = Engine(step)
+        >>> handle = GradientMonitor(model, sgd, writer).attach(trainer)
+        >>> _ = trainer.run([torch.ones(1, 1)])
+        >>> writer.scalars["gradients/global_norm_raw"], writer.scalars["gradients/clipped"]
+        ([(1, 3.0)], [(1, 1.0)])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer],
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        scaler: GradScaler | None = None,
+        detail: str = "auto",
+        include: Selection = ("*",),
+        exclude: Selection = (),
+        histograms_every: int | None = None,
+    ) -> None:
+        super().__init__(
+            model, optimizers, writer, every,
+            scaler=scaler, detail=detail, include=include, exclude=exclude,
+        )  # fmt: skip
+        self._histograms = TensorHistograms("gradients", histograms_every)
+        self._raw: dict[str, _Raw] = {}
+        self._layouts = Layouts()
+        self._measurable = Measurable(type(self).__name__, "gradient")
+
+    def after_backward(self, key: str, optimizer: Optimizer) -> None:
+        """Measure the raw gradient; the last pass before the step is the one that counts."""
+        found = self.named(key)
+        gradients = gradients_of(found.tensors)
+        names, _, raw = self._measurable.measure(key, found.names, gradients, self._measure_raw)
+        if raw is not None:
+            self._raw[key] = _Raw(names, *raw)
+        else:
+            self._raw.pop(key, None)
+
+    def _measure_raw(
+        self, names: tuple[str, ...], gradients: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        # A step that is skipped may leave nothing to count when that is known.
+        return norms(gradients), non_finite(gradients) if self.loss_scale.known else None
+
+    def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure what the optimizer sees, and write."""
+        if not closure:
+            self._write(key, optimizer)
+
+    def before_inner_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure again, and write that in its place: the outer step may have changed it."""
+        if not closure:
+            self._write(key, optimizer)
+
+    def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Measure what a closure left, and write."""
+        if closure:
+            self._write(key, optimizer)
+
+    def skipped(self, key: str) -> None:
+        """Write what is known of a step that the scaler skipped."""
+        raw = self._raw.get(key)
+        if raw is None:
+            return
+        # It is not finite, which is why the step was skipped: scaled or not is the same.
+        tags, parts = ["gradients/global_norm_raw"], [raw.norms]
+        if raw.non_finite is not None:
+            tags.append("gradients/non_finite")
+            parts.append(raw.non_finite)
+        tags = [self.tag(tag, key) for tag in tags]
+        self.writer.write_scalars(self.steps.iteration, Scalars(tags, parts, finish=_skipped))
+
+    def discard(self, key: str) -> None:
+        """Forget the raw gradient."""
+        self._raw.pop(key, None)
+
+    def _write(self, key: str, optimizer: Optimizer) -> None:
+        known = self.parameters.of(key)
+        names, gradients, table = self._measurable.measure(
+            key,
+            known.names,
+            gradients_of(known.tensors),
+            partial(self._measure, self.series[key]),
+        )
+        if table is None:
+            return
+        raw = self._raw.get(key)
+        scales = [self.loss_scale.inside_step(optimizer)[0]]
+        if raw is not None:
+            scales.append(self.loss_scale.scale(optimizer))
+        layout = self._layouts.of(
+            (
+                key,
+                scaled := tuple(map(_is_there, scales)),
+                self.series[key].elements(names, gradients),
+            ),
+            (names, raw_names := None if raw is None else raw.names),
+            lambda: self._layout(key, names, gradients, raw_names, scaled),
+        )
+        parts = [table]
+        if raw is not None:
+            parts.append(raw.norms)
+        # The scaler will write into its own.
+        parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
+        layout.write(self.writer, self.steps.iteration, *parts)
+        if self._histograms.due(self.steps.sampled, key):
+            if scales[0] is not None:
+                gradients = [g / scales[0].to(g.device) for g in gradients]
+            prefix = self.parameters.section(key)
+            self._histograms.write(
+                self.writer, self.steps.iteration, self.series[key], names, gradients, prefix
+            )
+
+    @staticmethod
+    def _measure(series: Series, names: tuple[str, ...], gradients: Sequence[Tensor]) -> Tensor:
+        return summary_table(gradients) if series.chosen(names) else _norms_only(gradients)
+
+    def _layout(
+        self,
+        key: str,
+        names: tuple[str, ...],
+        gradients: Sequence[Tensor],
+        raw: tuple[str, ...] | None,
+        scaled: Sequence[bool],
+    ) -> Layout:
+        prefix, series = self.parameters.section(key), self.series[key]
+        columns = _COLUMNS if series.chosen(names) else ()
+        own = [*_GLOBAL, *(() if raw is None else _COMPARED)]
+        finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
+        return Layout(
+            tags=(
+                *(self.tag(tag, key) for tag in own),
+                *series.tags("gradients", columns, names, prefix),
+            ),
+            finish=finish,
+            together=series.per_parameter(names),
+            worst=series.worst_tags("gradients", "norm", names, prefix),
+            each=finish.norms,
+        )
+
+
+def _is_there(scale: Tensor | None) -> bool:
+    return scale is not None
+
+
+@dataclass(frozen=True, eq=False)
+class _Statistics:
+    """What is left to compute when the numbers are on the host.
+
+    Args:
+        series: Chooses.
+        columns: That have series, the first of the table; empty: it has norms and non-finite
+            counts only.
+        names: Of the gradients.
+        elements: Numbers of them.
+        raw: Names of the raw gradients, where there are any.
+        scaled: Whether there is a factor to divide by: now, and after the backward pass.
+    """
+
+    series: Series
+    columns: Sequence[str]
+    names: tuple[str, ...]
+    elements: Sequence[int]
+    raw: tuple[str, ...] | None
+    scaled: Sequence[bool]
+
+    def __call__(self, table: Numbers, *rest: Numbers) -> Numbers:
+        """The values of `_GLOBAL`, those of `_COMPARED` where there are raw norms, the series."""
+        table = self._unscaled(table, rest)
+        own = [global_norm(table[..., 0, :]), table[..., -1, :].sum(-1)]
+        if self.raw is not None:
+            own += self._compared(table[..., 0, :], *rest)
+        shown = table[..., : len(self.columns), :]
+        series = self.series.values(self.columns, shown, self.names, self.elements)
+        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
+
+    def norms(self, table: Numbers, *rest: Numbers) -> Numbers:
+        """Of the gradients that are chosen, one by one."""
+        return self.series.rows(self._unscaled(table, rest)[..., 0, :], self.names)
+
+    def _unscaled(self, table: Numbers, rest: Sequence[Numbers]) -> Numbers:
+        if not self.scaled[0]:
+            return table
+        # The share of zeros and the non-finite count do not depend on the scale.
+        dependent = 4 if self.columns else 1
+        scale = rest[0 if self.raw is None else 1][..., None, None]
+        return np.concatenate(
+            (table[..., :dependent, :] / scale, table[..., dependent:, :]), axis=-2
+        )
+
+    def _compared(self, seen: Numbers, raw: Numbers, *scales: Numbers) -> list[Any]:
+        """The raw norm, and whether it was clipped since."""
+        if self.scaled[1]:
+            raw = raw / scales[-1][..., None]
+        total = global_norm(raw)
+        if self.raw != self.names:  # some gradients were taken away in between, or came
+            both = set(self.raw or ()).intersection(self.names)
+            raw = raw[..., [i for i, name in enumerate(self.raw or ()) if name in both]]
+            seen = seen[..., [i for i, name in enumerate(self.names) if name in both]]
+        return [total, (seen < raw * (1 - _ROUNDING)).any(-1)]
+
+
+def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:
+    return np.array([global_norm(norms), *(count.sum() for count in non_finite)])
+
+
+def _norms_only(gradients: Sequence[Tensor]) -> Tensor:
+    found = norms(gradients)
+    return torch.stack((found, non_finite(gradients).to(found.dtype)))

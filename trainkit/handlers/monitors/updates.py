@@ -1,0 +1,214 @@
+"""Updates: how far each step moves the weights, relative to where they were."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from operator import is_not
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from trainkit.handlers.parameters.measurable import Measurable, gradients_of
+from trainkit.handlers.parameters.series import Layout, Layouts, Series, global_norm, ratio
+from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.sampler import Sampler
+from trainkit.handlers.step_monitor import StepMonitor
+from trainkit.names import Selection
+from trainkit.stats import Snapshot
+from trainkit.writers.protocol import Writer
+
+__all__ = ["UpdateMonitor"]
+
+Numbers = NDArray[Any]
+
+
+class _Moving(NamedTuple):
+    """Weights that a step may move, and what they were before it."""
+
+    names: tuple[str, ...]
+    weights: Sequence[Tensor]
+    before: Snapshot
+
+
+class UpdateMonitor(StepMonitor):
+    """Writes the size of each optimizer step relative to the weights, measured and not computed.
+
+    ratio = ‖w_after − w_before‖ / ‖w_before‖, whatever the optimizer does (momentum, adaptive
+    rates, weight decay, a learning rate per group). Where ‖w_before‖ is 0 it is taken relative to
+    ‖w_after‖: 1 if the weights moved at all, 0 if not. Half precision is subtracted in float32.
+    Parameters without a gradient in this step (the optimizer does not touch them) or without
+    elements are left out. A step that the loss scaler skips is written as skipped, and not as an
+    update of 0; where the optimizer itself does the skipping (fused ones), the ratios are NaN.
+    What cannot be read, or gets another number of elements within the step, is left out with a
+    line in the log, also of the global ratio.
+
+    Tags (with several optimizers `<optimizer>/` comes after the section):
+        `updates/global_ratio`; `updates.ratio/<name>`; where there is a loss scaler
+        `updates/skipped` (1 or 0).
+
+    Args:
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer.
+        writer: Where the statistics go.
+        every: How often, in iterations, or a `Sampler` shared with other monitors.
+        scaler: The loss scaler, where the process function does not refer to it and it is not
+            `engine.state.scaler`; else it is found, at the latest in its first step that counts.
+        detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
+            the largest ratios by name), `global`, `module` or `parameter`.
+        include: Only these parameters: a pattern, several, a function of the name, or a mapping
+            from model to these; see `names.selected`. The global ratio is of all.
+        exclude: None of these.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong kind or has a wrong value.
+
+    Cost:
+        In a sampled iteration those of `stats.Snapshot`: a copy of the parameters, given back after
+        the step, and the passes over both.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit.writers import MemoryWriter
+        >>> model, writer = torch.nn.Linear(1, 1, bias=False), MemoryWriter()
+        >>> _ = torch.nn.init.constant_(model.weight, 2.0)
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> def step(engine: Engine, x: Tensor) -> None:
+        ...     model(x).sum().backward()
+        ...     sgd.step()
+        >>> handle = UpdateMonitor(model, sgd, writer).attach(trainer := Engine(step))
+        >>> _ = trainer.run([torch.ones(1, 1)])
+        >>> writer.scalars["updates.ratio/weight"]
+        [(1, 0.25)]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer],
+        writer: Writer,
+        every: int | Cadence | Sampler = 1,
+        *,
+        scaler: GradScaler | None = None,
+        detail: str = "auto",
+        include: Selection = ("*",),
+        exclude: Selection = (),
+    ) -> None:
+        super().__init__(
+            model, optimizers, writer, every,
+            scaler=scaler, detail=detail, include=include, exclude=exclude,
+        )  # fmt: skip
+        self._moving: dict[str, _Moving] = {}
+        self._layouts = Layouts()
+        self._measurable = Measurable(type(self).__name__, "parameter")
+
+    def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Copy the weights."""
+        known = self.named(key)
+        moving: Sequence[Tensor | None] = known.tensors
+        gradients = gradients_of(known.tensors)
+        if not all(map(is_not, gradients, repeat(None))):
+            # A closure makes the gradients within the step: until then, any of them may move.
+            with torch._C.DisableTorchFunctionSubclass():
+                moving = [
+                    p if gradient is not None or (closure and p.requires_grad) else None
+                    for p, gradient in zip(known.tensors, gradients, strict=True)
+                ]
+        names, weights, before = self._measurable.measure(
+            key, known.names, moving, lambda _, some: Snapshot(some)
+        )
+        if before is not None:
+            self._moving[key] = _Moving(names, [*weights], before)
+
+    def after_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
+        """Subtract, and write."""
+        if key not in self._moving:
+            return
+        names, weights, before = self._moving.pop(key)
+        try:
+            found = before.distances()
+        except Exception:  # the step has made something else of one of them
+            kept = self._measurable.kept(
+                key, names, weights, lambda i: before.part([i]).distances()
+            )
+            if not 0 < len(kept) < len(names):
+                if kept:
+                    raise
+                return
+            names, weights = tuple(names[i] for i in kept), [weights[i] for i in kept]
+            found = before.part(kept).distances()
+        if closure:
+            kept = [i for i, g in enumerate(gradients_of(weights)) if g is not None]
+            if not kept:
+                return
+            if len(kept) < len(names):
+                names, found = tuple(names[i] for i in kept), found[:, kept]
+        scaled = self.loss_scale.of(optimizer) is not None
+        _, found_inf = self.loss_scale.inside_step(optimizer)
+        parts = [found]
+        if found_inf is not None:  # the scaler may write into its own
+            parts.append(found_inf.detach().reshape(()).clone())
+        layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
+        layout.write(self.writer, self.steps.iteration, *parts)
+
+    def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
+        prefix, series = self.parameters.section(key), self.series[key]
+        own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
+        finish = _Ratios(series, names, scaled)
+        return Layout(
+            tags=(
+                *(self.tag(tag, key) for tag in own),
+                *series.tags("updates", ("ratio",), names, prefix),
+            ),
+            finish=finish,
+            together=series.per_parameter(names),
+            worst=series.worst_tags("updates", "ratio", names, prefix),
+            each=finish.each,
+        )
+
+    def skipped(self, key: str) -> None:
+        """Write that the scaler skipped this optimizer's step."""
+        self.writer.write_scalars(self.steps.iteration, {self.tag("updates/skipped", key): 1.0})
+
+    def discard(self, key: str) -> None:
+        """Give the copy back."""
+        self._moving.pop(key, None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ratios:
+    """What is left to compute when the numbers are on the host."""
+
+    series: Series
+    names: tuple[str, ...]
+    scaled: bool
+
+    def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
+        """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
+        moved, before = self._moved(found, found_inf)
+        own = [ratio(global_norm(moved), global_norm(before))]
+        if self.scaled:
+            own.insert(0, _skipped(own[0], found_inf))
+        series = self.series.ratios(moved, before, self.names)
+        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
+
+    def each(self, found: Numbers, *found_inf: Numbers) -> Numbers:
+        """The ratios of those that are chosen, one by one."""
+        return self.series.rows(ratio(*self._moved(found, found_inf)), self.names)
+
+    def _moved(self, found: Numbers, found_inf: Sequence[Numbers]) -> Sequence[Numbers]:
+        moved, before = found[..., 0, :], found[..., 1, :]
+        if found_inf:
+            skipped = _skipped(moved[..., 0], found_inf)[..., None]
+            moved = np.where(skipped, np.nan, moved)
+        return moved, before
+
+
+def _skipped(like: Numbers, found_inf: Sequence[Numbers]) -> Numbers:
+    """For each of the steps, whether the optimizer was told to skip it."""
+    return found_inf[0] > 0 if found_inf else np.zeros(np.shape(like), np.bool_)

@@ -1,0 +1,1 @@
+"""What an engine's step returned, in one form, whoever wrote the engine."""

@@ -1,0 +1,1 @@
+"""Parameters and what is measured of them: names, selection, and series."""

@@ -1,0 +1,1 @@
+"""In which iterations monitors measure, and at which moments of one they are called."""

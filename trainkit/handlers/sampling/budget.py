@@ -1,0 +1,314 @@
+"""What measuring costs, and sampling as often as a budget allows."""
+
+from time import perf_counter
+
+from ignite.engine import Engine
+
+from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.sampling.cadence import Cadence, Every, Filtered
+from trainkit.handlers.sampling.sampler import Sampler
+from trainkit.writers.protocol import Writer
+
+__all__ = ["Budget", "CostMonitor", "Metered"]
+
+# An iteration that took so many times the usual one held something else, e.g. an evaluation.
+_PAUSE = 10.0
+_SMOOTHING = 0.1
+# A clock around the monitors' calls does not see it all: torch and Ignite have to call them, and
+# training finds its caches full of other things afterwards. It weighs most where the calls are
+# short. So host time counts so many times, in a sampled iteration and in one that is not: chosen
+# so that light reports of itself what `benchmarks/monitoring.py` finds.
+_UNSEEN, _UNSEEN_IDLE = 1.2, 3.0
+_AIM = 0.9  # of the budget is spent: it is a limit, and what a sample costs varies
+_AT_LEAST = 0.25  # of the budget is for samples, even where looking when to sample uses it up
+_FIRST = 3  # iterations that are sampled whatever they cost
+_AT_LEAST_SAMPLES = 50  # in a run, whatever they cost
+_DEAR = 4.0  # so many times the usual price of a sample is taken for an exception
+_NEVER = 1 << 40
+_ALARMED = 10  # iterations that are sampled after one in which something was not finite
+
+
+class Metered:
+    """A cadence, and what measuring costs with it.
+
+    overhead_fraction = what monitoring took / what the iterations took without it: what a
+    comparison with an unwatched run would find. It counts the host time of the monitors, their
+    calls of the writer included, with an allowance for what no clock in them can see; what they
+    took of a CUDA device beyond that; and the processor time of the writer's thread, which works
+    beside the training. What happens between
+    epochs is left out, the monitors of evaluators with it, and most of every other pause: an
+    iteration counts ten usual ones at most. The first sample, which imports, works out names and
+    allocates, is counted apart, in `first_sample_seconds`: it comes once, however long the
+    training is. `samples` counts the iterations that were sampled.
+
+    Args:
+        cadence: Says which iterations are sampled.
+    """
+
+    def __init__(self, cadence: Cadence) -> None:
+        self.cadence = cadence
+        # Those two count nothing.
+        self._tell = None if type(cadence) in (Every, Filtered) else cadence.spend
+        self.samples = 0
+        self.spent = 0.0
+        self.first_sample_seconds = 0.0
+        self.training = 0.0
+        self.iteration_seconds = 0.0
+        self._last: float | None = None
+        self._sampling = False
+        # Of the iteration that is going on: host time, and time of other threads.
+        self._within = 0.0
+        self._beside = 0.0
+
+    @property
+    def every(self) -> int | None:
+        """Iterations between samples, now, if the cadence tells."""
+        return getattr(self.cadence, "every", None)
+
+    @property
+    def overhead_fraction(self) -> float:
+        """What monitoring took of each second of training; 0 in the first iteration."""
+        return self.spent / self.training if self.training > 0 else 0.0
+
+    def due(self, iteration: int) -> bool:
+        """Whether to measure in this iteration (the first is 1)."""
+        self.tick()
+        self._sampling = self.cadence.due(iteration)
+        self.samples += self._sampling
+        return self._sampling
+
+    def spend(self, seconds: float) -> None:
+        """Take note of what measuring cost, in seconds of host time."""
+        self._within += seconds
+        if self._tell is not None:
+            self._tell(seconds)
+
+    def spend_beside(self, seconds: float) -> None:
+        """Take note of time that another thread, or a device, took for it."""
+        self._beside += seconds
+
+    def pause(self, seconds: float) -> None:
+        """Leave out time in which there was no training: between epochs, or between runs."""
+        if self._last is not None:
+            self._last += seconds
+
+    # In every iteration: so few operations, and no function that could be done without.
+    def tick(self) -> tuple[float, float]:
+        """Note that an iteration begins; what the one before took without monitoring, and with."""
+        now = perf_counter()
+        last, self._last = self._last, now
+        if last is None:
+            self._within = self._beside = 0.0
+            return 0.0, 0.0
+        seconds, cost = now - last, self._within
+        if cost:
+            # Of what is counted in this iteration a little lies before it: that can be long where
+            # the processor was taken away just then.
+            seconds = seconds - cost if seconds > cost else 0.0
+            if not self._sampling:
+                cost = cost * _UNSEEN_IDLE + self._beside
+                self.spent += cost
+            elif self.first_sample_seconds:
+                cost = cost * _UNSEEN + self._beside
+                self.spent += cost
+            else:
+                cost += self._beside
+                self.first_sample_seconds = cost
+            self._within = self._beside = 0.0
+        usual = self.iteration_seconds
+        if usual:
+            if seconds > _PAUSE * usual:
+                seconds = _PAUSE * usual
+            self.iteration_seconds = usual + _SMOOTHING * (seconds - usual)
+        else:
+            self.iteration_seconds = seconds
+        self.training += seconds
+        return seconds, cost
+
+
+class Budget(Metered):
+    """Samples evenly, as often as a share of the training time allows, and fifty times at least.
+
+    Samples are spaced by what one usually costs and by what is left of the share for the rest of
+    the run: nine tenths of it, so that the running share stays below it. What the monitors take in
+    an iteration that is not sampled (microseconds, but a network may be as fast) comes out of the
+    same share; a quarter of it is left for samples in any case.
+
+    Three things are worth more than the budget:
+
+    - A run of known length is sampled at least fifty times (in every iteration where it has
+      fewer), spread over the whole of it, and in its last iteration. Where fifty samples cost more
+      than the budget, that is what they cost; `beyond` counts those that the budget did not allow.
+      Where the length is not known, the first fifty iterations are sampled, and later gaps are at
+      most a quarter of what has passed.
+    - The first three iterations are sampled. They are not paid back.
+    - An iteration in which something is known not to be finite, and the ten after it, are
+      sampled, and not paid back. The loss that the engine returns is looked at in every iteration
+      where it is a number or in main memory; that iteration's loss, predictions and weights are
+      written too, its gradients only if it was sampled anyhow. What is on another device is
+      known when the background writer has read it: a loss, gradient or weight that was not
+      finite in a sampled iteration has the next ones sampled. Weights that are not finite stay
+      so, and are seen at the next sample.
+
+    Args:
+        share: Of the training time, in (0, 1].
+
+    Raises:
+        ValueError: `share` is not in (0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"the budget must be a share of the time in (0, 1], got {share}")
+        super().__init__(self)
+        self.share = share
+        self.beyond = 0
+        self._aim = _AIM * share
+        self.sample_seconds = 0.0
+        # What was earned and not spent: below 0, a debt.
+        self._balance = 0.0
+        # What the monitors take in an iteration that is not sampled.
+        self._idle_seconds = 0.0
+        self._alarmed_until = 0
+        # Iterations: the last one of the run, if that is known; the first one that was seen; the
+        # last sample; the next one.
+        self._end: int | None = None
+        self._begin: int | None = None
+        self._latest = self._next = 0
+        self._every = 1
+
+    @property
+    def every(self) -> int:
+        """Iterations between samples, now."""
+        return self._every
+
+    def plan(self, iteration: int, last: int | None) -> None:
+        """Take note of how long the run will be.
+
+        Args:
+            iteration: The last one that is over.
+            last: The one with which the run will end; None: it is not known.
+        """
+        if last != self._end or iteration < self._latest:  # it goes on, or begins again
+            self._end, self._begin = last, iteration
+            self._next = 0
+
+    def due(self, iteration: int) -> bool:
+        """Whether to measure in this iteration (the first is 1)."""
+        seconds, cost = self.tick()
+        if not self._sampling:
+            if cost:
+                self._idle_seconds += _SMOOTHING * (cost - self._idle_seconds)
+            self._balance += self._earned(seconds, cost)
+        else:
+            self._learn(cost)
+            free = self.samples <= _FIRST or iteration - 1 <= self._alarmed_until
+            self._balance += self._aim * seconds - (0.0 if free else cost)
+            self._next = 0
+        if not self._next:
+            self._set_next(iteration)
+        self._sampling = (
+            iteration >= self._next
+            or iteration == self._end
+            or self.samples < _FIRST
+            or iteration <= self._alarmed_until
+        )
+        if self._sampling:
+            self.samples += 1
+            self._latest = iteration
+        return self._sampling
+
+    def spend(self, seconds: float) -> None:
+        """Take note of what measuring cost, in seconds of host time."""
+        self._within += seconds
+
+    def alarm(self, iteration: int) -> None:
+        """Sample this iteration and those after it: something was not finite. From any thread."""
+        self._alarmed_until = max(self._alarmed_until, iteration + _ALARMED)
+
+    def _set_next(self, iteration: int) -> None:
+        """After a sample, or when it turns out how long the run is."""
+        if self._begin is None:
+            self._begin = iteration - 1
+        if not self._latest or self._latest > iteration:
+            self._next = iteration
+            return
+        allowed, most = self._allowed(iteration), self._most(iteration)
+        self.beyond += allowed > most and self.samples >= _FIRST
+        self._every = min(allowed, most)
+        self._next = self._latest + self._every
+
+    def _most(self, iteration: int) -> int:
+        """Iterations between samples at most, whatever a sample costs."""
+        begin = self._begin or 0
+        if self._end is None:
+            passed = iteration - begin
+            return 1 if passed < _AT_LEAST_SAMPLES else max(1, passed // 4)
+        return max(1, (self._end - begin) // _AT_LEAST_SAMPLES)
+
+    def _allowed(self, iteration: int) -> int:
+        """Iterations between samples that the budget pays for."""
+        earned = self._earned(self.iteration_seconds, self._idle_seconds)
+        price = self.sample_seconds
+        if price <= 0:
+            return 1
+        if earned <= 0:
+            return _NEVER
+        if self._end is None:
+            gap = (price - self._balance) / earned
+        else:  # what is left is spread over what is left
+            left = max(1, self._end - iteration + 1)
+            pays_for = (self._balance + earned * left) / price
+            gap = left / pays_for if pays_for > 0 else _NEVER
+        # No credit is spent at once, and no debt paid back at once.
+        usual = price / earned
+        return max(1, round(min(max(gap, usual / 2), 2 * usual, _NEVER)))
+
+    def _earned(self, seconds: float, cost: float) -> float:
+        """What an iteration that was not sampled leaves of its share: a quarter of it at least."""
+        share = self._aim * seconds
+        return max(share - cost, share * _AT_LEAST)
+
+    def _learn(self, cost: float) -> None:
+        """What a sample usually costs, now that another one is known."""
+        if self.samples == 1:
+            self.sample_seconds = cost
+        elif self.samples <= _FIRST:
+            self.sample_seconds = min(cost, self.sample_seconds)
+        else:  # one that is dear for once changes little
+            cost = min(cost, _DEAR * self.sample_seconds) if self.sample_seconds else cost
+            self.sample_seconds += _SMOOTHING * (cost - self.sample_seconds)
+
+
+class CostMonitor(Monitor):
+    """Writes what the monitoring itself costs.
+
+    Tags: `monitor/overhead_fraction`, `monitor/every`.
+
+    Args:
+        writer: Where the numbers go.
+        sampler: Of the monitors, with a `Metered` cadence.
+
+    Raises:
+        TypeError: The sampler's cadence does not measure its cost.
+    """
+
+    def __init__(self, writer: Writer, sampler: Sampler) -> None:
+        super().__init__(writer, sampler)
+        if not isinstance(sampler.cadence, Metered):
+            raise TypeError(
+                "CostMonitor needs a sampler with a Metered cadence, got "
+                f"{type(sampler.cadence).__name__}; pass every=Metered(Every(n))"
+            )
+        self._metered = sampler.cadence
+
+    def end(self, engine: Engine) -> None:
+        """Write the cost so far."""
+        scalars = {"monitor/overhead_fraction": self._metered.overhead_fraction}
+        if self._metered.every is not None:
+            scalars["monitor/every"] = float(self._metered.every)
+        if self._metered.training > 0:
+            self.writer.write_scalars(engine.state.iteration, scalars)
+
+    def cancel(self) -> None:
+        """Nothing to take away."""

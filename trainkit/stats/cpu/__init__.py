@@ -1,0 +1,1 @@
+"""Faster loops for tensors in main memory."""

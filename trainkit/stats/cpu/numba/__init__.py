@@ -1,0 +1,1 @@
+"""The loops, compiled by numba (the extra `fast`)."""

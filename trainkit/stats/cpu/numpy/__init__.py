@@ -1,0 +1,1 @@
+"""The loops, with NumPy where numba is not installed."""

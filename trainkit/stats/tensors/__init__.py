@@ -1,0 +1,1 @@
+"""Statistics of tensors of any shape: summary, norms, histograms, distances."""

@@ -1,0 +1,1 @@
+"""Where finished steps go: event files, memory, other loggers."""

@@ -1,0 +1,151 @@
+"""Images, texts and hyperparameters as TensorBoard's protobuf messages."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainkit.writers.step.host_step import HostStep
+from trainkit.writers.step.images import grid, png
+from trainkit.writers.tensorboard.histograms import serialized_histogram
+from trainkit.writers.tensorboard.protobuf import utf8
+
+__all__ = ["described", "readable_summary", "session_end", "summary"]
+
+_log = logging.getLogger("trainkit")
+
+
+def summary(host_step: HostStep) -> bytes:
+    """A serialized Summary of all but the scalars; empty where there is nothing else."""
+    if not (host_step.histograms or host_step.images or host_step.texts or host_step.hparams):
+        return b""
+    # Messages one after the other are their union.
+    histograms = b"".join(serialized_histogram(*item) for item in host_step.histograms.items())
+    if not (host_step.images or host_step.texts or host_step.hparams):
+        return histograms
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [
+        *(_image(tag, pixels) for tag, pixels in host_step.images.items()),
+        *(_text(tag, text) for tag, text in host_step.texts.items()),
+    ]
+    if host_step.hparams:
+        values.append(_session_start(host_step.wall_time, host_step.hparams))
+    return histograms + bytes(Summary(value=values).SerializeToString())
+
+
+def readable_summary(host_step: HostStep) -> bytes:
+    """The same, without what cannot be written: the log names it."""
+    try:
+        return summary(host_step)
+    except Exception:
+        return b"".join(_or_nothing(tag, one) for tag, one in _one_by_one(host_step))
+
+
+def _or_nothing(tag: str, host_step: HostStep) -> bytes:
+    try:
+        return summary(host_step)
+    except Exception as error:
+        _log.warning(
+            "%s cannot be written at step %d and is left out: %s: %s",
+            tag, host_step.step, type(error).__name__, error,
+        )  # fmt: skip
+        return b""
+
+
+def _one_by_one(host_step: HostStep) -> Iterator[tuple[str, HostStep]]:
+    for name in ("histograms", "images", "texts", "hparams"):
+        for tag, value in getattr(host_step, name).items():
+            alone = HostStep(host_step.step, host_step.wall_time)
+            setattr(alone, name, {tag: value})
+            yield tag, alone
+
+
+def described(tags: Sequence[str], values: Sequence[float], description: str) -> bytes:
+    """A serialized Summary of these scalars, each with what TensorBoard says about its tag."""
+    from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
+
+    plugin = SummaryMetadata.PluginData(plugin_name="scalars")
+    metadata = SummaryMetadata(
+        plugin_data=plugin, data_class=DATA_CLASS_SCALAR, summary_description=description
+    )
+    rows = zip(tags, values, strict=True)
+    return bytes(
+        Summary(
+            value=[
+                Summary.Value(tag=_readable(tag), simple_value=float(value), metadata=metadata)
+                for tag, value in rows
+            ]
+        ).SerializeToString()
+    )
+
+
+def session_end() -> bytes:
+    """A serialized Summary that says when the session of the HPARAMS table ended."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    # Whether it ended well, a writer does not know: the status stays unknown.
+    ended = plugin_data_pb2.SessionEndInfo(end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
+    value = _hparams_value(metadata.SESSION_END_INFO_TAG, data)
+    return bytes(Summary(value=[value]).SerializeToString())
+
+
+def _image(tag: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    picture = grid(pixels)
+    height, width, channels = picture.shape
+    image = Summary.Image(
+        height=height, width=width, colorspace=channels, encoded_image_string=png(picture)
+    )
+    return Summary.Value(tag=_readable(tag), image=image)
+
+
+def _text(tag: str, text: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+
+    tensor = TensorProto(dtype=DT_STRING, string_val=[utf8(text)])
+    metadata = create_summary_metadata(display_name=None, description=None)
+    return Summary.Value(tag=_readable(tag), tensor=tensor, metadata=metadata)
+
+
+def _session_start(wall_time: float, hparams: Mapping[str, bool | float | str]) -> Any:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    started = plugin_data_pb2.SessionStartInfo(start_time_secs=wall_time)
+    for name, value in hparams.items():
+        field = started.hparams[_readable(name)]
+        if isinstance(value, bool):
+            field.bool_value = value
+        elif isinstance(value, str):
+            field.string_value = _readable(value)
+        else:
+            field.number_value = value
+    # There is no EXPERIMENT value on purpose: TensorBoard takes the first one that it finds for
+    # all runs, and without one it finds out by itself which columns the table needs.
+    data = plugin_data_pb2.HParamsPluginData(session_start_info=started)
+    return _hparams_value(metadata.SESSION_START_INFO_TAG, data)
+
+
+def _hparams_value(tag: str, data: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.plugins.hparams import metadata
+
+    data.version = metadata.PLUGIN_DATA_VERSION
+    plugin = SummaryMetadata.PluginData(
+        plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString()
+    )
+    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))
+    value.tensor.CopyFrom(metadata.NULL_TENSOR)
+    return value
+
+
+def _readable(text: str) -> str:
+    return utf8(text).decode()
