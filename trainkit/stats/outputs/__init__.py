@@ -1,0 +1,1 @@
+"""Statistics of what a network computes: predictions, probabilities, activations, losses."""
