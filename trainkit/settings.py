@@ -52,6 +52,10 @@ class TrainerSettings:
         progress_bar: Show one, where standard error is a terminal.
         on_non_finite: When the loss is NaN or infinite: `warn` says so once and goes on, `stop`
             ends the run as failed.
+
+    Example:
+        >>> TrainerSettings(epochs=5, clip_grad_norm=1.0, amp="bf16").accumulation_steps
+        1
     """
 
     epochs: int | None = 20
@@ -131,6 +135,10 @@ class MonitorSettings:
         exclude: None whose name matches one of these.
         parts: Monitors by name: one's own beside the checklist, or in the place of one of it;
             null or false takes one away.
+
+    Example:
+        >>> MonitorSettings(every=100, detail="module", histograms_every=1000).budget
+        0.02
     """
 
     every: Any = "auto"
@@ -193,6 +201,10 @@ class CheckpointSettings:
         best: Keep the state with the best value of `metric`.
         metric: A validation metric by name, or `loss`.
         mode: `min` or `max`: which is better; `auto`: min for the loss and errors, else max.
+
+    Example:
+        >>> CheckpointSettings(metric="accuracy", mode="max").best
+        True
     """
 
     last: bool = True

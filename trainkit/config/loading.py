@@ -35,6 +35,12 @@ class LoadedRun:
         overrides: Those of its command line.
         status: The content of `run.json`: `status`, `reason`, `iteration`, ...
         history: A row per evaluation: column → value; `pandas.DataFrame(run.history)` takes it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> run = LoadedRun(Path("runs/mine"), {}, [], {"status": "completed"}, [{"iteration": 4}])
+        >>> run.status["status"], run.history[-1]["iteration"]
+        ('completed', 4)
     """
 
     directory: Path
@@ -151,6 +157,31 @@ def load_run(directory: Path | str, *, model: Any = None, weights: str = "best")
         ValueError: `weights` is something else.
 
     Cost: reads small files; the model is built and loaded when it is first asked for.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from trainkit import Batches, Data, TrainerSettings, load_run, run
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> data = Data(Batches(x, 2 * x, batch_size=16), Batches(x, 2 * x, batch_size=16))
+        >>> model = torch.nn.Linear(1, 1)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     result = run(
+        ...         model=model,
+        ...         data=data,
+        ...         loss=torch.nn.MSELoss(),
+        ...         optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+        ...         trainer=TrainerSettings(epochs=2, device="cpu", progress_bar=False),
+        ...         directory=f"{directory}/mine",
+        ...     )
+        ...     loaded = load_run(f"{directory}/mine", model=torch.nn.Linear(1, 1))
+        ...     trained = loaded.model
+        folder ...
+        next ... board ...
+        >>> loaded.status["status"], [row["iteration"] for row in loaded.history]
+        ('completed', [4, 8])
+        >>> torch.equal(trained.weight, model.weight)  # the last weights are the best
+        True
     """
     if weights not in ("best", "last"):
         raise ValueError(f"weights must be best or last, got {weights!r}")

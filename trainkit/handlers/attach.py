@@ -143,6 +143,31 @@ def attach_monitors(
         In an iteration that is not sampled some seven microseconds, where the loss is in main
         memory: learning rates, the loss and the speed are looked at in every iteration
         (`benchmarks/unsampled.py`).
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit import MemoryWriter, attach_monitors
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> loss_fn = torch.nn.MSELoss()
+        >>> def step(engine, batch):
+        ...     x, y = batch
+        ...     optimizer.zero_grad()
+        ...     y_pred = model(x)
+        ...     loss = loss_fn(y_pred, y)
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     return {"loss": loss.detach(), "y_pred": y_pred.detach(), "y": y}
+        >>> trainer, writer = Engine(step), MemoryWriter()
+        >>> with attach_monitors(
+        ...     trainer, model=model, optimizers=optimizer, loss_fn=loss_fn, writer=writer, every=10
+        ... ):
+        ...     state = trainer.run([(torch.ones(4, 2), torch.zeros(4, 1))] * 20)
+        >>> [step for step, norm in writer.scalars["gradients/global_norm"]]
+        [1, 10, 20]
+        >>> len(writer.scalars["loss/total"])  # the loss is written in every iteration
+        20
     """
     named = _named(evaluators)
     for name, engine in {"the trainer": trainer, **named}.items():

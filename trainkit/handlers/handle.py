@@ -37,6 +37,20 @@ class AttachedMonitors:
     Args:
         sampler: Decides in which iterations the trainer's monitors measure.
         released: Called when they have been taken off.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit import MemoryWriter, attach_monitors
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> attached = attach_monitors(
+        ...     trainer, model=model, optimizers=optimizer, writer=MemoryWriter()
+        ... )
+        >>> attached.failures
+        {}
+        >>> attached.remove()
     """
 
     def __init__(self, sampler: Sampler, released: Callable[[], None]) -> None:

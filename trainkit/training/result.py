@@ -43,6 +43,27 @@ class RunResult:
         alarms: What should be looked at first, a line each.
         saved: Which checkpoints there are, each with its iteration.
         name: What the user calls it.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from trainkit import Batches, Data, TrainerSettings, run
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> data = Data(Batches(x, 2 * x, batch_size=16), Batches(x, 2 * x, batch_size=16))
+        >>> model = torch.nn.Linear(1, 1)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     result = run(
+        ...         model=model,
+        ...         data=data,
+        ...         loss=torch.nn.MSELoss(),
+        ...         optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+        ...         trainer=TrainerSettings(epochs=2, device="cpu", progress_bar=False),
+        ...         directory=f"{directory}/mine",
+        ...     )
+        folder ...
+        next ... board ...
+        >>> result.status, result.best_metric, result.best_iteration
+        ('completed', 'loss', 8)
     """
 
     directory: Path

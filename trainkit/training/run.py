@@ -109,6 +109,27 @@ def run(
             `checkpoints/last.pt`.
         Exception: Training failed; the exception carries the note `run: PATH`. If that was between
             two iterations, the state was saved first.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from trainkit import Batches, Data, TrainerSettings, run
+        >>> x = torch.linspace(-1, 1, 64)[:, None]
+        >>> data = Data(Batches(x, 2 * x, batch_size=16), Batches(x, 2 * x, batch_size=16))
+        >>> model = torch.nn.Linear(1, 1)
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     result = run(
+        ...         model=model,
+        ...         data=data,
+        ...         loss=torch.nn.MSELoss(),
+        ...         optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+        ...         trainer=TrainerSettings(epochs=10, device="cpu", progress_bar=False),
+        ...         directory=f"{directory}/mine",
+        ...     )
+        folder ...
+        next ... board ...
+        >>> result.iterations, result.best["validation"]["loss"] < 0.01
+        (40, True)
     """
     settings = trainer or TrainerSettings()
     watched, kept = monitor or MonitorSettings(), checkpoint or CheckpointSettings()

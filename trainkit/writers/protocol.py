@@ -181,6 +181,20 @@ class Histogram:
         moments: float64, shape `[4]`: minimum, maximum, sum, sum of squares of the finite
             elements; all zero where there is none.
         non_finite: Number of NaN and infinite elements, int64, 0-d.
+
+    Example:
+        >>> import torch
+        >>> from trainkit import Histogram, MemoryWriter
+        >>> one_two_two = Histogram(
+        ...     counts=torch.tensor([1, 2]),
+        ...     edges=torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64),
+        ...     moments=torch.tensor([1.0, 2.0, 5.0, 9.0], dtype=torch.float64),
+        ...     non_finite=torch.tensor(0),
+        ... )
+        >>> writer = MemoryWriter()
+        >>> writer.write_histograms(1, {"values": one_two_two})
+        >>> writer.histograms["values"][0][1].counts
+        tensor([1, 2])
     """
 
     counts: Tensor
@@ -198,6 +212,21 @@ class Histograms(Mapping[str, Histogram]):
         edges: float64, shape `[B + 1]` where all share them, else `[N, B + 1]`.
         moments: float64, shape `[N, 4]`, as in `Histogram`.
         non_finite: int64, shape `[N]`.
+
+    Example:
+        >>> import torch
+        >>> from trainkit import Histograms, MemoryWriter
+        >>> both = Histograms(
+        ...     ("a", "b"),
+        ...     counts=torch.tensor([[1, 2], [0, 3]]),
+        ...     edges=torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64),
+        ...     moments=torch.tensor([[1, 2, 5, 9], [2, 2, 6, 12]], dtype=torch.float64),
+        ...     non_finite=torch.tensor([0, 0]),
+        ... )
+        >>> writer = MemoryWriter()
+        >>> writer.write_histograms(1, both)
+        >>> [(tag, found[0][1].counts.tolist()) for tag, found in writer.histograms.items()]
+        [('a', [1, 2]), ('b', [0, 3])]
     """
 
     __slots__ = ("_index", "counts", "edges", "moments", "non_finite", "tags")

@@ -37,6 +37,16 @@ class MemoryMonitor(Monitor):
 
     Cost:
         Host calls only, in a sampled iteration; no device is synchronized.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> from trainkit import MemoryMonitor, MemoryWriter
+        >>> writer = MemoryWriter()
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> handle = MemoryMonitor(writer, every=10).attach(trainer)
+        >>> state = trainer.run(range(20))
+        >>> [(tag, [step for step, mib in points]) for tag, points in writer.scalars.items()]
+        [('memory/process_..._mib', [1, 10, 20])]
     """
 
     def __init__(

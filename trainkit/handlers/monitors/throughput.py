@@ -54,6 +54,17 @@ class ThroughputMonitor(Monitor):
     Cost:
         Two clock readings and one look at the batch in every iteration; with `every_iteration` two
         microseconds more.
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit import MemoryWriter, ThroughputMonitor
+        >>> writer = MemoryWriter()
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> handle = ThroughputMonitor(writer, every=10).attach(trainer)
+        >>> state = trainer.run([torch.zeros(32, 3)] * 20)
+        >>> [step for step, seconds in writer.scalars["throughput/iteration_seconds"]]
+        [1, 10, 20]
     """
 
     def __init__(

@@ -43,6 +43,16 @@ class Metered:
 
     Args:
         cadence: Says which iterations are sampled.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> from trainkit import Every, MemoryMonitor, MemoryWriter, Metered, Sampler
+        >>> metered = Metered(Every(5))
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> handle = MemoryMonitor(MemoryWriter(), Sampler(metered)).attach(trainer)
+        >>> state = trainer.run(range(20))
+        >>> metered.samples  # iterations 1, 5, 10, 15 and 20
+        5
     """
 
     def __init__(self, cadence: Cadence) -> None:
@@ -155,6 +165,21 @@ class Budget(Metered):
 
     Raises:
         ValueError: `share` is not in (0, 1].
+
+    Example:
+        >>> import torch
+        >>> from ignite.engine import Engine
+        >>> from trainkit import Budget, MemoryWriter, attach_monitors
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> budget = Budget(0.02)
+        >>> with attach_monitors(
+        ...     trainer, model=model, optimizers=optimizer, writer=MemoryWriter(), every=budget
+        ... ):
+        ...     state = trainer.run(range(10), max_epochs=2)
+        >>> budget.samples  # fewer than fifty iterations: each one is sampled
+        20
     """
 
     def __init__(self, share: float) -> None:
@@ -291,6 +316,16 @@ class CostMonitor(Monitor):
 
     Raises:
         TypeError: The sampler's cadence does not measure its cost.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> from trainkit import CostMonitor, Every, MemoryWriter, Metered, Sampler
+        >>> writer, sampler = MemoryWriter(), Sampler(Metered(Every(5)))
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> handle = CostMonitor(writer, sampler).attach(trainer)
+        >>> state = trainer.run(range(20))
+        >>> sorted(writer.scalars)
+        ['monitor/every', 'monitor/overhead_fraction']
     """
 
     def __init__(self, writer: Writer, sampler: Sampler) -> None:

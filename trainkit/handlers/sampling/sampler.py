@@ -44,6 +44,19 @@ class Sampler:
 
     Raises:
         TypeError, ValueError: `every` is none of these.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> from trainkit import LossMonitor, MemoryMonitor, MemoryWriter, Sampler
+        >>> writer, sampler = MemoryWriter(), Sampler(every=10)
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> handles = [
+        ...     LossMonitor(writer, sampler).attach(trainer),
+        ...     MemoryMonitor(writer, sampler).attach(trainer),
+        ... ]
+        >>> state = trainer.run(range(20))
+        >>> writer.scalars["loss/total"]
+        [(1, 0.5), (10, 0.5), (20, 0.5)]
     """
 
     def __init__(self, every: When = 1) -> None:
