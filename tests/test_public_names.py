@@ -1,5 +1,6 @@
 """The public page: sorted, complete, and every name is really there."""
 
+import inspect
 import subprocess
 import sys
 from importlib import import_module
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import trainkit
+
+ROOT = Path(__file__).parents[1]
 
 FOLDERS = (
     "data",
@@ -59,3 +62,19 @@ def test_every_module_has_a_docstring_and_says_what_is_public() -> None:
 def test_importing_the_page_loads_no_torch() -> None:
     code = "import sys, trainkit; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_of_public_names_is_up_to_date() -> None:
+    script = ROOT / "docs" / "public_names.py"
+    made = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True
+    ).stdout
+    assert (ROOT / "docs" / "public_names.md").read_text() == made, (
+        f"python {script.relative_to(ROOT)} > docs/public_names.md"
+    )
+
+
+@pytest.mark.parametrize("name", trainkit.__all__)
+def test_every_public_name_has_an_example_that_runs(name: str) -> None:
+    # pytest runs all of them: --doctest-modules.
+    assert ">>> " in (inspect.getdoc(getattr(trainkit, name)) or "")

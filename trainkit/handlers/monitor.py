@@ -34,6 +34,22 @@ class Monitor(ABC):
         writer: Where the statistics go.
         every: How often: a number of iterations, a function of the engine and the iteration, an
             event of Ignite's with a filter; or a `Sampler` shared with other monitors.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> from trainkit import MemoryWriter, Monitor
+        >>> class BatchMonitor(Monitor):
+        ...     def end(self, engine):
+        ...         size = float(len(engine.state.batch))
+        ...         self.writer.write_scalars(engine.state.iteration, {"data/batch_size": size})
+        ...
+        ...     def cancel(self):
+        ...         pass
+        >>> writer, trainer = MemoryWriter(), Engine(lambda engine, batch: None)
+        >>> handle = BatchMonitor(writer).attach(trainer)
+        >>> state = trainer.run([[1, 2], [3]])
+        >>> writer.scalars
+        {'data/batch_size': [(1, 2.0), (2, 1.0)]}
     """
 
     guard: Guard

@@ -273,6 +273,16 @@ class Writer(Protocol):
     device; a writer never reads a device more than once for all that was written at one step,
     and what it was given may be overwritten as soon as the call returns (except the tensors in
     `Scalars` and `Histograms`, which are handed over).
+
+    Example:
+        >>> from trainkit import MemoryWriter, Writer
+        >>> def note(writer: Writer, step: int) -> None:
+        ...     writer.write_scalars(step, {"loss/total": 0.5})
+        ...     writer.write_texts(step, {"note": "half way"})
+        >>> writer = MemoryWriter()
+        >>> note(writer, 3)
+        >>> writer.scalars, writer.texts
+        ({'loss/total': [(3, 0.5)]}, {'note': [(3, 'half way')]})
     """
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
