@@ -29,7 +29,8 @@ ARROWS = {
     "settings": set(),
     "screen": set(),
     "writers": {"log_faults", "stats"},
-    "handlers": {"fill_partials", "names", "samples", "stats", "writers"},
+    "dashboard": {"stats", "writers"},
+    "handlers": {"dashboard.pictures", "fill_partials", "names", "samples", "stats", "writers"},
     "engines": {"data", "losses", "samples"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {

@@ -24,6 +24,7 @@ from .handlers import Metered as Metered
 from .handlers import MetricMonitor as MetricMonitor
 from .handlers import Monitor as Monitor
 from .handlers import ParameterMonitor as ParameterMonitor
+from .handlers import PictureMonitor as PictureMonitor
 from .handlers import PredictionMonitor as PredictionMonitor
 from .handlers import Sampler as Sampler
 from .handlers import ThroughputMonitor as ThroughputMonitor

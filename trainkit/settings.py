@@ -105,6 +105,7 @@ _SWITCHES = {
     "updates": ("updates",),
     "activations": ("activations",),
     "predictions": ("predictions", "calibration"),
+    "pictures": ("pictures",),
     "hyperparameters": ("hyperparameters",),
     "throughput": ("throughput", "memory"),
 }
@@ -127,6 +128,8 @@ class MonitorSettings:
         predictions: Entropy and confidence of classes, or raw values in regression. `true` or
             `auto` asks the loss which; for a loss that does not tell: `logits`, `probabilities`,
             `log_probabilities`, `binary_logits`, `binary_probabilities` or `values`.
+        pictures: Of what is predicted, at some evaluations: confusion matrix, precision-recall and
+            ROC curves, predicted against true, the most wrong samples.
         hyperparameters: Learning rate and every other number in a parameter group.
         throughput: Speed and memory.
         histograms_every: Histograms of gradients, weights and predictions, in iterations;
@@ -151,6 +154,7 @@ class MonitorSettings:
     updates: bool = True
     activations: bool = True
     predictions: Any = True
+    pictures: bool = True
     hyperparameters: bool = True
     throughput: bool = True
     histograms_every: int | None = None

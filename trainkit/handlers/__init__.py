@@ -10,6 +10,7 @@ from trainkit.handlers.monitors.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.monitors.memory import MemoryMonitor
 from trainkit.handlers.monitors.metrics import MetricMonitor
+from trainkit.handlers.monitors.pictures import PictureMonitor
 from trainkit.handlers.monitors.predictions import PredictionMonitor
 from trainkit.handlers.monitors.throughput import ThroughputMonitor
 from trainkit.handlers.monitors.updates import UpdateMonitor
@@ -37,6 +38,7 @@ __all__ = [
     "MetricMonitor",
     "Monitor",
     "ParameterMonitor",
+    "PictureMonitor",
     "PredictionMonitor",
     "Sampler",
     "StepOutput",

@@ -56,6 +56,7 @@ def attach_monitors(
     scaler: Any = None,
     scheduled: Mapping[str, Any] | None = None,
     metric_names: str | Sequence[str] | Mapping[str, Any] = "all",
+    class_names: Sequence[str] = (),
     global_step_transform: StepTransform | None = None,
     state_attributes: Sequence[str] = (),
     monitors: Mapping[str, Any] | None = None,
@@ -106,13 +107,14 @@ def attach_monitors(
         metric_names: `all`, or which Ignite metrics are written, as in `MetricMonitor`; or a
             mapping from `trainer` and the evaluators' names, where they differ (of an engine that
             is not in it all are written).
+        class_names: What each class is called, in the order of the class indices, for pictures.
         global_step_transform: Makes the step of metrics, as in `MetricMonitor`.
         state_attributes: Attributes of `trainer.state` to write, under `state/<attribute>`.
         monitors: What is added to the checklist, and what is taken away: name → a monitor class, a
             `functools.partial` of one, or something with `attach(engine)`; or None, which takes
             one away. The checklist has `losses`, `metrics`, `predictions`, `calibration`,
-            `activations`, `hyperparameters`, `gradients`, `weights`, `updates`, `throughput`,
-            `memory` and `cost`; a name of its own is replaced.
+            `pictures`, `activations`, `hyperparameters`, `gradients`, `weights`, `updates`,
+            `throughput`, `memory` and `cost`; a name of its own is replaced.
         known: More objects that monitors may ask for, by name.
         switches: `gradients=False` is another way to write `monitors={"gradients": None}`, for
             each name of the checklist but `predictions`.
@@ -122,7 +124,8 @@ def attach_monitors(
     (always a mapping), `optimizers`, `optimizer` (where there is one), `trainer`, `evaluators` (a
     mapping), `loss_fn`, `output_transform` (of the engine), `detail`, `include`, `exclude`,
     `histograms_every`, `scaler`, `scheduled`, `metric_names`, `global_step_transform`,
-    `state_attributes` (on the trainer only); `kind` and `ignore_index` of predictions; and what
+    `state_attributes` (on the trainer only); `class_names`; `cadence`, which says which iterations
+    are sampled; `kind` and `ignore_index` of predictions; and what
     `known` holds. It is made for the engines that its class names: see `Monitor.engines`. One that
     is for evaluators too gets their trainer as `trainer`, and None on the trainer itself. What is
     no subclass of `Monitor` is attached as it is: its faults are not guarded against.
@@ -205,6 +208,8 @@ def attach_monitors(
         "histograms_every": histograms_every,
         "scaler": scaler,
         "scheduled": scheduled,
+        "class_names": class_names,
+        "cadence": sampler.cadence,
     }
     _leave_out(parts, kind, sampler)
 

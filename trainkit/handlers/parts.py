@@ -16,6 +16,7 @@ from trainkit.handlers.monitors.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.monitors.memory import MemoryMonitor
 from trainkit.handlers.monitors.metrics import MetricMonitor
+from trainkit.handlers.monitors.pictures import PictureMonitor
 from trainkit.handlers.monitors.predictions import PredictionMonitor
 from trainkit.handlers.monitors.throughput import ThroughputMonitor
 from trainkit.handlers.monitors.updates import UpdateMonitor
@@ -33,6 +34,7 @@ CHECKLIST: Mapping[str, Any] = MappingProxyType(
         "metrics": MetricMonitor,
         "predictions": PredictionMonitor,
         "calibration": CalibrationMonitor,
+        "pictures": PictureMonitor,
         "activations": ActivationMonitor,
         "hyperparameters": HyperparameterMonitor,  # it may write a point of the iteration before
         "gradients": GradientMonitor,
@@ -48,7 +50,7 @@ CHECKLIST: Mapping[str, Any] = MappingProxyType(
 _PROVIDED = (
     "writer", "trainer", "evaluators", "model", "models", "optimizers", "loss_fn", "kind",
     "ignore_index", "output_transform", "metric_names", "global_step_transform",
-    "detail", "include", "exclude", "histograms_every", "scaler", "scheduled",
+    "detail", "include", "exclude", "histograms_every", "scaler", "scheduled", "class_names", "cadence",
 )  # fmt: skip
 _OF_TRAINER = ("every", "sampler", "state_attributes")
 _OF_EVALUATORS = ("evaluated_only",)

@@ -30,7 +30,7 @@ __all__ = ["Monitoring"]
 _log = logging.getLogger("trainkit.training")
 
 # Monitors that take nothing from an iteration.
-_WITHOUT_SAMPLES = {"metrics", "calibration", "cost"}
+_WITHOUT_SAMPLES = {"metrics", "calibration", "pictures", "cost"}
 
 
 class Monitoring:
@@ -113,6 +113,7 @@ class Monitoring:
             scheduled=built.engines.scheduled,
             monitors={**dict.fromkeys(CHECKLIST), **self._parts},
             known=self._known,
+            class_names=getattr(built.data, "classes", ()),
         )
         self._attached.said.update(self._said)
 

@@ -97,6 +97,10 @@ class Metered:
         """Take note of time that another thread, or a device, took for it."""
         self._beside += seconds
 
+    def spend_apart(self, seconds: float) -> None:
+        """Take note of time that was taken for no iteration: for pictures of an evaluation."""
+        self.spent += seconds
+
     def pause(self, seconds: float) -> None:
         """Leave out time in which there was no training: between epochs, or between runs."""
         if self._last is not None:
@@ -246,6 +250,11 @@ class Budget(Metered):
     def spend(self, seconds: float) -> None:
         """Take note of what measuring cost, in seconds of host time."""
         self._within += seconds
+
+    def spend_apart(self, seconds: float) -> None:
+        """Take note of time that was taken for no iteration; it is paid out of the budget too."""
+        self.spent += seconds
+        self._balance -= seconds
 
     def alarm(self, iteration: int) -> None:
         """Sample this iteration and those after it: something was not finite. From any thread."""

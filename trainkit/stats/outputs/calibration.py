@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainkit.stats.outputs.classification import kept, probabilities, wide
 
-__all__ = ["CalibrationTotals", "calibration", "reliability_diagram"]
+__all__ = ["CalibrationTotals", "calibration", "reliability_diagram", "target_classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class CalibrationTotals:
         """The totals of one batch; arguments as in `calibration`."""
         p = probabilities(y_pred, kind, y)
         confidence, choice = p.max(1)
-        target = _target_classes(choice, y, p.shape[1])
+        target = target_classes(choice, y, p.shape[1])
         dtype = wide(p.device)
         weight = torch.ones_like(confidence, dtype=dtype)
         values = torch.stack((weight, confidence.to(dtype), (choice == target).to(dtype)))
@@ -64,7 +64,17 @@ class CalibrationTotals:
         return confidence / count, right / count
 
 
-def _target_classes(choice: Tensor, y: Tensor, classes: int) -> Tensor:
+def target_classes(choice: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The true class of each decision, in the shape of `choice`.
+
+    Args:
+        choice: The predicted class of each decision.
+        y: Class indices; 0 and 1 as floats; or class probabilities, classes in dimension 1.
+        classes: How many there are.
+
+    Raises:
+        ValueError: `y` has another shape.
+    """
     if y.numel() == choice.numel():
         y = y.reshape(choice.shape)
         return (y > 0.5).long() if y.is_floating_point() else y

@@ -1,0 +1,1 @@
+"""What TensorBoard shows of a run beside plain curves: pictures, layout and tables."""

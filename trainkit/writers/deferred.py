@@ -1,0 +1,52 @@
+"""An image, text or curve that is made when its tensors are on the host, by the writer's thread."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Deferred"]
+
+
+class Deferred:
+    """What `make` will return, once the tensors that it needs have left the device.
+
+    It is a value for `write_images` (`make` returns uint8 `[H, W, C]`), `write_texts` (a str) and
+    `write_pr_curves` (float32 `[6, T]`). The tensors travel with everything else that is written
+    at the step, in the same device read. The training thread neither waits nor draws.
+
+    Args:
+        make: A pure function of the parts, as NumPy arrays. It may raise `LeftOut`: then nothing
+            is written under this tag.
+        parts: Tensors of any shape, on any device. They are handed over: do not write into them
+            afterwards.
+
+    Attributes:
+        seconds: Processor time that `make` took; 0 before it was called.
+
+    Example:
+        >>> import torch
+        >>> Deferred(lambda counts: f"{counts.sum()} samples", [torch.tensor([2, 3])]).value()
+        '5 samples'
+    """
+
+    __slots__ = ("make", "parts", "seconds")
+
+    def __init__(self, make: Callable[..., Any], parts: Sequence[Tensor]) -> None:
+        self.make = make
+        self.parts = tuple(parts)
+        self.seconds = 0.0
+
+    def made(self, arrays: Sequence[NDArray[Any]]) -> Any:
+        """Make it, of the parts as arrays; the time that this takes is noted."""
+        start = time.thread_time()
+        try:
+            return self.make(*arrays)
+        finally:
+            self.seconds += time.thread_time() - start
+
+    def value(self) -> Any:
+        """Make it now: reads the device. For a writer that has no thread."""
+        return self.made([part.detach().cpu().numpy() for part in self.parts])
