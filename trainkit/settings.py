@@ -104,7 +104,7 @@ _SWITCHES = {
     "weights": ("weights",),
     "updates": ("updates",),
     "activations": ("activations",),
-    "predictions": ("predictions", "calibration"),
+    "predictions": ("predictions", "calibration", "pictures"),
     "pictures": ("pictures",),
     "hyperparameters": ("hyperparameters",),
     "throughput": ("throughput", "memory"),

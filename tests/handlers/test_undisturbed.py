@@ -29,7 +29,11 @@ ENTRIES = (
 # Only gradients are looked at after a backward pass; metrics and calibration are of whole passes,
 # and metrics take in their batches themselves.
 NOT_CALLED = {
-    *((name, entry) for name in ("CalibrationMonitor", "MetricMonitor") for entry in ENTRIES[:5]),
+    *(
+        (name, entry)
+        for name in ("CalibrationMonitor", "MetricMonitor", "PictureMonitor")
+        for entry in ENTRIES[:5]
+    ),
     ("MetricMonitor", "observe"),
     ("HyperparameterMonitor", "after_backward"),
     ("UpdateMonitor", "after_backward"),

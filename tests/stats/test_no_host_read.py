@@ -10,11 +10,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainkit.stats.cpu import loops as main_memory
 from trainkit.stats.outputs.appearance import Appearance
-from trainkit.stats.outputs.calibration import CalibrationTotals, reliability_diagram
+from trainkit.stats.outputs.calibration import CalibrationTotals
 from trainkit.stats.outputs.classification import ClassTotals
+from trainkit.stats.outputs.confusion import confusion_counts
+from trainkit.stats.outputs.even_sample import EvenSample
 from trainkit.stats.outputs.loss_sums import FORMS, loss_sum
 from trainkit.stats.outputs.probability import ProbabilityCounts
 from trainkit.stats.outputs.regression import ValueTotals
+from trainkit.stats.outputs.score_counts import ScoreCounts
+from trainkit.stats.outputs.worst import worst_classes, worst_values
 
 # Operators whose result on the host, or whose shape, depends on the data.
 READS = {
@@ -60,8 +64,21 @@ def probability() -> Tensor:
 
 def reliability() -> Tensor:
     totals = CalibrationTotals.of(X, Y, ignore_index=1) + CalibrationTotals.of(X, Y, ignore_index=1)
-    totals.statistics()
-    return reliability_diagram(*totals.reliability())
+    return torch.stack(list(totals.statistics().values()))
+
+
+def pictures() -> Tensor:
+    about = {"ignore_index": 1}
+    confusion = confusion_counts(X, Y, **about) + confusion_counts(X, Y, **about)
+    scores = ScoreCounts.of(X, Y, **about) + ScoreCounts.of(X, Y, **about)
+    pairs = EvenSample.of(X, most=3) + EvenSample.of(X, most=3)
+    first, second = (worst_classes(X[:, :, 0], Y[:, 0], X, most=2) for _ in range(2))
+    values = worst_values(X[:, 0, 0], X[:, 1, 0], X)
+    assert first is not None
+    assert second is not None
+    assert values is not None
+    parts = (confusion, scores.counts, pairs.rows, (first + second).found, values.found)
+    return torch.cat([part.flatten().double() for part in parts])
 
 
 def losses() -> Tensor:
@@ -86,7 +103,7 @@ def _as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [classes, labels, values, probability, reliability, losses, appearance]
+    "measure", [classes, labels, values, probability, reliability, pictures, losses, appearance]
 )
 def test_no_operator_reads_the_device(measure: Callable[[], Tensor]) -> None:
     with Operators() as operators:

@@ -50,7 +50,8 @@ CHECKLIST: Mapping[str, Any] = MappingProxyType(
 _PROVIDED = (
     "writer", "trainer", "evaluators", "model", "models", "optimizers", "loss_fn", "kind",
     "ignore_index", "output_transform", "metric_names", "global_step_transform",
-    "detail", "include", "exclude", "histograms_every", "scaler", "scheduled", "class_names", "cadence",
+    "detail", "include", "exclude", "histograms_every", "scaler", "scheduled",
+    "class_names", "cadence",
 )  # fmt: skip
 _OF_TRAINER = ("every", "sampler", "state_attributes")
 _OF_EVALUATORS = ("evaluated_only",)

@@ -1,4 +1,4 @@
-"""An image, text or curve that is made when its tensors are on the host, by the writer's thread."""
+"""Images and texts that are made when their tensors are on the host, by the writer's thread."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,14 +7,14 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Deferred"]
+__all__ = ["Deferred", "PrCurve"]
 
 
 class Deferred:
     """What `make` will return, once the tensors that it needs have left the device.
 
-    It is a value for `write_images` (`make` returns uint8 `[H, W, C]`), `write_texts` (a str) and
-    `write_pr_curves` (float32 `[6, T]`). The tensors travel with everything else that is written
+    It is a value for `write_images` (`make` returns uint8 `[H, W, C]`, C in 1, 3, 4) and for
+    `write_texts` (`make` returns a str). The tensors travel with everything else that is written
     at the step, in the same device read. The training thread neither waits nor draws.
 
     Args:
@@ -50,3 +50,20 @@ class Deferred:
     def value(self) -> Any:
         """Make it now: reads the device. For a writer that has no thread."""
         return self.made([part.detach().cpu().numpy() for part in self.parts])
+
+
+class PrCurve(Deferred):
+    """A precision-recall curve, which TensorBoard draws itself, on its page PR CURVES.
+
+    It is a value for `write_images`. `make` returns float32 `[6, T]`: true positives, false
+    positives, true negatives, false negatives, precision and recall at the T thresholds of
+    `linspace(0, 1, T)`. Writers of anything but event files leave it out.
+
+    Args:
+        make: As in `Deferred`.
+        parts: As in `Deferred`.
+
+    Source: `tensorboard.plugins.pr_curve.metadata`.
+    """
+
+    __slots__ = ()

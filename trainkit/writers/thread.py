@@ -271,7 +271,7 @@ class Worker:
     def _kind(self, work: _Work) -> tuple[Lane, bool]:
         """The lane, and whether what this takes is a price of sampling: it is of numbers only."""
         what = work.gathering
-        others = what.images or what.texts or what.hparams
+        others = what.images or what.texts or what.hparams or what.deferred
         return work.lane, work.lane is self.lanes[0] and not others
 
     def _write_steps(self, lane: Lane, host_steps: Sequence[HostItem]) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainkit.stats.outputs.calibration import CalibrationTotals, calibration, reliability_diagram
+from trainkit.stats.outputs.calibration import CalibrationTotals, calibration
 
 
 def by_definition(p: torch.Tensor, y: torch.Tensor, bins: int) -> dict[str, float]:
@@ -87,14 +87,3 @@ def test_nan_is_shown_and_nothing_is_nan() -> None:
     assert calibration(x, torch.zeros(3).long())["expected_calibration_error"].isnan()
     nothing = calibration(torch.zeros(0, 2), torch.zeros(0).long())
     assert nothing["expected_calibration_error"].isnan()
-
-
-def test_the_diagram_shows_bars_gaps_and_empty_bins() -> None:
-    confidence, accuracy = torch.tensor([torch.nan, 0.9]), torch.tensor([torch.nan, 0.5])
-    picture = reliability_diagram(confidence, accuracy, pixels=10)
-    assert picture.dtype == torch.uint8
-    assert picture[:, :9, 0].eq(255).all()  # empty
-    assert picture[:, 15, 19].tolist() == [66, 113, 174]  # below the accuracy
-    assert picture[:, 7, 19].tolist() == [214, 96, 77]  # promised
-    assert picture[:, 0, 17].eq(255).all()  # above the confidence
-    assert picture[:, 19, 0].tolist() == [110, 110, 110]  # the diagonal

@@ -39,7 +39,7 @@ class Canvas:
 
     def pixels(self) -> NDArray[np.uint8]:
         """The picture, shape `[height, width, 3]`."""
-        return np.asarray(self.image, np.uint8)
+        return np.array(self.image, np.uint8)
 
     def text(
         self, x: float, y: float, text: str, size: int = TEXT, anchor: str = "lt",

@@ -8,12 +8,17 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
+from trainkit.dashboard.pictures.reliability import reliability_picture
+from trainkit.dashboard.pictures.unless_wrong import UnlessWrong
 from trainkit.handlers.checked import Checked, looks_wrong, no_scores
+from trainkit.handlers.evaluation.drawing_cost import DrawingCost
+from trainkit.handlers.evaluation.occasions import Occasions
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
 from trainkit.stats.outputs.appearance import Appearance
-from trainkit.stats.outputs.calibration import CalibrationTotals, reliability_diagram
+from trainkit.stats.outputs.calibration import CalibrationTotals
+from trainkit.writers.deferred import Deferred
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["CalibrationMonitor"]
@@ -46,7 +51,9 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         kind: What `y_pred` holds, as in `PredictionMonitor`; not `values`.
         ignore_index: The class index that marks a target that does not count.
         bins: Bins of confidence.
-        diagram: Write the picture.
+        diagram: Write the picture, with the first evaluation, the second, the fourth, …, and the
+            one at the end of the run. The writer's thread draws it.
+        cadence: Is told, by `spend_apart`, what drawing took.
         output_transform: Makes of `engine.state.output` what `as_step_output` understands.
 
     Raises:
@@ -79,6 +86,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         ignore_index: int | None = None,
         bins: int = 15,
         diagram: bool = True,
+        cadence: Any = None,
         output_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(writer, output_transform=output_transform, trainer=trainer)
@@ -89,6 +97,21 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         self.bins = bins
         self.diagram = diagram
         self._checked = Checked(None, (), set())
+        self._occasions = Occasions()
+        self._is_drawn = False
+        self._cost = DrawingCost(cadence)
+
+    def start_pass(self, engine: Engine) -> None:
+        """Forget the pass before, and decide whether this one is drawn."""
+        super().start_pass(engine)
+        self._cost.tell()
+        if self.diagram and self.trainer is not None:
+            self._is_drawn = self._occasions.begin(self.trainer)
+
+    def cancel(self) -> None:
+        """Take every handler away and forget what was begun; harmless at any time."""
+        super().cancel()
+        self._cost.tell()
 
     def totals(self, output: StepOutput) -> CheckedCalibration | None:
         """The totals of one batch."""
@@ -123,11 +146,9 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         tags = tuple(f"calibration/{name}" for name in found)
         values = torch.stack(list(found.values()))
         self.writer.write_scalars(step, Scalars(tags, (values, wrong), finish=self._checked))
-        if self.diagram and self._checked.wrong is not True:
-            confidence, accuracy = totals.found.reliability()
-            # Nothing is to be seen of what is wrong: an empty bin is white.
-            confidence, accuracy = (
-                one.where(wrong == 0, torch.nan) for one in (confidence, accuracy)
-            )
-            picture = reliability_diagram(confidence, accuracy)
-            self.writer.write_images(step, {"calibration/reliability": picture})
+        if self._is_drawn and self._checked.wrong is not True:
+            draw = UnlessWrong(reliability_picture)
+            picture = Deferred(draw, (totals.found.sums, wrong))
+            images: dict[str, Any] = {"calibration/reliability": picture}
+            self.writer.write_images(step, images)
+            self._cost.add([picture])

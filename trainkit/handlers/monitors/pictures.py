@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from ignite.engine import Engine
 from torch import Tensor
 
-from trainkit.dashboard.pictures.canvas import shortened
 from trainkit.dashboard.pictures.confusion import confusion_picture
 from trainkit.dashboard.pictures.most_wrong import (
     most_wrong_classes_table,
@@ -19,13 +18,14 @@ from trainkit.dashboard.pictures.regression import predicted_against_true, resid
 from trainkit.dashboard.pictures.roc import roc_picture
 from trainkit.dashboard.pictures.unless_wrong import UnlessWrong
 from trainkit.handlers.checked import no_scores
+from trainkit.handlers.evaluation.drawing_cost import DrawingCost
 from trainkit.handlers.evaluation.occasions import Occasions
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.evaluation.seen import ClassesSeen, Limits, ValuesSeen
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
 from trainkit.stats.outputs.score_counts import precision_recall
-from trainkit.writers.deferred import Deferred
+from trainkit.writers.deferred import Deferred, PrCurve
 from trainkit.writers.protocol import Writer
 
 __all__ = ["PictureMonitor"]
@@ -113,15 +113,14 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
         self.ignore_index = ignore_index
         self.class_names = tuple(map(str, class_names))
         self.limits = Limits(matrix, curves, worst, points)
-        self.cadence = cadence
         self.occasions = Occasions(spacing)
         self._is_due = False
-        self._drawn: list[Deferred] = []
+        self._cost = DrawingCost(cadence)
 
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before, and decide whether this one is drawn."""
         super().start_pass(engine)
-        self._account()
+        self._cost.tell()
         trainer = self.trainer
         self._is_due = (
             trainer is not None and self.engine_name != "train" and self.occasions.begin(trainer)
@@ -135,7 +134,7 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
     def cancel(self) -> None:
         """Take every handler away and forget what was begun; harmless at any time."""
         super().cancel()
-        self._account()
+        self._cost.tell()
 
     def totals(self, output: StepOutput) -> ClassesSeen | ValuesSeen | None:
         """What pictures need of one batch."""
@@ -185,21 +184,16 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
             return Deferred(UnlessWrong(make), (*parts, wrong))
 
         images: dict[str, Deferred] = {}
+        texts: dict[str, Deferred] = {}
         if seen.confusion is not None:
             draw = partial(confusion_picture, **named)
             images["predictions/confusion_matrix"] = later(draw, seen.confusion)
         if seen.scores is not None:
             counts = seen.scores.counts
             images["predictions/roc"] = later(partial(roc_picture, **named), counts)
-            rows = counts.shape[1]
-            names = (
-                names_of(2, self.class_names)[1:] if rows == 1 else names_of(rows, self.class_names)
-            )
-            tags = [f"predictions.precision_recall/{shortened(name, 40)}" for name in names]
-            curves = {
-                tag: later(precision_recall, counts[:, i]) for i, tag in enumerate(tags)
-            }
-            self._hand_over("write_pr_curves", step, curves)
+            for i, name in enumerate(_curve_names(counts.shape[1], self.class_names)):
+                tag = f"predictions.precision_recall/{name}"
+                images[tag] = PrCurve(UnlessWrong(precision_recall), (counts[:, i], wrong))
         if seen.worst is not None:
             worst = seen.worst
             about: dict[str, Any] = {"classes": seen.classes, **named}
@@ -208,9 +202,8 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
                 images["predictions/most_wrong"] = later(draw, worst.inputs, worst.found)
             else:
                 table = partial(most_wrong_classes_table, **about)
-                texts = {"predictions/most_wrong": later(table, worst.inputs, worst.found)}
-                self._hand_over("write_texts", step, texts)
-        self._hand_over("write_images", step, images)
+                texts["predictions/most_wrong"] = later(table, worst.inputs, worst.found)
+        self._hand_over(step, images, texts)
 
     def _write_values(self, step: int, seen: ValuesSeen) -> None:
         sample = seen.sample
@@ -223,25 +216,28 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
                 partial(residuals_picture, count=sample.count), parts
             ),
         }
-        self._hand_over("write_images", step, images)
+        texts: dict[str, Deferred] = {}
         if seen.worst is not None and not _are_images(seen.worst.inputs):
             shown = (seen.worst.inputs, seen.worst.found)
-            texts = {"predictions/most_wrong": Deferred(most_wrong_values_table, shown)}
-            self._hand_over("write_texts", step, texts)
+            texts["predictions/most_wrong"] = Deferred(most_wrong_values_table, shown)
+        self._hand_over(step, images, texts)
 
-    def _hand_over(self, verb: str, step: int, values: Mapping[str, Deferred]) -> None:
-        write = getattr(self.writer, verb, None)
-        if write is not None and values:
-            write(step, values)
-            self._drawn += values.values()
+    def _hand_over(
+        self, step: int, images: Mapping[str, Deferred], texts: Mapping[str, Deferred]
+    ) -> None:
+        for write, values in (
+            (self.writer.write_images, images),
+            (self.writer.write_texts, texts),
+        ):
+            if values:
+                write(step, cast("Mapping[str, Any]", values))
+                self._cost.add(values.values())
 
-    def _account(self) -> None:
-        """Tell the cadence what drawing took since the last time."""
-        spend = getattr(self.cadence, "spend_apart", None)
-        done = [one for one in self._drawn if one.seconds]
-        if spend is not None and done:
-            spend(sum(one.seconds for one in done))
-        self._drawn = [one for one in self._drawn if not one.seconds] if spend is not None else []
+
+def _curve_names(rows: int, class_names: Sequence[str]) -> list[str]:
+    """What the curves are called: of two classes there is the second one's."""
+    names = names_of(2, class_names, 40)[1:] if rows == 1 else names_of(rows, class_names, 40)
+    return names if len(set(names)) == len(names) else names_of(rows, ())
 
 
 def _inputs(output: StepOutput, y_pred: Tensor) -> Tensor | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainkit.stats.outputs.classification import kept, probabilities, wide
 
-__all__ = ["CalibrationTotals", "calibration", "reliability_diagram", "target_classes"]
+__all__ = ["CalibrationTotals", "calibration", "target_classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,6 @@ class CalibrationTotals:
             "maximum_calibration_error": (gap.abs() / count).where(count > 0, 0).amax(),
             "overconfidence": gap.sum() / count.sum(),
         }
-
-    def reliability(self) -> tuple[Tensor, Tensor]:
-        """Mean confidence and accuracy per bin, `[bins]` each; NaN where a bin is empty."""
-        count, confidence, right = self.sums.unbind()
-        return confidence / count, right / count
 
 
 def target_classes(choice: Tensor, y: Tensor, classes: int) -> Tensor:
@@ -125,40 +120,3 @@ def calibration(
     """
     totals = CalibrationTotals.of(y_pred, y, kind=kind, ignore_index=ignore_index, bins=bins)
     return totals.statistics()
-
-
-def reliability_diagram(confidence: Tensor, accuracy: Tensor, *, pixels: int = 12) -> Tensor:
-    """A picture of reliability, drawn on the device: accuracy as bars over bins of confidence.
-
-    Blue bars are the accuracy of each bin, red is what its confidence promised beyond that (or
-    fell short of it), the grey diagonal is perfect calibration; an empty bin stays white.
-
-    Args:
-        confidence: Mean confidence per bin, `[B]`, NaN where the bin is empty.
-        accuracy: Share of right decisions per bin, `[B]`, NaN where the bin is empty.
-        pixels: Width of a bar.
-
-    Returns:
-        uint8, shape `[3, B · pixels, B · pixels]`.
-
-    Example:
-        >>> reliability_diagram(torch.tensor([0.3, 0.8]), torch.tensor([0.5, 0.5])).shape
-        torch.Size([3, 24, 24])
-    """
-    size = confidence.numel() * pixels
-    device = confidence.device
-    position = (torch.arange(size, device=device) + 0.5) / size
-    height = position.flip(0)[:, None]
-    bar = accuracy.repeat_interleave(pixels, output_size=size)[None, :]
-    promised = confidence.repeat_interleave(pixels, output_size=size)[None, :]
-    picture = torch.full((3, size, size), 255, dtype=torch.uint8, device=device)
-
-    def paint(where: Tensor, red: int, green: int, blue: int) -> None:
-        for channel, value in zip(picture, (red, green, blue), strict=True):
-            channel.masked_fill_(where, value)
-
-    paint(height <= bar, 66, 113, 174)
-    paint((height > torch.minimum(bar, promised)) & (height <= torch.maximum(bar, promised)),
-          214, 96, 77)  # fmt: skip
-    paint((height - position[None, :]).abs() < 0.75 / size, 110, 110, 110)
-    return picture

@@ -36,6 +36,12 @@ def thresholds() -> NDArray[np.float32]:
     return np.unique(np.concatenate((even, logistic)).astype(np.float32))
 
 
+@lru_cache(maxsize=4)
+def _limits(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The thresholds on a device: copied there once."""
+    return torch.as_tensor(thresholds(), device=device).to(dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreCounts:
     """Scores counted by the highest threshold that they reach; those of several batches add up.
@@ -68,7 +74,7 @@ class ScoreCounts:
         else:
             classes = torch.arange(p.shape[1], device=p.device)
         classes = classes.view(1, -1, *[1] * (p.ndim - 2))
-        limits = torch.as_tensor(thresholds(), device=p.device).to(p.dtype)
+        limits = _limits(p.device, p.dtype)
         size, rows = limits.numel(), classes.numel()
         nan = p.isnan()
         level = (torch.bucketize(p.contiguous(), limits, right=True) - 1).clamp_(0, size - 1)

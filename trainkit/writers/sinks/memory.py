@@ -23,6 +23,7 @@ class _Contents:
     texts: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     images: dict[str, list[tuple[int, Tensor]]] = field(default_factory=dict)
     hparams: dict[str, bool | float | str] = field(default_factory=dict)
+    pr_curves: dict[str, list[tuple[int, Tensor]]] = field(default_factory=dict)
 
 
 class MemoryWriter(GatheringWriter):
@@ -70,6 +71,11 @@ class MemoryWriter(GatheringWriter):
         return self._read().images
 
     @property
+    def pr_curves(self) -> dict[str, list[tuple[int, Tensor]]]:
+        """Tag to steps and precision-recall curves, float32, shape `[6, T]`: see `PrCurve`."""
+        return self._read().pr_curves
+
+    @property
     def hparams(self) -> dict[str, bool | float | str]:
         """Name to hyperparameter."""
         return self._read().hparams
@@ -106,5 +112,7 @@ class MemoryWriter(GatheringWriter):
                 contents.texts.setdefault(tag, []).append((step, text))
             for tag, pixels in host.images.items():
                 contents.images.setdefault(tag, []).append((step, torch.from_numpy(pixels)))
+            for tag, curve in host.pr_curves.items():
+                contents.pr_curves.setdefault(tag, []).append((step, torch.from_numpy(curve)))
             contents.hparams |= host.hparams
         return contents

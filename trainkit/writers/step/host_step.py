@@ -75,6 +75,7 @@ class HostStep:
     texts: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     hparams: Mapping[str, bool | float | str] = field(default_factory=dict)
+    pr_curves: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
         """Every scalar as a Python number, the last one written under a tag."""

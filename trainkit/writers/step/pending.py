@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats import histograms as histograms_of
+from trainkit.writers.deferred import Deferred
 from trainkit.writers.protocol import Histogram, Histograms, Scalars
 from trainkit.writers.step import transfer
 from trainkit.writers.step.images import figure_pixels, pixels
@@ -36,6 +37,7 @@ class Gathering:
     histograms: Sequence[tuple[_Tags, tuple[int, int, int, int]]] = ()
     images: Mapping[str, int] = MappingProxyType({})
     texts: Mapping[str, str] = MappingProxyType({})
+    deferred: Mapping[str, tuple[Deferred, Sequence[int]]] = MappingProxyType({})
     hparams: Mapping[str, bool | float | str] = MappingProxyType({})
     streams: Sequence[Any] = ()
 
@@ -74,7 +76,8 @@ class Gathering:
             self._keep_histograms((tag,), counts, one.edges, moments, non_finite)
 
     def add_images(self, images: Mapping[str, Tensor]) -> None:
-        """Keep a copy of the images, eight bits a channel."""
+        """Keep a copy of the images, eight bits a channel; deferred ones as they are."""
+        images = self._without_deferred(images)
         ready = {check_tag(tag): pixels(tag, image) for tag, image in images.items()}
         self.images = {**self.images, **{tag: self._keep(x) for tag, x in ready.items()}}
 
@@ -83,7 +86,8 @@ class Gathering:
         self.add_images({tag: figure_pixels(tag, figure) for tag, figure in figures.items()})
 
     def add_texts(self, texts: Mapping[str, str]) -> None:
-        """Keep texts."""
+        """Keep texts, and what makes deferred ones."""
+        texts = self._without_deferred(texts)
         for tag, text in texts.items():
             if not isinstance(text, str):
                 raise TypeError(f"text {tag!r} must be a str, got {type(text).__name__}")
@@ -113,6 +117,14 @@ class Gathering:
                 break
             tensors.append(part)
         self.scalars.append((scalars, range(first, len(tensors))))
+
+    def _without_deferred(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Keep the parts of those that are deferred; the others."""
+        found = {tag: one for tag, one in values.items() if isinstance(one, Deferred)}
+        for tag, one in found.items():
+            parts = [self._keep(transfer.wire(part)) for part in one.parts]
+            self.deferred = {**self.deferred, check_tag(tag): (one, parts)}
+        return {tag: x for tag, x in values.items() if tag not in found} if found else values
 
     def _keep(self, tensor: Tensor) -> int:
         self.tensors.append(tensor.detach() if tensor.requires_grad else tensor)

@@ -24,6 +24,7 @@ from trainkit.writers.step.host_step import (
     ScalarChunk,
     step_by_step,
 )
+from trainkit.writers.step.make_deferred import make_deferred
 from trainkit.writers.step.pending import Gathering
 from trainkit.writers.step.tracks import Block, read_block
 
@@ -108,8 +109,17 @@ def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChu
         rows = zip(counts, limits, moments, non_finite.tolist(), strict=True)
         histograms |= {tag: HostHistogram(*row) for tag, row in zip(tags, rows, strict=True)}
     images = {tag: _array(source[i]) for tag, i in gathering.images.items()}
-    step, time = gathering.step, gathering.wall_time
-    return HostStep(step, time, scalars, histograms, gathering.texts, images, gathering.hparams)
+    step, time, texts = gathering.step, gathering.wall_time, gathering.texts
+    found = HostStep(step, time, scalars, histograms, texts, images, gathering.hparams)
+    if gathering.deferred:
+        deferred = {tag: one for tag, (one, _) in gathering.deferred.items()}
+        parts = {
+            tag: [_array(source[i]) for i in at] for tag, (_, at) in gathering.deferred.items()
+        }
+        made = make_deferred(deferred, parts)
+        found.images, found.texts = {**images, **made.images}, {**texts, **made.texts}
+        found.pr_curves = made.pr_curves
+    return found
 
 
 def _array(values: Tensor | Array) -> Array:

@@ -94,6 +94,7 @@ class Block:
     images: Mapping[str, int] = MappingProxyType({})
     texts: Mapping[str, str] = MappingProxyType({})
     hparams: Mapping[str, Any] = MappingProxyType({})
+    deferred: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,

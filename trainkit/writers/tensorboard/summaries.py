@@ -19,17 +19,19 @@ _log = logging.getLogger("trainkit")
 
 def summary(host_step: HostStep) -> bytes:
     """A serialized Summary of all but the scalars; empty where there is nothing else."""
-    if not (host_step.histograms or host_step.images or host_step.texts or host_step.hparams):
+    readable = host_step.images or host_step.texts or host_step.hparams or host_step.pr_curves
+    if not (host_step.histograms or readable):
         return b""
     # Messages one after the other are their union.
     histograms = b"".join(serialized_histogram(*item) for item in host_step.histograms.items())
-    if not (host_step.images or host_step.texts or host_step.hparams):
+    if not readable:
         return histograms
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     values = [
         *(_image(tag, pixels) for tag, pixels in host_step.images.items()),
         *(_text(tag, text) for tag, text in host_step.texts.items()),
+        *(_pr_curve(tag, curve) for tag, curve in host_step.pr_curves.items()),
     ]
     if host_step.hparams:
         values.append(_session_start(host_step.wall_time, host_step.hparams))
@@ -56,7 +58,7 @@ def _or_nothing(tag: str, host_step: HostStep) -> bytes:
 
 
 def _one_by_one(host_step: HostStep) -> Iterator[tuple[str, HostStep]]:
-    for name in ("histograms", "images", "texts", "hparams"):
+    for name in ("histograms", "images", "texts", "hparams", "pr_curves"):
         for tag, value in getattr(host_step, name).items():
             alone = HostStep(host_step.step, host_step.wall_time)
             setattr(alone, name, {tag: value})
@@ -114,6 +116,17 @@ def _text(tag: str, text: str) -> Any:
     tensor = TensorProto(dtype=DT_STRING, string_val=[utf8(text)])
     metadata = create_summary_metadata(display_name=None, description=None)
     return Summary.Value(tag=_readable(tag), tensor=tensor, metadata=metadata)
+
+
+def _pr_curve(tag: str, curve: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.pr_curve.metadata import create_summary_metadata
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    metadata = create_summary_metadata(
+        display_name=_readable(tag), description="", num_thresholds=curve.shape[1]
+    )
+    return Summary.Value(tag=_readable(tag), tensor=make_tensor_proto(curve), metadata=metadata)
 
 
 def _session_start(wall_time: float, hparams: Mapping[str, bool | float | str]) -> Any:

@@ -1,0 +1,70 @@
+"""Values that are made in the writer's thread."""
+
+import logging
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.writers.reading import accumulated
+from trainkit.writers import BackgroundWriter, EventFileWriter, MemoryWriter, PrefixWriter
+from trainkit.writers.deferred import Deferred, PrCurve
+from trainkit.writers.protocol import LeftOut
+
+
+def test_it_is_made_by_the_thread_of_what_it_was_given(tmp_path: Path) -> None:
+    made_by: list[str] = []
+
+    def draw(counts: np.ndarray, half: np.ndarray) -> np.ndarray:
+        made_by.append(threading.current_thread().name)
+        assert counts.dtype == np.int64
+        assert half.dtype == np.float32
+        return np.full((4, 6, 3), counts.sum() * half, np.uint8)
+
+    picture = Deferred(draw, (torch.tensor([2, 4]), torch.tensor(0.5, dtype=torch.bfloat16)))
+    writer = BackgroundWriter(EventFileWriter(tmp_path))
+    PrefixWriter(writer, "a").write_images(3, {"picture": picture})
+    writer.write_texts(3, {"text": Deferred(lambda: "words", ())})
+    writer.write_scalars(3, {"x": 1.0})
+    writer.close()
+    assert made_by == ["trainkit-writer"]
+    assert picture.seconds > 0
+    (event,) = accumulated(tmp_path).Images("a/picture")
+    assert (event.step, event.width, event.height) == (3, 6, 4)
+    assert accumulated(tmp_path).Tensors("text")[0].tensor_proto.string_val == [b"words"]
+
+
+def test_one_that_fails_is_left_out_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> str:
+        raise RuntimeError("no ink")
+
+    def say_nothing() -> str:
+        raise LeftOut("said already")
+
+    memory = MemoryWriter()
+    with caplog.at_level(logging.WARNING, "trainkit"):
+        for step in (1, 2):
+            memory.write_images(step, {
+                "failing one": Deferred(fail, ()), "left out": Deferred(say_nothing, ()),
+                "other": Deferred(lambda: np.zeros((2, 2, 1), np.uint8), ()),
+                "no picture": Deferred(lambda: np.zeros((2, 2)), ()),
+                "no curve": PrCurve(lambda: np.zeros((5, 3)), ()),
+            })  # fmt: skip
+            memory.write_scalars(step, {"x": 1.0})
+        assert [step for step, _ in memory.images["other"]] == [1, 2]
+    assert set(memory.images) == {"other"}
+    assert len(memory.scalars["x"]) == 2
+    assert len(caplog.messages) == 3
+    assert "failing one cannot be made and is left out: RuntimeError: no ink" in caplog.messages
+
+
+def test_a_curve_of_precision_and_recall() -> None:
+    memory = MemoryWriter()
+    numbers = torch.arange(12.0).view(6, 2)
+    memory.write_images(1, {"pr": PrCurve(lambda x: x, (numbers,))})
+    ((step, curve),) = memory.pr_curves["pr"]
+    assert step == 1
+    assert curve.equal(numbers)
+    assert memory.images == {}
