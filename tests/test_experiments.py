@@ -95,7 +95,7 @@ def test_gan_digits_makes_confident_digits_of_every_class() -> None:
     assert status["test"][metric] >= number
     assert status["test"]["sample_classes"] == 10
     assert status["test"]["sample_balance"] > 0.9
-    assert "samples" in tags("train")["images"]
+    assert "generated/samples" in tags("train")["images"]
 
 
 def test_parts_of_an_experiment_can_be_exchanged() -> None:

@@ -278,12 +278,12 @@ def test_samples_are_pictures_from_the_same_latent_vectors() -> None:
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(weights(models), before)
     assert models["generator"].training
-    assert pictures[0].shape == (6, 1, 34, 34)  # four times as large, framed
+    assert pictures[0].shape == (6, 1, 74, 74)  # nine times as large, framed
     assert float(pictures[0].min()) >= 0
     assert float(pictures[0].max()) <= 1
     latents = torch.randn(6, LATENT, generator=torch.Generator().manual_seed(0))
     small = models["generator"].eval()(latents)
-    torch.testing.assert_close(pictures[0][:, :, 1:-1:4, 1:-1:4], (small.detach() + 1) / 2)
+    torch.testing.assert_close(pictures[0][:, :, 1:-1:9, 1:-1:9], (small.detach() + 1) / 2)
     assert engines.metrics == {}  # no judge
 
 
@@ -370,7 +370,7 @@ def test_monitoring_changes_no_bit_and_shows_everything(tmp_path: Path) -> None:
         added = sum(events.Scalars(f"loss/{part}")[i].value for part in parts)
         assert total.value == pytest.approx(added, rel=1e-6)
     assert {"predictions/real", "predictions/fake", "predictions/entropy"} <= scalars
-    pictures = [tag for tag in events.Tags()["images"] if tag.startswith("samples")]
+    pictures = [tag for tag in events.Tags()["images"] if tag.startswith("generated/samples")]
     assert len(pictures) == 1
     assert [picture.step for picture in events.Images(pictures[0])] == [3, 6]
     held_out = EventAccumulator(str(tmp_path / "full/validation")).Reload().Tags()["scalars"]

@@ -23,6 +23,7 @@ __all__ = ["adversarial_engines", "adversarial_trainer"]
 
 _NAMES = ("generator", "discriminator")
 _AT_ONCE = 1000  # samples that go through the generator together
+_SHOWN = 72  # pixels: images in the picture of samples are at most so large, if they are enlarged
 
 
 def adversarial_trainer(
@@ -202,6 +203,7 @@ def adversarial_engines(
         partial(adversarial_evaluator, networks, device=device, latent=latent, seed=seed),
         metrics=metrics,
         predictions="binary_logits",
+        classes=("made", "real"),
         samples={"samples": lambda: _picture(made(latents[:shown]))},
     )
 
@@ -214,7 +216,7 @@ def _made(generator: nn.Module, latents: Tensor) -> Tensor:
 
 def _picture(images: Tensor) -> Tensor:
     """Images in [−1, 1] as [0, 1], small ones enlarged, with a frame between them."""
-    times = max(1, 32 // images.shape[-1])
+    times = max(1, _SHOWN // images.shape[-1])
     return pad(interpolate((images.float() + 1) / 2, scale_factor=times), (1, 1, 1, 1), value=0.5)
 
 

@@ -38,6 +38,7 @@ class Engines:
             are written.
         predictions: What `y_pred` holds: `auto` (inferred from the loss), the kind by name, or
             None for predictions that mean nothing on their own.
+        classes: What the classes of the predictions are called, in pictures; None: as the data say.
         scheduled: Values that the engine itself moves, by name, for the hyperparameter monitor.
         samples: Makers of what is shown after each evaluation, by tag: a tensor is written as
             images, a string as text. They may draw random numbers and change the mode of the
@@ -52,6 +53,7 @@ class Engines:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     step_output: bool = True
     predictions: str | None = "auto"
+    classes: tuple[str, ...] | None = None
     scheduled: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     samples: Mapping[str, Callable[[], Tensor | str]] = field(default_factory=dict)
     state: Mapping[str, Stateful] = field(default_factory=dict)

@@ -113,7 +113,7 @@ class Monitoring:
             scheduled=built.engines.scheduled,
             monitors={**dict.fromkeys(CHECKLIST), **self._parts},
             known=self._known,
-            class_names=getattr(built.data, "classes", ()),
+            class_names=built.engines.classes or tuple(getattr(built.data, "classes", ())),
         )
         self._attached.said.update(self._said)
 
@@ -137,7 +137,10 @@ class Monitoring:
         self._keep_in("config", train.flush)
 
     def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
-        """Make the samples and write them; a maker that fails once is not asked again."""
+        """Make the samples and write them, under `generated/<name>` (a name with `/` as it is).
+
+        A maker that fails once is not asked again.
+        """
         train = self._writers.get("train")
         if train is None:
             return
@@ -245,6 +248,8 @@ class Monitoring:
     def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
         with preserved_random_state(), _preserved_modes(self._built.models), torch.no_grad():
             shown = make()
+        if "/" not in tag:
+            tag = f"generated/{tag}"  # the first section on TensorBoard's page of images
         if isinstance(shown, str):
             writer.write_texts(step, {tag: shown})
         else:

@@ -19,8 +19,9 @@ def images(directory: Path, tag: str) -> list[tuple[int, Pixels]]:
     ]
 
 
-def has(picture: Pixels, colour: tuple[int, int, int]) -> bool:
-    return bool((picture == np.array(colour, np.uint8)).all(-1).any())
+def has(picture: Pixels, colour: tuple[int, int, int], least: int = 300) -> bool:
+    """Whether so many pixels have this colour: an area, and not only the edge of a letter."""
+    return int((picture == np.array(colour, np.uint8)).all(-1).sum()) >= least
 
 
 def colours(picture: Pixels) -> int:

@@ -96,7 +96,7 @@ def test_images_are_shown_with_what_they_are_and_what_was_predicted() -> None:
     assert picture.shape == (44 + 2 * 206 + 8, 640, 3)
     assert picture[60, 30].tolist() == [255] * 3
     assert picture[60, 100].tolist() == [0] * 3
-    assert has(picture, RED)
+    assert has(picture, RED, 20)  # the letters
     colour = most_wrong_images(np.random.rand(2, 3, 9, 6), found[:2], classes=2)
     assert colours(colour) > 100
 
@@ -116,3 +116,14 @@ def test_ranges_hold_what_they_are_for_and_have_some_ticks(low: float, high: flo
     assert last >= high - 1e-9 * abs(high)
     assert last > first
     assert 2 <= len(ticks(first, last)) <= 12
+
+
+def test_a_bin_that_is_not_sure_enough_keeps_its_height() -> None:
+    sums = np.zeros((3, 10))
+    sums[:, 5] = 100, 55, 90  # confident in 55 % and right in 90 %
+    picture = reliability_picture(sums)
+    axes = Axes(Canvas(1, 1), (92, 46, 622, 430))
+    x, top = (round(p) for p in axes.at(0.55, 0.9))
+    assert picture[top + 4, x].tolist() not in ([255, 255, 255], list(RED))
+    assert picture[top - 4, x].tolist() == [255, 255, 255]
+    assert picture[round(axes.at(0.55, 0.5)[1]), x].tolist() == list(BLUE)

@@ -82,7 +82,7 @@ def test_values_from_the_event_file(tmp_path: Path) -> None:
     passes = [batches(y * share + 0.1, y, x) for share in (0.0, 0.9)]
     evaluated(writer, passes, kind="values")
     writer.close()
-    for tag in ("predictions/against_targets", "residuals/against_predictions"):
+    for tag in ("predictions/against_targets", "predictions/residuals"):
         (_, early), (_, late) = images(tmp_path, tag)
         assert early.shape == late.shape == (640, 640, 3)
         assert (early != late).any()

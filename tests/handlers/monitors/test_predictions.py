@@ -62,7 +62,7 @@ def test_classes_over_an_evaluation_are_those_of_all_its_rows() -> None:
         assert value(writer, f"calibration/{name}") == pytest.approx(number.item(), abs=1e-9)
     ((step, _),) = writer.histograms["predictions/probability"]
     assert step == 7
-    ((step, image),) = writer.images["calibration/reliability"]
+    ((step, image),) = writer.images["predictions/reliability"]
     assert (step, image.shape[-3]) == (7, 3)
 
 

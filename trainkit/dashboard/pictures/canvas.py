@@ -111,14 +111,17 @@ class Canvas:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text in at most so many characters, on one line.
+    """The text in at most so many characters, on one line; its beginning and its end are kept.
 
     Example:
-        >>> shortened("malignant", 6)
-        'malig…'
+        >>> shortened("class number 12", 8)
+        'clas… 12'
     """
     line = " ".join(text.split()) or repr(text)
-    return line if len(line) <= most else line[: most - 1] + "…"
+    if len(line) <= most:
+        return line
+    end = (most - 1) // 2
+    return f"{line[: most - 1 - end]}…{line[len(line) - end :]}"
 
 
 @lru_cache(maxsize=8)

@@ -89,7 +89,8 @@ def _cells(
 ) -> None:
     """Write the counts, and the rates where there is room."""
     height = edges[1]
-    size = 22 if len(counts) <= 6 else TEXT if len(counts) <= 12 else 11
+    few = len(counts) <= 6
+    size = 30 if len(counts) <= 3 else 22 if few else TEXT if len(counts) <= 12 else 11
     for i, row in enumerate(counts.tolist()):
         for j, count in enumerate(row):
             if not count:  # most are 0: what is not stands out
@@ -102,6 +103,7 @@ def _cells(
                 canvas.text(x, y, number, size, "mm", colour)
                 continue
             percent = f"{100 * rates[i, j]:.0f} %"
-            canvas.text(x, y - height * 0.14, number, size, "mm", colour)
-            small = SMALL if len(counts) <= 6 else 13
-            canvas.text(x, y + height * 0.22, percent, small, "mm", colour)
+            canvas.text(x, y - min(height * 0.14, 0.4 * size), number, size, "mm", colour)
+            small = 20 if len(counts) <= 3 else SMALL if few else 13
+            below = min(height * 0.22, 1.1 * size)
+            canvas.text(x, y + below, percent, small, "mm", colour)

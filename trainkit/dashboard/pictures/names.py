@@ -18,7 +18,7 @@ def names_of(classes: int, given: Sequence[str], most: int = 12) -> list[str]:
 
     Example:
         >>> names_of(2, ("malignant", "benign"), 6), names_of(3, ("malignant", "benign"))
-        (['malig…', 'benign'], ['0', '1', '2'])
+        (['mal…nt', 'benign'], ['0', '1', '2'])
     """
     if len(given) != classes:
         return [str(i) for i in range(classes)]

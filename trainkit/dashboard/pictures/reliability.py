@@ -4,20 +4,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.dashboard.pictures.axes import Axes, legend
-from trainkit.dashboard.pictures.canvas import SMALL, TITLE, WIDTH, Canvas
-from trainkit.dashboard.pictures.colours import BLUE, GREY, RED
+from trainkit.dashboard.pictures.canvas import TITLE, WIDTH, Canvas
+from trainkit.dashboard.pictures.colours import BLUE, DARK, GREY, RED, WHITE
 
 __all__ = ["reliability_picture"]
 
 _HEIGHT = 640
+_NUMBER = 13  # pixels: a bin is 35 pixels wide
+_PALE = (160, 195, 230)
 
 
 def reliability_picture(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Accuracy over confidence, in bins, with the number of predictions in each.
 
-    A blue bar is the accuracy in its bin. Red is the difference to the mean confidence there. On
-    the grey diagonal both are the same: perfect calibration. An empty bin has no bar. Below, each
-    bin's share of all predictions.
+    A bar is as high as the accuracy in its bin. Red above it: the confidence was higher by so much
+    (too sure). Its light part: the confidence was lower by so much (not sure enough). On the grey
+    diagonal both are the same. An empty bin has no bar. Below, each bin's share of all
+    predictions, and their number.
 
     Args:
         sums: Per bin of confidence: predictions, their confidence, how many were right; shape
@@ -49,20 +52,31 @@ def reliability_picture(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
         accuracy, promised = float(right[i] / counts[i]), float(confidence[i] / counts[i])
         main.bar(low, high, 0, accuracy, BLUE)
         if np.isfinite(promised):
-            main.bar(low, high, accuracy, promised, RED)
-        below.bar(low, high, 0, float(counts[i] / total), BLUE)
-    # The numbers of the fullest bins only: those of narrow bins would cover each other.
-    most = np.argsort(-counts, kind="stable")[:3]
-    for i in most[counts[most] > 0]:
-        x, y = below.at(float(edges[i] + edges[i + 1]) / 2, float(counts[i] / total))
-        text = f"{int(counts[i]):,}"
-        half = canvas.length(text, SMALL) / 2
-        x = min(max(x, 94 + half), WIDTH - 20 - half)
-        canvas.text(x, max(y - 3, 482 + SMALL), text, SMALL, "ms")
+            main.bar(low, high, accuracy, promised, RED if promised > accuracy else _PALE)
+        share = float(counts[i] / total)
+        below.bar(low, high, 0, share, BLUE)
+        x, y = below.at((low + high) / 2, share)
+        inside = share > 0.8
+        colour = WHITE if inside else DARK
+        number = _short(int(counts[i]))
+        canvas.text(x, y + 16 if inside else y - 3, number, _NUMBER, "ms", colour)
     canvas.line([main.at(0, 0), main.at(1, 1)], GREY, 2)
     legend(canvas, 104, 56, [
         (BLUE, "accuracy"),
-        (RED, "difference to the confidence"),
+        (RED, "too sure by this much"),
+        (_PALE, "not sure enough by this much"),
         (GREY, "perfect calibration"),
     ])  # fmt: skip
     return canvas.pixels()
+
+
+def _short(count: int) -> str:
+    """A number in at most four characters.
+
+    Example:
+        >>> _short(950), _short(12_345), _short(9_700_000)
+        ('950', '12k', '10M')
+    """
+    if count < 10_000:
+        return str(count)
+    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.0f}M"

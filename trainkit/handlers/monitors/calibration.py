@@ -43,7 +43,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
     the log, predictions that cannot be of this `kind`.
 
     Tags: `calibration/expected_calibration_error`, `calibration/maximum_calibration_error`,
-    `calibration/overconfidence`; image `calibration/reliability`.
+    `calibration/overconfidence`; image `predictions/reliability`.
 
     Args:
         writer: Where the statistics go.
@@ -149,6 +149,6 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         if self._is_drawn and self._checked.wrong is not True:
             draw = UnlessWrong(reliability_picture)
             picture = Deferred(draw, (totals.found.sums, wrong))
-            images: dict[str, Any] = {"calibration/reliability": picture}
+            images: dict[str, Any] = {"predictions/reliability": picture}
             self.writer.write_images(step, images)
             self._cost.add([picture])

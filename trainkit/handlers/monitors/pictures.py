@@ -43,7 +43,7 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
 
     Tags, of classes: images `predictions/confusion_matrix` and `predictions/roc`, PR curves
     `predictions.precision_recall/<class>`. Of values: images `predictions/against_targets` and
-    `residuals/against_predictions`. Of both, the samples that were predicted worst:
+    `predictions/residuals`. Of both, the samples that were predicted worst:
     `predictions/most_wrong`, an image if the inputs are images, else a text.
 
     Left out are targets that are `ignore_index`, what has more classes than the limits, the most
@@ -212,7 +212,7 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
             "predictions/against_targets": Deferred(
                 partial(predicted_against_true, count=sample.count), parts
             ),
-            "residuals/against_predictions": Deferred(
+            "predictions/residuals": Deferred(
                 partial(residuals_picture, count=sample.count), parts
             ),
         }
