@@ -1,6 +1,6 @@
 """What a sample of activations takes: the network of the digits experiment, one thread.
 
-    python benchmarks/activations.py [--batch 32] [--numpy]
+    python benchmarks/activations.py [--batch 32] [--without-numba]
 
 Processor time per iteration, the smallest of several medians: of a forward pass alone, of the same
 with every module watched, and the difference.
@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from trainkit import ActivationMonitor
 from trainkit.models import CNN
-from trainkit.stats.cpu import loops as main_memory
+from trainkit.stats.cpu.loops import loops, using, without_numba
 from trainkit.writers import MemoryWriter
 
 
@@ -49,13 +49,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
-    parser.add_argument("--numpy", action="store_true", help="as where numba is not installed")
+    parser.add_argument(
+        "--without-numba", action="store_true", help="as if numba were not installed"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.numpy:
-        main_memory._chosen[:] = [main_memory.numpy_loops()]
-    seconds(arguments.batch, watched=True)  # compiles, and fills caches
-    found = [[seconds(arguments.batch, watched) for watched in (False, True)] for _ in range(9)]
+    with using(without_numba() if arguments.without_numba else loops()):
+        seconds(arguments.batch, watched=True)  # compiles, and fills caches
+        found = [[seconds(arguments.batch, watched) for watched in (False, True)] for _ in range(9)]
     plain, watched = (1e6 * min(column) for column in zip(*found, strict=True))
     print(f"forward pass       {plain:7.0f} us")
     print(f"the same, watched  {watched:7.0f} us")

@@ -1,27 +1,28 @@
-"""What statistics of parameters cost by themselves: torch's launches, NumPy's loops, numba's.
+"""Time the statistics of tensors in main memory: torch, numba, and NumPy's histograms.
 
 python benchmarks/loops.py
 
-For the tensors of the two programs of `monitoring.py`, in main memory: milliseconds of the
-fastest of many calls, in a loop of their own. numba is measured where it is installed
-(`pip install trainkit[fast]`).
+For the parameters of the two programs of `monitoring.py`: milliseconds of the fastest of many
+calls. numba is measured where it is installed (`pip install trainkit[fast]`).
 """
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
 
 import torch
 from programs import mlp, transformer
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Loops, loops, numpy_loops, sizes_of
+from trainkit.stats import Snapshot, histograms, norms, summary_table
+from trainkit.stats.cpu.loops import Loops, loops, using, without_numba
+from trainkit.stats.cpu.sizes import sizes_of
+from trainkit.stats.tensors.histograms import histograms_on_device
 
 CALLS = 30
 
 
 def fastest(function: Callable[[], object]) -> float:
-    """Seconds."""
+    """Seconds of the fastest call."""
     found = []
     for _ in range(CALLS):
         start = perf_counter()
@@ -30,55 +31,36 @@ def fastest(function: Callable[[], object]) -> float:
     return min(found)
 
 
-def by_torch(tensors: Sequence[Tensor]) -> dict[str, float]:
-    """The same numbers with torch's own functions, the fastest way that it has."""
-    plain = [tensor.detach() for tensor in tensors]
-    copies = [tensor + 1e-3 for tensor in plain]
-
-    def summary() -> None:
-        torch._foreach_norm(plain)
-        for tensor in plain:
-            torch.std_mean(tensor)
-            tensor.aminmax()
-            tensor.count_nonzero()
-            tensor.isfinite().all()
-
-    return {
-        "norm": fastest(lambda: torch._foreach_norm(plain)),
-        "norm, mean, std, max, zeros, non-finite": fastest(summary),
-        "distance to a copy": fastest(
-            lambda: torch._foreach_norm(torch._foreach_sub(plain, copies))
-        ),
-        "histogram": fastest(lambda: [torch.histc(tensor, 64) for tensor in plain]),
-    }
-
-
-def by_loops(chosen: Loops, tensors: Sequence[Tensor]) -> dict[str, float]:
-    plain = [tensor.detach() for tensor in tensors]
-    sizes = sizes_of(plain)
-    flat = chosen.copy_rows([tensor + 1e-3 for tensor in plain], sizes)
-    calls: dict[str, Callable[[], Any]] = {
-        "norm": lambda: chosen.norm_rows(plain, sizes),
-        "norm, mean, std, max, zeros, non-finite": lambda: chosen.summary_rows(plain, sizes),
-        "distance to a copy": lambda: chosen.distance_rows(flat, plain, sizes),
-        "histogram": lambda: chosen.histogram_rows(plain, sizes, 64),
-    }
-    return {name: fastest(call) for name, call in calls.items()}
+def timed(chosen: Loops, tensors: Sequence[Tensor]) -> dict[str, float]:
+    """Seconds of each statistic with these loops."""
+    with using(chosen):
+        before = Snapshot(tensors)
+        return {
+            "norm": fastest(lambda: norms(tensors)),
+            "norm, mean, std, max, zeros, non-finite": fastest(lambda: summary_table(tensors)),
+            "copy": fastest(lambda: Snapshot(tensors)),
+            "distance to a copy": fastest(before.distances),
+            "histogram": fastest(lambda: histograms(tensors)),
+        }
 
 
 def main() -> None:
+    """Print a table for each program."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     for program in (mlp(1), transformer(1)):
         tensors = list(program.model.parameters())
-        columns = {"torch": by_torch(tensors), "NumPy": by_loops(numpy_loops(), tensors)}
-        if loops() != numpy_loops():
-            columns["numba"] = by_loops(loops(), tensors)
-        title = f"{program.name}, {sum(map(Tensor.numel, tensors)):,} elements"
-        print(f"\n{title:45s}" + "".join(f"{name:>12s}" for name in columns) + "  NumPy / numba")
-        for name in columns["torch"]:
+        columns = {"without": timed(without_numba(), tensors)}
+        if loops() != without_numba():
+            columns["numba"] = timed(loops(), tensors)
+        title = f"{program.name}, {sum(sizes_of(tensors)):,} elements"
+        print(f"\n{title:45s}" + "".join(f"{name:>12s}" for name in columns) + "       ratio")
+        for name in columns["without"]:
             cells = "".join(f"{1e3 * column[name]:9.3f} ms" for column in columns.values())
-            ratio = columns["NumPy"][name] / columns.get("numba", columns["NumPy"])[name]
+            ratio = columns["without"][name] / columns.get("numba", columns["without"])[name]
             print(f"{name:45s}{cells}  {ratio:8.1f} x")
+        plain = [tensor.detach() for tensor in tensors]
+        seconds = fastest(lambda: histograms_on_device(plain, 64))  # noqa: B023
+        print(f"{'histogram by torch (not used on a CPU)':45s}{1e3 * seconds:9.3f} ms")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from torch import nn
 from trainkit import Budget, attach_monitors
 from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
-from trainkit.stats.cpu.loops import loops, numpy_loops
+from trainkit.stats.cpu.loops import loops, without_numba
 
 # Trains a program in a folder; returns seconds per iteration, without the warm-up.
 Case = Callable[[Program, str], float]
@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, help="of each case; three times as many near 1")
     asked = parser.parse_args()
     quick_run = asked.quick
-    kind = "NumPy" if loops() == numpy_loops() else "numba"
+    kind = "torch" if loops() == without_numba() else "numba"
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}")
     with quiet():
         programs = [mlp(50), transformer(5)] if quick_run else [mlp(1000), transformer(15)]

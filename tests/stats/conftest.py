@@ -2,17 +2,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from trainkit.stats.cpu import loops as main_memory
-from trainkit.stats.cpu.loops import loops, numpy_loops
+from trainkit.stats.cpu.loops import loops, using, without_numba
 
 
-@pytest.fixture(scope="module", params=["numba", "numpy"])
-def each_kind_of_loops(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What holds with numba holds without."""
+@pytest.fixture(scope="module", params=["numba", "torch"])
+def each_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run the tests of a module with numba and as if numba were not installed."""
     if request.param == "numba":
-        assert loops() != numpy_loops(), "numba is not used; is it installed?"
+        assert loops() != without_numba(), "numba is not used; is it installed?"
         yield
         return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_memory, "_chosen", [numpy_loops()])
+    with using(without_numba()):
         yield

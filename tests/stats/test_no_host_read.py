@@ -1,6 +1,6 @@
 """Statistics of predictions never ask the device for a number, nor for a shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainkit.stats.cpu import loops as main_memory
+from trainkit.stats.cpu.loops import using, without_numba
 from trainkit.stats.outputs.appearance import Appearance
 from trainkit.stats.outputs.calibration import CalibrationTotals
 from trainkit.stats.outputs.classification import ClassTotals
@@ -97,9 +97,10 @@ def appearance() -> Tensor:
 
 
 @pytest.fixture(autouse=True)
-def _as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In main memory predictions are counted by compiled loops: no operator, and no device."""
-    monkeypatch.setattr(main_memory, "_chosen", [main_memory.numpy_loops()])
+def _as_on_a_device() -> Iterator[None]:
+    """In main memory compiled loops count predictions, with no operator to be seen here."""
+    with using(without_numba()):
+        yield
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.usefixtures("each_kind_of_loops")
+@pytest.mark.usefixtures("each_backend")
 class TestOutputs:
     @pytest.mark.parametrize("layout", LAYOUTS)
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -140,7 +140,7 @@ class TestOutputs:
         assert totals.take() == []
 
 
-@pytest.mark.usefixtures("each_kind_of_loops")
+@pytest.mark.usefixtures("each_backend")
 class TestOddTensors:
     @pytest.mark.parametrize("name", READABLE)
     def test_right_numbers(self, name: str) -> None:

@@ -16,7 +16,7 @@ from trainkit.stats.outputs.probability import ProbabilityCounts
 
 seeds = settings(deadline=None, derandomize=True, max_examples=40)
 
-pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
+pytestmark = pytest.mark.usefixtures("each_backend")
 
 
 def by_definition(p: np.ndarray) -> dict[str, float]:

@@ -16,7 +16,7 @@ from tests.odd_tensors import READABLE, UNREADABLE, odd
 from trainkit.stats import Snapshot, histograms, non_finite, norms, summarize
 from trainkit.stats.tensors.readable import UnreadableError
 
-pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
+pytestmark = pytest.mark.usefixtures("each_backend")
 
 ORDINARY = torch.tensor([3.0, 4.0])
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainkit.stats import Snapshot
 
-pytestmark = pytest.mark.usefixtures("each_kind_of_loops")
+pytestmark = pytest.mark.usefixtures("each_backend")
 
 PLAIN = st.floats(-1e3, 1e3, width=32)
 

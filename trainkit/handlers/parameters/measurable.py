@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from trainkit.handlers.parameters.selection import Subset
 from trainkit.handlers.say_once import listed
-from trainkit.stats.cpu.loops import plain_tensors
+from trainkit.stats.cpu.sizes import plain_tensors
 from trainkit.stats.tensors.readable import UnreadableError, plain
 
 __all__ = ["Measurable", "gradients_of"]

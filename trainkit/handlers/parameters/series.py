@@ -16,7 +16,7 @@ from torch import Tensor
 from trainkit.handlers.parameters.selection import CAP, check_detail, module_groups
 from trainkit.handlers.parameters.unmatched import chosen
 from trainkit.names import Selection, selected
-from trainkit.stats.cpu.loops import PlainTensors
+from trainkit.stats.cpu.sizes import PlainTensors
 from trainkit.stats.pooling import Members, pooled
 from trainkit.writers.protocol import Scalars, Writer
 

@@ -1,61 +1,75 @@
-"""What computes statistics of tensors in main memory: numba where it is installed, else NumPy.
+"""Choose what computes statistics of tensors in main memory: numba's loops, or torch.
 
-On a CPU a launch costs more than the work it does on a small tensor, and a temporary tensor more
-than the pass that fills it. numba's machine code takes any number of tensors in one call and one
-pass (`pip install trainkit[fast]`); NumPy needs no temporary either, but some calls per tensor.
-On every other device the torch versions are used. The tests hold all three against each other.
+There are two backends. torch computes every statistic on every device. numba
+(`pip install trainkit[fast]`) replaces it in main memory: one compiled call takes all tensors in
+one pass. Only histograms have a third version, in NumPy, because torch is much slower there.
+
+Milliseconds of CPU time for the parameters of the two programs of `benchmarks/loops.py`
+(torch 2.13, one thread; the fastest of 60 calls, NumPy and torch in turn):
+
+    MLP, 6 tensors          NumPy   torch        transformer, 150 tensors   NumPy   torch
+    summary                  0.22    0.34        summary                     2.71    4.65
+    norms                    0.09    0.16        norms                       0.94    1.82
+    distance to a copy       0.22    0.34        distance to a copy          3.17    4.08
+    histogram                0.29    0.38        histogram                   6.8    33.4
+
+torch takes less than twice the time of NumPy's loops for summaries, norms and distances, so those
+loops were removed. For histograms `torch.histc` alone takes up to five times as long, so that
+loop stays.
+The tests compare all of them.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
-from trainkit.stats.tensors.readable import ORDINARY
+from trainkit.stats.cpu.sizes import Sizes
 
 if TYPE_CHECKING:
     from trainkit.stats.outputs.activations import HostTotals
 
-__all__ = [
-    "ClassRows", "Loops", "PlainTensors", "Sizes", "loops", "plain_sizes", "plain_tensors",
-    "sizes_of",
-]  # fmt: skip
+__all__ = ["ClassRows", "Loops", "loops", "using", "without_numba"]
 
 _log = logging.getLogger("trainkit")
 
-_KIND = attrgetter("is_cpu", "dtype")
-_PLAIN = [{(True, dtype)} for dtype in (torch.float32, torch.float64)]
-
-
-# Numbers of elements.
-Sizes = tuple[int, ...]
 ClassRows = Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]]
 
 
 class Loops(NamedTuple):
-    """Functions over tensors in main memory, of one dtype, all with elements, and their sizes.
+    """Functions over tensors in main memory: of one dtype, all with elements; and their sizes.
 
-    What they return is told where they are: in `summary` and its neighbours, and in
-    `predictions`. They raise `UnreadableError` for memory that a tensor does not own.
+    None stands for "use torch". The compiled functions say what they return in their docstrings.
+    They raise `UnreadableError` for a tensor that does not own its memory.
     """
 
-    summary_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
-    norm_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
-    copy_rows: Callable[[Sequence[Tensor], Sizes], Tensor]
-    distance_rows: Callable[[Tensor, Sequence[Tensor], Sizes], Tensor]
     histogram_rows: Callable[[Sequence[Tensor], Sizes, int], tuple[Tensor, Tensor]]
-    class_rows: Callable[[Tensor, str, Tensor | None, int], tuple[Tensor, Tensor]] | None = None
+    summary_rows: Callable[[Sequence[Tensor], Sizes], Tensor] | None = None
+    norm_rows: Callable[[Sequence[Tensor], Sizes], Tensor] | None = None
+    copy_rows: Callable[[Sequence[Tensor], Sizes], Tensor] | None = None
+    distance_rows: Callable[[Tensor, Sequence[Tensor], Sizes], Tensor] | None = None
+    class_rows: ClassRows | None = None
     output_totals: "Callable[[int], HostTotals] | None" = None
 
 
 def loops() -> Loops:
-    """The fastest that there are; what they need is imported when they are first asked for."""
+    """Return the fastest available loops; dependencies are imported on first use."""
     if not _chosen:
         _chosen.append(_fastest())
-    return _chosen[0]
+    return _chosen[-1]
+
+
+@contextmanager
+def using(chosen: Loops) -> Iterator[None]:
+    """Make `loops()` return these inside a `with` block: for tests and benchmarks."""
+    before = loops()
+    _chosen[:] = [chosen]
+    try:
+        yield
+    finally:
+        _chosen[:] = [before]
 
 
 _chosen: list[Loops] = []
@@ -71,69 +85,23 @@ def _fastest() -> Loops:
             predictions,
             summary,
         )
-    except (ImportError, RuntimeError) as error:  # numba cannot live with every NumPy
+    except (ImportError, RuntimeError) as error:  # numba refuses a NumPy that is too new
         if not isinstance(error, ModuleNotFoundError):
             _log.warning("numba is installed, but not used: %s", error)
-        return numpy_loops()
+        return without_numba()
     return Loops(
+        histograms.histogram_rows,
         summary.summary_rows,
         norms.norm_rows,
         distances.copy_rows,
         distances.distance_rows,
-        histograms.histogram_rows,
         predictions.class_rows,
         activations.HostTotals,
     )
 
 
-def numpy_loops() -> Loops:
-    """Those of NumPy."""
-    from trainkit.stats.cpu.numpy import distances, histograms, norms, summary
+def without_numba() -> Loops:
+    """Return what is used where numba is not installed."""
+    from trainkit.stats.cpu.numpy import histograms
 
-    return Loops(
-        summary.summary_rows,
-        norms.norm_rows,
-        distances.copy_rows,
-        distances.distance_rows,
-        histograms.histogram_rows,
-    )
-
-
-class PlainTensors(tuple[Tensor, ...]):
-    """Tensors that `plain_sizes` has just looked at, and their numbers of elements.
-
-    For whoever asks several statistics of them: so no tensor is asked the same question twice.
-    They are to be forgotten soon, for tensors change.
-    """
-
-    sizes: Sizes
-
-
-def plain_tensors(tensors: Sequence[Tensor]) -> PlainTensors | None:
-    """The tensors with their sizes, if the loops can take them as they are; else None."""
-    sizes = plain_sizes(tensors)
-    if sizes is None:
-        return None
-    found = PlainTensors(tensors)
-    found.sizes = sizes
-    return found
-
-
-def plain_sizes(tensors: Sequence[Tensor]) -> Sizes | None:
-    """The tensors' numbers of elements, if the loops can take them as they are; else None.
-
-    They can where all are of torch's own types, in main memory, of one dtype, float32 or float64,
-    and have elements. So it is nearly always, and then nothing need be done to each of thousands
-    of tensors. Whether they are dense and own their memory is found out by the loops.
-    """
-    if isinstance(tensors, PlainTensors):
-        return tensors.sizes
-    if not (ORDINARY.issuperset(map(type, tensors)) and set(map(_KIND, tensors)) in _PLAIN):
-        return None
-    sizes = sizes_of(tensors)
-    return None if 0 in sizes else sizes
-
-
-def sizes_of(tensors: Sequence[Tensor]) -> Sizes:
-    """The tensors' numbers of elements."""
-    return tuple(map(Tensor.numel, tensors))
+    return Loops(histograms.histogram_rows)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.stats.cpu.loops import loops
+from trainkit.stats.tensors.moments import moments
 from trainkit.stats.tensors.readable import ORDINARY, dense, tensors_in
 
 __all__ = [
@@ -161,7 +162,7 @@ class TorchTotals:
             for known in (self._calls, self._alive, self._beyond):
                 known.pop(module, None)
         calls = self._calls.setdefault(module, [])
-        calls.append((y.numel(), *_moments(y)))
+        calls.append((y.numel(), *moments(y)))
         if axis is not None:
             others = [dimension for dimension in range(y.ndim) if dimension != axis]
             alive, before = torch.any(y, dim=others), self._alive.get(module)
@@ -194,17 +195,6 @@ class TorchTotals:
             self._layouts[layout] = finish.keys, finish
         keys, finish = self._layouts[layout]
         return OutputStatistics(keys, tuple(parts), finish)
-
-
-def _moments(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance, float32, 0-d."""
-    if y.is_cpu:  # many times as fast as torch there
-        from trainkit.stats.cpu.numpy.activations import moments
-
-        mean, variance = map(torch.tensor, moments(y))
-        return mean, variance
-    variance, mean = torch.var_mean(y, correction=0)
-    return mean.float(), variance.float()
 
 
 class _Finish:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from trainkit.stats.tensors.readable import plain
+from trainkit.stats.cpu.sizes import plain_sizes
+from trainkit.stats.tensors.readable import own_their_memory, plain
 
-__all__ = ["chunks", "elements", "elements_and_sizes", "partitions", "power_of_two"]
+__all__ = ["CHUNK_BYTES", "chunks", "elements", "elements_and_sizes", "partitions", "power_of_two"]
 
 # Tensors are taken together while their copy stays under this; so many bytes are borrowed at once.
-_CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 32 * 2**20
 
 
 def elements(tensor: Tensor) -> Tensor:
@@ -34,7 +35,10 @@ def elements(tensor: Tensor) -> Tensor:
 
 
 def elements_and_sizes(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """The `elements` of each, and how many it would have with the zeros that it does not store."""
+    """The `elements` of each, and its number of elements with the zeros that it does not store."""
+    sizes = plain_sizes(tensors)
+    if sizes is not None and own_their_memory(tensors) and not any(map(Tensor.is_neg, tensors)):
+        return list(tensors), list(sizes)
     plains = [plain(tensor) for tensor in tensors]
     return [_values(tensor) for tensor in plains], [tensor.numel() for tensor in plains]
 
@@ -71,11 +75,11 @@ def partitions(tensors: Sequence[Tensor]) -> Iterator[tuple[list[int], list[Tens
     yield from found.values()
 
 
-def chunks(tensors: Sequence[Tensor]) -> Iterator[slice]:
-    """Neighbours that together have no more than 32 MiB; a larger tensor is alone."""
+def chunks(tensors: Sequence[Tensor], limit: int = CHUNK_BYTES) -> Iterator[slice]:
+    """Slices of neighbours with at most `limit` bytes together; a larger tensor is alone."""
     start = size = 0
     for position, tensor in enumerate(tensors):
-        if position > start and size + tensor.nbytes > _CHUNK_BYTES:
+        if position > start and size + tensor.nbytes > limit:
             yield slice(start, position)
             start, size = position, 0
         size += tensor.nbytes

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import loops, sizes_of
+from trainkit.stats.cpu.loops import loops
+from trainkit.stats.cpu.sizes import sizes_of
 from trainkit.stats.tensors.elements import elements, partitions, power_of_two
 
-__all__ = ["HistogramTable", "histograms"]
+__all__ = ["HistogramTable", "histograms", "histograms_on_device"]
 
 BUCKETS = 64
 
@@ -67,7 +68,7 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
         if members[0].device.type == "cpu":
             found = loops().histogram_rows(members, sizes_of(members), buckets)
         else:
-            found = _histograms(members, buckets)
+            found = histograms_on_device(members, buckets)
         index = torch.tensor(positions, device=device)
         counts_found, table_found = found
         counts[index] = counts_found.to(counts)
@@ -81,7 +82,8 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     return HistogramTable(counts, edges, moments, sizes - finite.to(torch.int64))
 
 
-def _histograms(members: list[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
+def histograms_on_device(members: list[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
+    """The rows of tensors of one device and dtype that all have elements; see `_histogram`."""
     wide = torch.float32 if members[0].device.type == "mps" else torch.float64
     rows = [_histogram(member, buckets, wide) for member in members]
     return torch.stack([row for row, _ in rows]), torch.stack([row for _, row in rows])

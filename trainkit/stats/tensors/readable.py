@@ -19,6 +19,7 @@ __all__ = [
     "check_owned",
     "dense",
     "end_inside",
+    "own_their_memory",
     "plain",
     "tensors_in",
 ]
@@ -107,7 +108,7 @@ def check_owned(tensors: Sequence[Tensor]) -> None:
     Raises:
         UnreadableError: There is one, or one whose elements are not in order in one memory.
     """
-    if not _all_own(tensors):
+    if not own_their_memory(tensors):
         for tensor in tensors:
             wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
             if wrapped or tensor.is_nested or tensor.layout is not torch.strided:
@@ -126,7 +127,7 @@ def end_inside(tensors: Sequence[Tensor]) -> bool:
     )
 
 
-def _all_own(tensors: Sequence[Tensor]) -> bool:
+def own_their_memory(tensors: Sequence[Tensor]) -> bool:
     """Whether it is plain to see; few operations, for there may be thousands of tensors."""
     try:
         return (

@@ -1,4 +1,4 @@
-"""How far tensors have moved since a moment."""
+"""Copies of tensors, and the distances of the tensors from their copies."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -6,10 +6,11 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes, loops, plain_sizes
+from trainkit.stats.cpu.loops import loops
+from trainkit.stats.cpu.sizes import Sizes, plain_sizes
 from trainkit.stats.tensors.elements import chunks, elements, partitions
-from trainkit.stats.tensors.norms import norms
-from trainkit.stats.tensors.readable import UnreadableError, dense
+from trainkit.stats.tensors.norms import norms, norms_on_cpu
+from trainkit.stats.tensors.readable import UnreadableError, check_owned, dense
 
 __all__ = ["Snapshot"]
 
@@ -17,16 +18,16 @@ _PRECISE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 class Snapshot:
-    """Copies of tensors, to compare the same tensors with when they were written to.
+    """Copies of tensors, to measure how far the same tensors move afterwards.
 
     Args:
         tensors: Any shapes, dtypes and layouts.
 
     Raises:
-        UnreadableError: The elements of a tensor cannot be had: see `stats.readable`.
+        UnreadableError: The elements of a tensor cannot be read: see `stats.tensors.readable`.
 
     Cost:
-        Their memory (of sparse ones, that of dense ones), one pass.
+        The memory of the tensors (for sparse ones that of dense ones), one pass.
 
     Example:
         >>> weight = torch.tensor([3.0, 4.0])
@@ -39,41 +40,46 @@ class Snapshot:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._tensors: list[Tensor] = list(tensors)
-        # All of one kind end to end; or each by itself.
+        # Either all copies end to end, if they are of one device and dtype, or one by one.
         self._flat: Tensor | None = None
         self._copies: list[Tensor] = []
         sizes = plain_sizes(tensors)
         if sizes is not None:
             with suppress(UnreadableError):
-                self._flat = loops().copy_rows(tensors, sizes)
+                self._flat = (loops().copy_rows or _end_to_end)(tensors, sizes)
         if self._flat is None:
             self._copies = _copies([dense(tensor) for tensor in tensors])
             sizes = tuple(map(Tensor.numel, self._copies))
         self._sizes: Sizes = sizes or ()
 
     def distances(self) -> Tensor:
-        """The L2 norm of each tensor's difference, ‖now − then‖, and that of the tensor then.
+        """The L2 norms of the differences, ‖now − then‖, and of the copies, ‖then‖.
 
-        As with `norms`, half precision is taken in float32, and what is not finite shows.
+        As in `norms`, half precision is taken in float32, and NaN or infinite elements give NaN or
+        infinite norms.
 
         Returns:
             Shape `[2, number of tensors]`, float32 (float64 if there is any float64), on the first
             tensor's device: ‖now − then‖, ‖then‖.
 
         Raises:
-            ValueError: A tensor has got another number of elements.
-            UnreadableError: The elements of a tensor cannot be had any more.
+            ValueError: The number of elements of a tensor has changed.
+            UnreadableError: The elements of a tensor can no longer be read.
 
         Cost:
             Three passes, and a copy of up to 32 MiB at a time; in main memory one pass.
         """
-        flat = self._flat
-        sizes = None if flat is None else plain_sizes(self._tensors)
-        if sizes == self._sizes and flat is not None and self._tensors[0].dtype is flat.dtype:
+        flat, now = self._flat, self._tensors
+        sizes = None if flat is None else plain_sizes(now)
+        if sizes == self._sizes and flat is not None and now[0].dtype is flat.dtype:
+            compiled = loops().distance_rows
             with suppress(UnreadableError):
-                return loops().distance_rows(flat, self._tensors, sizes)
+                if compiled:
+                    return compiled(flat, now, sizes)
+                check_owned(now)
+                return _distances(flat, now, sizes)
         then = self._copies if flat is None else torch.split(flat, list(self._sizes))
-        now = [dense(tensor).reshape(-1) for tensor in self._tensors]
+        now = [dense(tensor).reshape(-1) for tensor in now]
         for tensor, size in zip(now, self._sizes, strict=True):
             if tensor.numel() != size:
                 raise ValueError(
@@ -84,7 +90,7 @@ class Snapshot:
         return torch.stack((torch.cat([part.to(kept) for part in moved]), kept))
 
     def part(self, positions: Sequence[int]) -> "Snapshot":
-        """Of some of the tensors; it shares the copies."""
+        """The snapshot of some of the tensors; it shares their copies."""
         found = Snapshot(())
         found._tensors = [self._tensors[i] for i in positions]
         found._sizes = tuple(self._sizes[i] for i in positions)
@@ -93,8 +99,25 @@ class Snapshot:
         return found
 
 
+@torch.no_grad()
+def _end_to_end(tensors: Sequence[Tensor], sizes: Sizes) -> Tensor:
+    check_owned(tensors)
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+@torch.no_grad()
+def _distances(flat: Tensor, now: Sequence[Tensor], sizes: Sizes) -> Tensor:
+    """Of tensors in main memory that own their memory, from their copies end to end, `[2, n]`."""
+    then = torch.split(flat, list(sizes))
+    moved = [
+        norms_on_cpu(torch._foreach_sub([t.reshape(-1) for t in now[some]], then[some]))
+        for some in chunks(now)
+    ]
+    return torch.stack((torch.cat(moved), norms_on_cpu(then)))
+
+
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Flat copies; those of one kind in one piece of memory, which is had faster than many."""
+    """Flat copies; one allocation for each device and dtype, which is faster than many."""
     found = [tensor.reshape(-1) for tensor in tensors]
     for positions, members in partitions(found):
         flat = torch.cat(members)

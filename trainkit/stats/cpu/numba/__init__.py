@@ -1,1 +1,1 @@
-"""The loops, compiled by numba (the extra `fast`)."""
+"""Loops compiled by numba (`pip install trainkit[fast]`)."""

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes
+from trainkit.stats.cpu.sizes import Sizes
 from trainkit.stats.tensors.readable import UnreadableError, check_owned, end_inside
 
 __all__ = [

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes
 from trainkit.stats.cpu.numba.compiling import (
     AHEAD,
     array_at,
@@ -18,6 +17,7 @@ from trainkit.stats.cpu.numba.compiling import (
     places,
 )
 from trainkit.stats.cpu.numba.norms import HIGH, LOW, scaled_norm
+from trainkit.stats.cpu.sizes import Sizes
 
 __all__ = ["copy_rows", "distance_rows"]
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes, sizes_of
 from trainkit.stats.cpu.numba.compiling import (
     AHEAD,
     BITS,
@@ -20,6 +19,7 @@ from trainkit.stats.cpu.numba.compiling import (
 from trainkit.stats.cpu.numpy.arrays import SAFE
 from trainkit.stats.cpu.numpy.histograms import RESOLUTION
 from trainkit.stats.cpu.numpy.histograms import histogram_rows as unusual_rows
+from trainkit.stats.cpu.sizes import Sizes, sizes_of
 
 __all__ = ["histogram_rows"]
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes
 from trainkit.stats.cpu.numba.compiling import (
     AHEAD,
     array_at,
@@ -16,6 +15,7 @@ from trainkit.stats.cpu.numba.compiling import (
     kind,
     places,
 )
+from trainkit.stats.cpu.sizes import Sizes
 
 __all__ = ["HIGH", "LOW", "norm_rows", "scaled_norm"]
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes
 from trainkit.stats.cpu.numba.compiling import (
     AHEAD,
     BITS,
@@ -17,6 +16,7 @@ from trainkit.stats.cpu.numba.compiling import (
     kind,
     places,
 )
+from trainkit.stats.cpu.sizes import Sizes
 
 __all__ = ["summary_rows"]
 

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainkit.stats.cpu.loops import Sizes
 from trainkit.stats.cpu.numpy.arrays import (
     BLOCK,
     SAFE,
@@ -19,6 +18,7 @@ from trainkit.stats.cpu.numpy.arrays import (
     ones,
     scale_of,
 )
+from trainkit.stats.cpu.sizes import Sizes
 from trainkit.stats.tensors.readable import check_owned
 
 __all__ = ["RESOLUTION", "histogram_rows"]
