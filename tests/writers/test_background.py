@@ -18,7 +18,7 @@ from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.sampling.budget import Budget
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter, Scalars, open_writer, subrun
-from trainkit.writers.step.host_step import HostStep
+from trainkit.writers.step.host_step import Step
 
 
 class Slow(MemoryWriter):
@@ -29,17 +29,17 @@ class Slow(MemoryWriter):
         self.go = threading.Event()
         self.closed = False
 
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+    def write(self, steps: Sequence[Step]) -> None:
         assert self.go.wait(30)
-        for host_step in host_steps:
-            super().write_scalars(host_step.step, host_step.numbers())
+        for each in steps:
+            super().write_scalars(each.step, each.scalars)
 
     def close(self) -> None:
         self.closed = True
 
 
 class Broken(MemoryWriter):
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+    def write(self, steps: Sequence[Step]) -> None:
         raise OSError(28, "No space left on device")
 
     def subrun(self, name: str) -> "Broken":
@@ -176,7 +176,7 @@ def test_only_the_numbers_of_the_run_itself_count_as_time_of_the_thread(
     monkeypatch.setattr(time, "thread_time", lambda: taken)
 
     class Busy(MemoryWriter):
-        def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        def write(self, steps: Sequence[Step]) -> None:
             nonlocal taken
             taken += 1.0
 

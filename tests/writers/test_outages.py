@@ -25,7 +25,7 @@ from trainkit.writers import (
     SeveralWriter,
     open_writer,
 )
-from trainkit.writers.step.host_step import HostStep
+from trainkit.writers.step.host_step import Step
 
 
 class Disk:
@@ -280,11 +280,11 @@ class Service(MemoryWriter):
         self.down = False
         self.poison = poison
 
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
-        if self.down or any(host_step.step in self.poison for host_step in host_steps):
+    def write(self, steps: Sequence[Step]) -> None:
+        if self.down or any(each.step in self.poison for each in steps):
             raise ConnectionError("nobody answers")
-        for host_step in host_steps:
-            self.write_scalars(host_step.step, host_step.numbers())
+        for each in steps:
+            self.write_scalars(each.step, each.scalars)
 
 
 def test_one_of_several_that_is_down_costs_itself_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -323,8 +323,8 @@ def test_nobody_waits_for_a_service_that_is_down(caplog: pytest.LogCaptureFixtur
     class Hanging(MemoryWriter):
         hang = threading.Event()
 
-        def write_steps(self, host_steps: Sequence[HostStep]) -> None:
-            if host_steps[0].step:
+        def write(self, steps: Sequence[Step]) -> None:
+            if steps[0].step:
                 self.hang.wait(20)
             raise TimeoutError("no answer")
 
@@ -343,12 +343,12 @@ def test_nobody_waits_for_a_service_that_is_down(caplog: pytest.LogCaptureFixtur
 def test_waiting_for_a_slow_disk_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.thread._LONG_SECONDS", 0.2)
+    monkeypatch.setattr("trainkit.writers.step_queue._LONG_SECONDS", 0.2)
 
     class Slow(EventFileWriter):
-        def write_steps(self, host_steps: Sequence[HostStep]) -> None:
+        def write(self, steps: Sequence[Step]) -> None:
             time.sleep(0.15)
-            super().write_steps(host_steps)
+            super().write(steps)
 
     writer = BackgroundWriter(Slow(tmp_path), queue_size=1)
     for step in range(8):
@@ -397,10 +397,10 @@ def test_a_writer_that_fails_disables_no_monitor(caplog: pytest.LogCaptureFixtur
     "odd", [{"x": 1j}, {"x": object()}, {"x": torch.tensor(1j)}, {"x": torch.ones(3)}, {7: 1.0}]
 )
 def test_an_odd_entry_costs_that_entry(odd: Any, caplog: pytest.LogCaptureFixture) -> None:
-    from trainkit.writers.guarded import guarded
+    from trainkit.writers.guarded import GuardedWriter
 
     memory = MemoryWriter()
-    writer = guarded(memory)
+    writer = GuardedWriter(memory)
     for step in (1, 2):
         writer.write_scalars(step, {"before": 1.0, **odd, "after": torch.tensor(2.0)})
     assert memory.scalars == {"before": [(1, 1.0), (2, 1.0)], "after": [(1, 2.0), (2, 2.0)]}
@@ -461,10 +461,10 @@ class Partly(MemoryWriter):
 
 
 def test_what_still_works_does_not_end_an_outage(caplog: pytest.LogCaptureFixture) -> None:
-    from trainkit.writers.guarded import guarded
+    from trainkit.writers.guarded import GuardedWriter
 
     inside = Partly(OSError("full"))
-    writer = guarded(inside)
+    writer = GuardedWriter(inside)
     for step in range(4):
         writer.write_scalars(step, {"a": 1.0})
         writer.write_texts(step, {"note": "x"})
@@ -478,10 +478,10 @@ def test_what_still_works_does_not_end_an_outage(caplog: pytest.LogCaptureFixtur
 def test_a_writer_that_refuses_every_number_is_said_to_fail_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from trainkit.writers.guarded import guarded
+    from trainkit.writers.guarded import GuardedWriter
 
     inside = Partly(TypeError("takes two arguments"))
-    writer = guarded(inside)
+    writer = GuardedWriter(inside)
     for step in range(3):
         for tag in "abcdefg":
             writer.write_scalars(step, {tag: 1.0})
@@ -499,7 +499,7 @@ def test_a_writer_that_refuses_every_number_is_said_to_fail_once(
 def test_a_writer_without_some_verbs_costs_what_they_are_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from trainkit.writers.guarded import guarded
+    from trainkit.writers.guarded import GuardedWriter
 
     class Numbers:
         def __init__(self) -> None:
@@ -511,7 +511,7 @@ def test_a_writer_without_some_verbs_costs_what_they_are_for(
         def __repr__(self) -> str:
             raise RuntimeError
 
-    writer = guarded(numbers := Numbers())  # type: ignore[arg-type]
+    writer = GuardedWriter(numbers := Numbers())  # type: ignore[arg-type]
     writer.write_texts(1, {"note": "x"})
     writer.write_scalars(1, {"a": 1.0})
     assert numbers.found == {"a": 1.0}

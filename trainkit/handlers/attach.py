@@ -26,7 +26,7 @@ from trainkit.handlers.sampling.cadence import When, as_cadence
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.names import Selection, nearest
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["attach_monitors"]
 
@@ -43,7 +43,7 @@ def attach_monitors(
     *,
     model: nn.Module | Mapping[str, nn.Module],
     optimizers: Optimizer | Mapping[str, Optimizer],
-    writer: Writer | str | PathLike[str] | Mapping[str, Writer],
+    writer: Writer | Sink | str | PathLike[str] | Mapping[str, Writer | Sink],
     evaluators: Engine | Mapping[str, Engine] | None = None,
     loss_fn: Callable[..., Any] | None = None,
     predictions: str | None = "auto",
@@ -76,7 +76,8 @@ def attach_monitors(
         trainer: The engine that trains.
         model: What it trains: a module, or a mapping from name to module.
         optimizers: One, or a mapping from name to optimizer.
-        writer: Where everything goes: a writer (evaluators go to its sub-runs, by name); a folder
+        writer: Where everything goes: a writer (evaluators go to its sub-runs, by name); a `Sink`
+            (which is written in the background, and closed when the monitors are removed); a folder
             for event files (`train` and evaluators in folders of their own, so that the same tag
             is on one chart); or a mapping from `train` and the evaluators' names to writers.
         evaluators: One, called `validation`, or a mapping from name to evaluator. One called

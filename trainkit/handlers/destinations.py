@@ -1,7 +1,7 @@
 """Which writer the trainer's numbers go to, and which those of each evaluator."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,8 +9,8 @@ from typing import Any
 
 from trainkit.writers import open_writer, subrun
 from trainkit.writers.folder_names import check_name, folder_inside
-from trainkit.writers.open import existing_runs
-from trainkit.writers.protocol import Writer
+from trainkit.writers.open import as_writer, existing_runs
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["Destinations", "destinations"]
 
@@ -19,30 +19,32 @@ _log = logging.getLogger("trainkit")
 
 @dataclass(frozen=True)
 class Destinations:
-    """Writers by name, `train` for the trainer; `owned` says that they were opened here."""
+    """Writers by name, `train` for the trainer; `owned` are those that were opened here."""
 
     writers: Mapping[str, Writer]
-    owned: bool
+    owned: Sequence[Writer]
 
     def flush(self) -> None:
         """Flush the writers that were opened here."""
-        for writer in self.writers.values() if self.owned else ():
+        for writer in self.owned:
             writer.flush()
 
     def close(self) -> None:
         """Close the writers that were opened here."""
-        for writer in self.writers.values() if self.owned else ():
+        for writer in self.owned:
             writer.close()
 
 
 def destinations(
-    writer: Writer | str | PathLike[str] | Mapping[str, Writer], evaluators: Sequence[str]
+    writer: Writer | Sink | str | PathLike[str] | Mapping[str, Writer | Sink],
+    evaluators: Sequence[str],
 ) -> Destinations:
     """One writer for the trainer and one for each evaluator.
 
     Args:
-        writer: A writer (evaluators get its sub-runs), a folder (event files in a folder each),
-            or a mapping that has `train` and every evaluator.
+        writer: A writer (evaluators get its sub-runs); a sink, which is written in the background
+            and closed at the end; a folder (event files in a folder each); or a mapping that has
+            `train` and every evaluator.
         evaluators: Their names; one called `train` shares the trainer's writer.
 
     Raises:
@@ -60,15 +62,17 @@ def destinations(
                 f"writer must have a writer for each of {', '.join(names)}; "
                 f"{', '.join(missing)} missing, got {', '.join(map(str, writer)) or 'none'}"
             )
-        return Destinations(_apart({name: _checked(writer[name]) for name in names}), owned=False)
+        given = {name: _checked(writer[name]) for name in names}
+        return Destinations(_apart(given), _opened(writer.values(), given.values()))
     if isinstance(writer, str | PathLike):
         folder = Path(writer)
         _tell_of_runs(folder)
         folders = {name: folder_inside(folder, name, "an evaluator") for name in names}
-        return Destinations({name: open_writer(folders[name]) for name in names}, owned=True)
-    _checked(writer)
-    inside = {name: subrun(writer, name) for name in names[1:]}
-    return Destinations({"train": writer, **inside}, owned=False)
+        opened = {name: open_writer(folders[name]) for name in names}
+        return Destinations(opened, list(opened.values()))
+    run = _checked(writer)
+    inside = {name: subrun(run, name) for name in names[1:]}
+    return Destinations({"train": run, **inside}, _opened([writer], [run]))
 
 
 def _apart(writers: dict[str, Writer]) -> dict[str, Writer]:
@@ -86,14 +90,20 @@ def _apart(writers: dict[str, Writer]) -> dict[str, Writer]:
 
 
 def _checked(writer: Any) -> Writer:
-    if not callable(getattr(writer, "write_scalars", None)):
+    try:
+        return as_writer(writer)
+    except TypeError as error:
         raise TypeError(
-            "writer must have write_scalars and the other verbs of a Writer (or be a folder, or a "
-            f"mapping of names to writers), got {writer!r}; an Ignite logger is wrapped: "
-            "IgniteLoggerWriter(logger)"
-        )
-    found: Writer = writer
-    return found
+            "writer must have write_scalars and the other verbs of a Writer, or be a Sink (or a "
+            f"folder, or a mapping of names to writers), got {writer!r}; an Ignite logger is "
+            "wrapped: IgniteLoggerWriter(logger)"
+        ) from error
+
+
+def _opened(given: Iterable[Writer | Sink], writers: Iterable[Writer]) -> list[Writer]:
+    """The writers that were put in front of sinks."""
+    known = list(given)
+    return [writer for writer in writers if not any(writer is other for other in known)]
 
 
 def _tell_of_runs(folder: Path) -> None:

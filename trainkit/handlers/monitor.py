@@ -10,9 +10,8 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.guard import Guard
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
-from trainkit.handlers.written import NotingWriter
-from trainkit.writers.guarded import guarded
-from trainkit.writers.protocol import Writer
+from trainkit.writers.guarded import GuardedWriter
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["Monitor", "MonitorHandle"]
 
@@ -61,9 +60,9 @@ class Monitor(ABC):
     #: trainer too is made for it only if `train` is named.
     engines: ClassVar[Sequence[str]] = ("trainer",)
 
-    def __init__(self, writer: Writer, every: "When | Sampler" = 1) -> None:
+    def __init__(self, writer: Writer | Sink, every: "When | Sampler" = 1) -> None:
         #: Notes what this monitor writes, for reports.
-        self.writer = NotingWriter(guarded(writer))
+        self.writer = GuardedWriter(writer)
         self.sampler = as_sampler(every)
 
     def attach(self, engine: Engine) -> RemovableEventHandle:

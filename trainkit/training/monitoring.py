@@ -20,10 +20,11 @@ from trainkit.rundir import RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
-from trainkit.training.latest_values import Newest
-from trainkit.writers import BackgroundWriter, EventFileWriter, SeveralWriter
+from trainkit.writers import BackgroundWriter
 from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Writer
+from trainkit.writers.sinks.event_file import EventFileSink
+from trainkit.writers.sinks.latest_values import LatestValues
 
 __all__ = ["Monitoring"]
 
@@ -74,7 +75,7 @@ class Monitoring:
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
         self._writers: dict[str, Writer] = {}
-        self._newest: dict[str, Newest] = {}
+        self._newest: dict[str, LatestValues] = {}
         self._faults: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # part → why its event files failed at the end
 
@@ -241,9 +242,9 @@ class Monitoring:
 
     def _open(self, part: str) -> Writer:
         alarm = self._alarm if part == "train" else None
-        newest = self._newest[part] = Newest("loss/total", alarm=alarm)
+        newest = self._newest[part] = LatestValues("loss/total", alarm=alarm)
         # In one background writer, so that the device is read once for both.
-        return BackgroundWriter(SeveralWriter(EventFileWriter(self._place.events(part)), newest))
+        return BackgroundWriter(EventFileSink(self._place.events(part)), newest)
 
     def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
         with preserved_random_state(), _preserved_modes(self._built.models), torch.no_grad():

@@ -3,13 +3,24 @@
 from trainkit.log_faults import keep_in
 from trainkit.writers.background import BackgroundWriter
 from trainkit.writers.open import existing_runs, open_writer
-from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Subruns, Writer
+from trainkit.writers.protocol import (
+    Curve,
+    Histogram,
+    Histograms,
+    Point,
+    Scalars,
+    Sink,
+    Subruns,
+    Writer,
+)
 from trainkit.writers.sinks.event_file import EventFileWriter
 from trainkit.writers.sinks.ignite_loggers import IgniteLoggerWriter
+from trainkit.writers.sinks.json_lines import JsonLinesSink
 from trainkit.writers.sinks.memory import MemoryWriter
 from trainkit.writers.sinks.prefix import PrefixWriter
 from trainkit.writers.sinks.several import SeveralWriter
 from trainkit.writers.sinks.subruns import subrun
+from trainkit.writers.step.host_step import Step
 
 __all__ = [
     "BackgroundWriter",
@@ -18,11 +29,14 @@ __all__ = [
     "Histogram",
     "Histograms",
     "IgniteLoggerWriter",
+    "JsonLinesSink",
     "MemoryWriter",
     "Point",
     "PrefixWriter",
     "Scalars",
     "SeveralWriter",
+    "Sink",
+    "Step",
     "Subruns",
     "Writer",
     "existing_runs",

@@ -1,16 +1,26 @@
 """Writing in the background: training goes on while the disk is busy."""
 
+import os
+import threading
 import weakref
 
-from trainkit.writers.gathering_writer import GatheringWriter
-from trainkit.writers.protocol import Writer
-from trainkit.writers.sinks.subruns import subrun
-from trainkit.writers.thread import Lane, Worker
+from trainkit.writers.as_sink import as_sink
+from trainkit.writers.delivery import Deliveries
+from trainkit.writers.front import Front
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.protocol import Sink, Writer
+from trainkit.writers.step.pending import Gathering
+from trainkit.writers.step.tracks import Block
+from trainkit.writers.step_queue import StepQueue
+from trainkit.writers.thread import WriterThread
 
 __all__ = ["BackgroundWriter"]
 
+# The end of a thread that the garbage collector stops is awaited for so many seconds.
+_PATIENCE_SECONDS = 2.0
 
-class BackgroundWriter(GatheringWriter):
+
+class BackgroundWriter(Front):
     """Gathers each step on its devices; a thread reads it in one copy and writes it.
 
     A call returns as soon as its values are kept. It waits only while `queue_size` steps wait to
@@ -18,18 +28,20 @@ class BackgroundWriter(GatheringWriter):
     when another one comes, at `flush` and `close`, or when nothing was added for half a second.
 
     If writing fails, nothing is raised: one line in the log says so, and one when it works again,
-    with what was lost. About a million numbers are kept until then; training waits for none of
-    them. `failing` is what is wrong now. A writer that is forgotten is written out and closed when
-    Python forgets it, or ends.
+    with what was lost. Up to 16 MiB are kept until then; training waits for none of them.
+    `failing` is what is wrong now. A writer that is no longer referenced is written out and closed
+    when Python collects it, or ends.
 
     Args:
-        writer: Anything with the writer's verbs; it gets host numbers. From now on only this one
-            may use it, and closes it.
+        writer: A `Sink`, or any writer: it gets numbers on the host. From now on only this one may
+            use it, and closes it.
+        others: More of them, which get the same; one that fails costs only itself.
         queue_size: Steps that may wait. One of more than 16,384 numbers (histograms of a large
             network, pictures) counts for 32.
         flush_seconds: How long it may take until a step can be read by others.
 
     Raises:
+        TypeError: It is neither a sink nor a writer.
         ValueError: A queue size or a time that is not positive.
 
     Example:
@@ -47,36 +59,54 @@ class BackgroundWriter(GatheringWriter):
     """
 
     def __init__(
-        self, writer: Writer, *, queue_size: int = 256, flush_seconds: float = 2.0
+        self,
+        writer: Sink | Writer,
+        *others: Sink | Writer,
+        queue_size: int = 256,
+        flush_seconds: float = 2.0,
     ) -> None:
         if queue_size < 1:
             raise ValueError(f"queue_size must be 1 step or more, got {queue_size}")
         if not flush_seconds > 0:
             raise ValueError(f"flush_seconds must be greater than 0, got {flush_seconds}")
-        worker = Worker(writer, queue_size, flush_seconds)
-        super().__init__(worker.lane(writer).gatherer)
-        self._worker = worker
-        self.listeners = worker.listeners
+        self._background = _Background(
+            [as_sink(each) for each in (writer, *others)], queue_size, flush_seconds
+        )
+        lane = self._background.lane(self._background.deliveries)
+        super().__init__(lane.gatherer)
         self._subruns: dict[str, _BackgroundSubrun] = {}
-        # Called too when the writer is forgotten, or the interpreter ends.
-        self._finish = weakref.finalize(self, worker.forget)
+        # Called too when the writer is no longer referenced, or the interpreter ends.
+        self._finish = weakref.finalize(self, self._background.forget)
 
     def __repr__(self) -> str:
-        return f"BackgroundWriter({self._worker.writer!r})"
+        return f"BackgroundWriter({self._background.deliveries!r})"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._background.closed
 
     @property
     def failing(self) -> BaseException | None:
         """What keeps it from writing now; None where all is well."""
-        return self._worker.failing
+        return self._background.thread.failing
 
     @property
     def thread_seconds(self) -> float:
         """Processor time of the thread so far: for numbers, and none of a sub-run's."""
-        return self._worker.seconds
+        return self._background.thread.seconds
+
+    def add_sink(self, sink: Sink) -> None:
+        """Hand everything but sub-runs to one more sink from now on; it is closed with the rest."""
+        self._background.deliveries.add(sink)
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Hand nothing more to a sink that was added; it is not closed."""
+        self._background.deliveries.remove(sink)
 
     def subrun(self, name: str) -> Writer:
         """The writer of the sub-run, in the same thread; the same one each time."""
-        return self._open_subrun(self._worker.writer, name, name)
+        return self._open_subrun(self._background.deliveries, name, name)
 
     def flush(self) -> None:
         """Return when everything written so far can be read by others.
@@ -86,40 +116,116 @@ class BackgroundWriter(GatheringWriter):
         Raises:
             RuntimeError: The writer is closed, or belongs to another process.
         """
-        self._worker.check()
-        self._worker.flush()
+        self._background.check()
+        self._background.flush()
 
     def close(self) -> None:
-        """Write everything, close the inner writer and end the thread; twice is harmless.
+        """Write everything, close the sink and end the thread; twice is harmless.
 
         What cannot be written even now is lost, and the log says how much that is.
         """
         if self._finish.detach() is not None:
-            self._worker.stop()
+            self._background.stop()
 
-    def _open_subrun(self, writer: Writer, name: str, path: str) -> Writer:
-        self._worker.check()
+    def _open_subrun(self, deliveries: Deliveries, name: str, path: str) -> Writer:
+        self._background.check()
         if path not in self._subruns:
-            lane = self._worker.lane(subrun(writer, name))
+            lane = self._background.lane(self._background.of(deliveries.sub_sinks(name)))
             self._subruns[path] = _BackgroundSubrun(self, lane, path)
         return self._subruns[path]
 
 
-class _BackgroundSubrun(GatheringWriter):
-    """A sub-run: another lane of the same worker. It ends with its parent."""
+class _Lane:
+    """The way into the queue for the steps of the run, or of one sub-run."""
 
-    def __init__(self, parent: BackgroundWriter, lane: Lane, path: str) -> None:
+    def __init__(self, background: "_Background", deliveries: Deliveries) -> None:
+        self._background = background
+        self.deliveries = deliveries
+        self.gatherer = Gatherer(self)
+
+    def check(self) -> None:
+        self._background.check()
+
+    def deliver(self, gathered: Gathering | Block) -> None:
+        self._background.queue.put(self.deliveries, gathered)
+
+
+class _Background:
+    """The queue and the thread of one background writer, which it outlives for a moment."""
+
+    def __init__(self, sinks: list[Sink], queue_size: int, flush_seconds: float) -> None:
+        self.deliveries = self.of(sinks)
+        self.queue = StepQueue(queue_size)
+        self.thread = WriterThread(repr(self.deliveries), self.queue, flush_seconds)
+        self.closed = False
+        self._pid = os.getpid()
+
+    def of(self, sinks: list[Sink]) -> Deliveries:
+        """Deliveries to these sinks; those of sub-runs fail when the run's do."""
+        return Deliveries(sinks, beside=id(self))
+
+    def lane(self, deliveries: Deliveries) -> _Lane:
+        """A new way in, for these sinks."""
+        lane = _Lane(self, deliveries)
+        self.thread.serve(lane.gatherer, deliveries)
+        if deliveries is self.deliveries:
+            self.thread.start()
+        return lane
+
+    def check(self) -> None:
+        """Raise where nothing more can be written, and say why."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"this background writer belongs to process {self._pid}, this is {os.getpid()}, "
+                "a fork without its thread; open one writer per process, each in its own directory"
+            )
+        if self.closed:
+            raise RuntimeError(
+                f"the background writer of {self.deliveries!r} is closed; open a new one"
+            )
+
+    def flush(self) -> None:
+        """Return when all that was written so far was written out, or failed."""
+        self.thread.seal()
+        done = self.queue.put_flush()
+        while not done.wait(1.0) and self.thread.alive:
+            pass
+
+    def forget(self) -> None:
+        """Stop, for a writer that is no longer referenced."""
+        # The garbage collector comes at any moment, also while this thread holds a lock (of the
+        # log, say) that the other one needs to come to its end.
+        self.stop(None if _is_ending() else _PATIENCE_SECONDS)
+
+    def stop(self, patience: float | None = None) -> None:
+        """Write everything, close the sinks and end the thread; harmless in a forked child.
+
+        Args:
+            patience: How long the end of the thread is awaited, in seconds; None: for ever.
+        """
+        if self.closed or os.getpid() != self._pid:
+            return
+        self.thread.seal(ended=True)
+        self.closed = True
+        self.queue.put_stop()
+        self.thread.join(patience)
+
+
+class _BackgroundSubrun(Front):
+    """A sub-run: another way into the same queue. It ends with its parent."""
+
+    def __init__(self, parent: BackgroundWriter, lane: _Lane, path: str) -> None:
         super().__init__(lane.gatherer)
         self._parent = parent  # keeps the thread alive
         self._lane = lane
         self._path = path
 
     def __repr__(self) -> str:
-        return f"sub-run {self._lane.writer!r} of {self._parent!r}"
+        return f"sub-run {self._lane.deliveries!r} of {self._parent!r}"
 
     def subrun(self, name: str) -> Writer:
         """The writer of a sub-run of this one."""
-        return self._parent._open_subrun(self._lane.writer, name, f"{self._path}/{name}")
+        return self._parent._open_subrun(self._lane.deliveries, name, f"{self._path}/{name}")
 
     def flush(self) -> None:
         """Return when everything written so far can be read by others."""
@@ -128,3 +234,8 @@ class _BackgroundSubrun(GatheringWriter):
     def close(self) -> None:
         """Flush; the sub-run is closed with its parent."""
         self._parent.flush()
+
+
+def _is_ending() -> bool:
+    """Whether the interpreter ends: what is not written now never will be."""
+    return not threading.main_thread().is_alive()

@@ -1,78 +1,77 @@
-"""Handing steps to a writer that may fail: what it refuses is kept and tried again."""
+"""Hands finished steps to sinks that may fail: what a sink refuses is kept and tried again."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from trainkit.writers.outage import Outage
-from trainkit.writers.step.host_step import HostBlock, HostItem
+from trainkit.writers.outage import Outage, failing
+from trainkit.writers.protocol import Sink
+from trainkit.writers.sinks.subsinks import sub_sink
+from trainkit.writers.step.host_step import HostBlock, HostItem, Step, Steps, items_of
 
-__all__ = ["Delivery"]
+__all__ = ["Deliveries", "Delivery"]
 
-# So many numbers are kept while they cannot be written; the oldest go first.
-_KEPT = 1 << 20
+# So many numbers of eight bytes are kept while they cannot be written; the oldest go first.
+_KEPT = 1 << 21
 # A step that was refused so often is given up, so that it does not hold up those behind it.
 _TRIES = 3
+# What a step takes beside its values (its mappings and arrays), in numbers of eight bytes.
+_STEP_SIZE = 100
 
 
 class Delivery:
-    """Hands steps to one place, in order, and never raises.
+    """Hands steps to one sink, in order, and never raises.
 
-    What the place refuses (a service that cannot be reached) is kept and tried again; one line in
-    the log says when it fails, one when it works again, with what was lost.
+    What the sink refuses (a service that cannot be reached) is kept, up to 16 MiB, and tried
+    again. One line in the log says when it fails, one when it works again, with what was lost.
 
     Args:
-        what: The place: the beginning of each line in the log.
-        write: Takes some steps; what it raises is a failure of the place, or of one of them.
-        together: Whether it may be given several steps in one call. Where that fails, each of
-            them is given to it again by itself.
-        beside: What it shares with others that fail when it does, as in `Outage`.
+        sink: Gets the steps.
+        beside: What it shares with other sinks that fail when it does, as in `Outage`.
+        one_by_one: Whether it gets a single step with each call.
     """
 
-    def __init__(
-        self,
-        what: str,
-        write: Callable[[Sequence[HostItem]], object],
-        *,
-        together: bool,
-        beside: object = None,
-    ) -> None:
-        self.outage = Outage(what, beside)
-        self._write = write
-        self._together = together
+    def __init__(self, sink: Sink, beside: object = None, *, one_by_one: bool = False) -> None:
+        self.sink = sink
+        self.outage = Outage(_name(sink), beside)
+        self._one_by_one = one_by_one
         self._waiting: deque[HostItem] = deque()
         self._size = 0
         self._tries = 0
 
-    def write(self, host_steps: Sequence[HostItem]) -> None:
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps the sink from writing now."""
+        return self.outage.error or failing(self.sink)
+
+    def write(self, steps: Sequence[Step]) -> None:
         """Write these, behind those that wait."""
-        if self._together and not self._waiting and not self.outage:
+        if not (self._one_by_one or self._waiting or self.outage):
             try:
-                self._write(host_steps)
+                self.sink.write(steps)
             except Exception as error:
-                if len(host_steps) == 1:
+                if len(items_of(steps)) == 1:
                     self._tries = 1
                     self.outage.fail(error)
             else:
                 return
-        for host_step in host_steps:
-            self._waiting.append(host_step)
-            self._size += _size(host_step)
+        for item in steps if self._one_by_one else items_of(steps):
+            self._waiting.append(item)
+            self._size += _size(item)
         self.retry()
 
     def retry(self, at_once: bool = False) -> None:
         """Try to write what waits, unless it is too early."""
         while self._waiting and (at_once or not self.outage.waits):
-            host_step = self._waiting[0]
+            item = self._waiting[0]
             try:
-                self._write([host_step])
+                self.sink.write(Steps([item]))
             except Exception as error:
                 self.outage.fail(error)
                 self._tries += 1
                 # A value of the wrong kind will not become one of the right kind.
                 hopeless = isinstance(error, (TypeError, ValueError))
                 if hopeless or self._tries >= _TRIES:
-                    self._give_up(host_step)
+                    self._give_up(item)
                 if not hopeless:
                     break
                 self.outage.retry_at_once()
@@ -80,38 +79,47 @@ class Delivery:
                 self._forget()
                 self.outage.end()
         while self._size > _KEPT and self._waiting:
-            self._give_up(self._waiting[0])
+            self._lose(self._waiting[0])
 
-    def attempt(self, act: Callable[[], Any]) -> None:
-        """Do something else with the place, such as flushing it, unless it is too early."""
+    def flush(self) -> None:
+        """Write what waits and flush the sink, unless it is too early to try again."""
+        self.retry()
         if self.outage.waits:
             return
         try:
-            act()
+            self.sink.flush()
         except Exception as error:
             self.outage.fail(error)
         else:
             if not self._waiting:
                 self.outage.end()
 
-    def close(self, act: Callable[[], Any]) -> None:
-        """Try a last time, and close the place; what is lost is said."""
+    def close(self) -> None:
+        """Try a last time, and close the sink; what is lost is said."""
         self.retry(at_once=True)
         while self._waiting:
-            self._give_up(self._waiting[0])
+            self._lose(self._waiting[0])
         try:
-            act()
+            self.sink.close()
         except Exception as error:
             self.outage.fail(error)
         self.outage.close()
 
-    def _give_up(self, host_step: HostItem) -> None:
-        if isinstance(host_step, HostBlock):
-            if len(host_step.steps):
-                steps = host_step.steps
-                self.outage.lose(int(steps[0]), int(steps[-1]), len(steps))
-        else:
-            self.outage.lose(host_step.step, host_step.step, 1)
+    def _give_up(self, item: HostItem) -> None:
+        """Lose a step; of a block only those of its steps that fail by themselves."""
+        if not isinstance(item, HostBlock) or len(item) < 2:
+            self._lose(item)
+            return
+        self._forget()
+        for step in reversed(item.alone()):
+            self._waiting.appendleft(step)
+            self._size += _size(step)
+
+    def _lose(self, item: HostItem) -> None:
+        if not isinstance(item, HostBlock):
+            self.outage.lose(item.step, item.step, 1)
+        elif len(item):
+            self.outage.lose(int(item.steps[0]), int(item.steps[-1]), len(item))
         self._forget()
 
     def _forget(self) -> None:
@@ -119,12 +127,83 @@ class Delivery:
         self._size -= _size(self._waiting.popleft())
 
 
-def _size(host_step: HostItem) -> int:
-    """Of a step, in numbers of eight bytes or so."""
-    if isinstance(host_step, HostBlock):
-        return 1 + int(host_step.values.size)
-    scalars = sum(len(chunk.values) for chunk in host_step.scalars)
-    histograms = sum(2 * len(h.counts) for h in host_step.histograms.values())
-    images = sum(image.size // 8 for image in host_step.images.values())
-    texts = sum(len(text) // 8 for text in host_step.texts.values())
-    return 1 + scalars + histograms + images + texts
+class Deliveries:
+    """Hands the same steps to several sinks. A sink that fails costs only itself.
+
+    Args:
+        sinks: Get the steps, in this order.
+        beside: As in `Outage`.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], beside: object = None) -> None:
+        self._main = [Delivery(sink, beside) for sink in sinks]
+        self._added: tuple[Delivery, ...] = ()  # replaced as a whole: another thread reads it
+
+    def __repr__(self) -> str:
+        return ", ".join(_name(delivery.sink) for delivery in self._main)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        yield from self._added
+        yield from self._main
+
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps one of the sinks from writing now."""
+        found = (delivery.failing for delivery in self)
+        return next((error for error in found if error is not None), None)
+
+    @property
+    def all_fail(self) -> bool:
+        """Whether none of the sinks that it began with takes steps now."""
+        return all(delivery.outage for delivery in self._main)
+
+    def add(self, sink: Sink) -> None:
+        """Hand everything from now on to one more sink."""
+        self._added = (*self._added, Delivery(sink))
+
+    def remove(self, sink: Sink) -> None:
+        """Hand nothing more to a sink that was added; it is not closed."""
+        self._added = tuple(delivery for delivery in self._added if delivery.sink is not sink)
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Write these to every sink."""
+        for delivery in self:
+            delivery.write(steps)
+
+    def lose(self, step: int) -> None:
+        """Take note of a step that no sink will get."""
+        for delivery in self._main:
+            delivery.outage.lose(step, step, 1)
+
+    def flush(self) -> None:
+        """Write what waits, and flush every sink."""
+        for delivery in self:
+            delivery.flush()
+
+    def close(self) -> None:
+        """Try a last time, and close every sink."""
+        for delivery in self:
+            delivery.close()
+
+    def sub_sinks(self, name: str) -> list[Sink]:
+        """The sub-run of each of the sinks that it began with."""
+        return [sub_sink(delivery.sink, name) for delivery in self._main]
+
+
+def _name(sink: object) -> str:
+    try:
+        return repr(sink)
+    except Exception:  # it is asked for the log
+        return f"a {type(sink).__name__}"
+
+
+def _size(item: HostItem) -> int:
+    """The size of a step in memory, in numbers of eight bytes or so."""
+    if isinstance(item, HostBlock):
+        return 1 + int(item.values.size)
+    scalars = sum(len(chunk.values) for chunk in item.chunks)
+    histograms = sum(2 * len(h.counts) for h in item.histograms.values())
+    images = sum(image.size // 8 for image in item.images.values())
+    curves = sum(curve.size // 2 for curve in item.pr_curves.values())
+    texts = sum(len(text) // 8 for text in item.texts.values())
+    return _STEP_SIZE + scalars + histograms + images + curves + texts

@@ -1,148 +1,195 @@
-"""Step after step: gathers one and hands it on when the next one comes."""
+"""The front: the verbs of a writer, which gather a step, read its device once and hand it on."""
 
-import threading
-import time
-from collections.abc import Callable
-from operator import index
-from typing import Any, TypeVar
+import os
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from trainkit.writers.protocol import Curve
+from trainkit.writers.as_sink import StepWriter
+from trainkit.writers.delivery import Deliveries
+from trainkit.writers.folder_names import check_name
+from trainkit.writers.gatherer import Gatherer
+from trainkit.writers.protocol import Curve, Histogram, Point, Scalars, Sink, Writer
+from trainkit.writers.sinks.prefix import PrefixWriter
+from trainkit.writers.step.host_step import Step, Steps
 from trainkit.writers.step.pending import Gathering
-from trainkit.writers.step.tracks import EXACT, MOST, Block, Track
+from trainkit.writers.step.to_host import read_items
+from trainkit.writers.step.tracks import Block
 
-__all__ = ["Gatherer"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_Values = TypeVar("_Values")
-
-# Points of curves are handed on when they waited for so many seconds.
-_POINTS_WAIT = 0.25
+__all__ = ["Front", "SinkWriter"]
 
 
-class Gatherer:
-    """Gathers what is written, step by step, and hands each step on when it is complete.
-
-    A step is complete when another one comes, or when somebody says so. Safe to use from several
-    threads.
+class Front(ABC):
+    """The verbs of every writer that gathers a step before it hands it on.
 
     Args:
-        deliver: Takes what was gathered at one step, or points of a curve at several.
-        ready: Raises where nothing more can be written; asked when a step begins.
+        gatherer: Collects the step.
     """
 
-    def __init__(
-        self, deliver: Callable[[Gathering | Block], None], ready: Callable[[], None]
-    ) -> None:
-        self._deliver = deliver
-        self._ready = ready
-        self._current: Gathering | None = None
-        self._tracks: dict[Curve, Track] = {}
-        self._lock = threading.RLock()
+    def __init__(self, gatherer: Gatherer) -> None:
+        self._gatherer = gatherer
 
-    def add(self, step: int, add: Callable[[Gathering, _Values], None], values: _Values) -> None:
-        """Call `add(gathering, values)` with the gathering of this step."""
-        with self._lock:
-            current = self._current
-            if current is None or current.step != step:
-                step = _check_step(step)
-                self._ready()
-                current = self._begin(step)
-            add(current, values)
-            current.changed = time.monotonic()
+    @property
+    def has_own_verbs(self) -> bool:
+        """Whether a subclass or a user has replaced `write_scalars`."""
+        return getattr(self.write_scalars, "__func__", None) is not Front.write_scalars
 
-    def _begin(self, step: int) -> Gathering:
-        """Hand on what came before, but for points of this very step: they make one event."""
-        rows = [
-            (track.curve.tags, track.take_back())
-            for track in self._tracks.values()
-            if track.steps and track.steps[-1] == step and 1 < track.rows < EXACT
-        ]
-        self.seal()
-        self._current = current = Gathering(step)
-        for tags, values in rows:
-            current.add_row(tags, values)
-        return current
-
-    def add_point(self, step: int, curve: Curve, values: tuple[float, ...] | Tensor) -> None:
-        """Keep a point of a curve. Called in every iteration: so few operations."""
-        with self._lock:
-            track = self._tracks.get(curve)
-            if track is None:
-                track = self._tracks[curve] = Track(curve)
-            current = self._current
-            if current is not None and current.step != step:
-                self.seal()
-            elif current is not None and 0 < track.rows < EXACT:  # one event for both
-                track.rows += 1
-                current.add_row(curve.tags, values)
-                current.changed = time.monotonic()
-                return
-            if not track.steps:
-                step = _check_step(step)
-                self._ready()
-            track.add(step, values)
-            if len(track.steps) >= MOST:
-                self.seal()
+    def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
+        """Write numbers: 0-d (or one-element) tensors of any real dtype, or Python numbers."""
+        if type(scalars) is Point:
+            self._gatherer.add_point(step, scalars.curve, scalars.numbers)
+        elif isinstance(scalars, Scalars):
+            self._gatherer.add(step, Gathering.keep_scalars, scalars)
+        else:
+            self._gatherer.add(step, Gathering.add_scalars, scalars)
 
     def points(self, curve: Curve) -> Callable[[int, tuple[float, ...] | Tensor], None]:
-        """What keeps points of this curve: `add_point`, with less to do in the usual case."""
-        lock = self._lock
-        track = self._tracks.get(curve)
-        if track is None:
-            with lock:
-                track = self._tracks[curve] = Track(curve)
-        known = track
+        """`write_scalars(step, Point(curve, values))` as a function of `step` and `values`.
 
-        def keep(step: int, values: tuple[float, ...] | Tensor) -> None:
-            with lock:
-                if (
-                    type(values) is tuple
-                    and self._current is None
-                    and 0 < len(known.steps) < MOST - 1
-                ):
-                    known.steps.append(step)
-                    known.values.append(values)
-                    known.rows += 1
-                    return
-            self.add_point(step, curve, values)
-
-        return keep
-
-    def seal(self, ended: bool = False) -> None:
-        """Hand on what was gathered so far.
-
-        Args:
-            ended: Whether nothing else will come: means of curves that are open are closed.
+        It does the same with a tenth of the operations, for what is written in every iteration.
+        Where a subclass or a user has replaced `write_scalars`, that is called.
         """
-        with self._lock:
-            current, self._current = self._current, None
-            if current is not None:
-                self._deliver(current)
-            # What is gathered begins when the points before it were handed on.
-            for track in self._tracks.values():
-                if track.steps or (ended and track.rows > EXACT):
-                    self._deliver(track.cut(ended))
+        if not self.has_own_verbs:
+            return self._gatherer.points(curve)
+        return lambda step, numbers: self.write_scalars(step, Point(curve, numbers))
 
-    def seal_if_quiet(self, seconds: float) -> None:
-        """Hand on what was gathered, if nothing was added to it for so long; never waits."""
-        if self._lock.acquire(blocking=False):
-            try:
-                if self._current and time.monotonic() - self._current.changed >= seconds:
-                    self.seal()
-                elif any(track.steps for track in self._tracks.values()):
-                    oldest = min(track.began for track in self._tracks.values() if track.steps)
-                    if not 0 <= time.time() - oldest < _POINTS_WAIT:
-                        self.seal()
-            finally:
-                self._lock.release()
+    def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
+        """Write distributions: raw values of any shape and real dtype, or finished histograms."""
+        self._gatherer.add(step, Gathering.add_histograms, histograms)
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Write texts; TensorBoard renders them as Markdown."""
+        self._gatherer.add(step, Gathering.add_texts, texts)
+
+    def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Write images: `[H, W]`, `[C, H, W]` or `[N, C, H, W]`, C in 1, 3, 4; uint8 or [0, 1]."""
+        self._gatherer.add(step, Gathering.add_images, images)
+
+    def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
+        """Write matplotlib figures as images; they are drawn now and stay open."""
+        self._gatherer.add(step, Gathering.add_figures, figures)
+
+    def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
+        """Write what the run was started with, for TensorBoard's HPARAMS table."""
+        self._gatherer.add(step, Gathering.add_hparams, hparams)
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and release everything; closing twice is harmless."""
 
 
-def _check_step(step: Any) -> int:
-    # `index` would read a tensor from its device.
-    if isinstance(step, Tensor):
-        raise TypeError("step must be an int, got a tensor; pass engine.state.iteration")
-    number = index(step)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"step must fit into 64 bits, got {number}")
-    return number
+class SinkWriter(Front, StepWriter):
+    """Writes to a sink, in the calling thread: reads the device when a step is complete.
+
+    Args:
+        sink: Gets finished steps. It is flushed and closed with this writer.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        outlet = _Outlet(sink)
+        gatherer = Gatherer(outlet)
+        super().__init__(gatherer)
+        self._sink = sink
+        self._outlet = outlet
+        self._subruns: dict[str, Writer] = {}
+        self._finish_subruns: list[Callable[[], object]] = []
+        # Called too when the writer is forgotten, or the interpreter ends.
+        self._finish = weakref.finalize(self, _finish, gatherer, outlet, self._finish_subruns)
+
+    def __repr__(self) -> str:
+        return f"SinkWriter({self._outlet.deliveries!r})"
+
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps it from writing now; None where all is well."""
+        return self._outlet.deliveries.failing
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Write everything of some steps that are finished already."""
+        self._outlet.check()
+        self._gatherer.seal()
+        self._outlet.deliveries.write(steps)
+
+    def subrun(self, name: str) -> Writer:
+        """The writer of the sub-run; the same one each time, closed with this one.
+
+        Raises:
+            TypeError, ValueError: It is no name that a folder can have.
+        """
+        self._outlet.check()
+        if name not in self._subruns:
+            if not hasattr(self._sink, "subrun"):
+                self._subruns[name] = PrefixWriter(self, check_name(name))
+            else:
+                self._subruns[name] = writer = self._of_subrun(name)
+                # At the end of the interpreter it goes with its parent: who still has something
+                # to write to it (a background writer) was made before it, and ends after it.
+                writer._finish.atexit = False
+                self._finish_subruns.append(writer._finish)
+        return self._subruns[name]
+
+    def _of_subrun(self, name: str) -> "SinkWriter":
+        return SinkWriter(self._outlet.deliveries.sub_sinks(name)[0])
+
+    def flush(self) -> None:
+        """Return when everything written so far, in sub-runs too, can be read by others."""
+        self._outlet.check()
+        self._gatherer.seal()
+        self._outlet.deliveries.flush()
+        for writer in list(self._subruns.values()):
+            if isinstance(writer, SinkWriter):
+                writer.flush()
+
+    def close(self) -> None:
+        """Write everything, and close the sink and those of sub-runs; twice is harmless."""
+        self._finish()
+
+
+class _Outlet:
+    """Where a `SinkWriter` hands its steps: read at once, and written to the sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.deliveries = Deliveries([sink])
+        self.closed = False
+        self.pid = os.getpid()
+
+    def is_ours(self) -> bool:
+        """Whether this is the process that made it."""
+        return os.getpid() == self.pid
+
+    def check(self) -> None:
+        if self.closed:
+            raise RuntimeError(f"the writer of {self.deliveries!r} is closed; open a new one")
+        if not self.is_ours():
+            raise RuntimeError(
+                f"the writer of {self.deliveries!r} belongs to process {self.pid}, this is "
+                f"{os.getpid()}; open one writer per process, each in its own directory"
+            )
+
+    def deliver(self, gathered: Gathering | Block) -> None:
+        steps = Steps(read_items([gathered]))
+        if steps.items:
+            self.deliveries.write(steps)
+
+
+def _finish(gatherer: Gatherer, outlet: _Outlet, others: list[Callable[[], object]]) -> None:
+    # A forked child must leave alone what its parent will write.
+    if outlet.closed or not outlet.is_ours():
+        return
+    try:
+        gatherer.seal(ended=True)
+    finally:
+        outlet.closed = True
+        outlet.deliveries.close()
+        for finish in others:
+            finish()

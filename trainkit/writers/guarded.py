@@ -1,4 +1,4 @@
-"""What monitors write through: neither a faulty value nor a faulty writer is their fault."""
+"""What a monitor writes through: it keeps faults in, and notes what was written."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,67 +7,94 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
+from trainkit.writers.open import as_writer
 from trainkit.writers.outage import Outage
-from trainkit.writers.protocol import Histogram, Histograms, Scalars, Writer
+from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Sink, Writer
 from trainkit.writers.sinks.subruns import subrun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["GuardedWriter", "guarded", "unguarded"]
+__all__ = ["GuardedWriter"]
 
 _log = logging.getLogger("trainkit")
 
 # So many different numbers that are refused in a row for the same reason are at no fault.
 _FEW = 3
 
-# By the id of the writer inside: all monitors that share a writer share what is said about it.
-_known: "WeakValueDictionary[int, GuardedWriter]" = WeakValueDictionary()
-
 
 class GuardedWriter:
-    """Hands everything to a writer, and keeps its faults in.
+    """Hands everything to a writer, keeps its faults in, and notes what was written.
 
     - An entry that cannot be written (a complex number, a picture of the wrong shape) costs that
       entry: one line in the log names it, and the rest of the mapping is written.
     - A writer that fails otherwise is said to fail once, and once more when that works again which
-      failed, with the steps that were lost. So is one that refuses whatever it is given.
+      failed, with the steps that were lost. So is one that refuses whatever it is given. Monitors
+      that share a writer share what is said about it.
     - What it has no verb for is left out.
 
     Args:
-        writer: Anything with the writer's verbs. It stays its owner's to flush and close.
+        writer: Anything with the writer's verbs, or a sink. It stays its owner's to flush and
+            close.
     """
 
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
-        self._outage = Outage(repr(self))
-        self._told: set[str] = set()
-        # Which verb failed last; and the numbers that were refused in a row, all for one reason.
-        self._failed = ""
-        self._reason = ""
-        self._refused: set[str] = set()
+    def __init__(self, writer: Writer | Sink) -> None:
+        if isinstance(writer, GuardedWriter):
+            writer = writer.writer
+        #: The writer itself.
+        self.writer: Writer = as_writer(writer)
+        #: Under which tags something was written, and the last step.
+        self.tags: set[str] = set()
+        self.last: int | None = None
+        self._faults = faults = _faults_of(self.writer)
+        # Read at each write, so one look instead of a call.
+        self._troubled = faults.troubled
 
     def __repr__(self) -> str:
-        try:
-            return repr(self.writer)
-        except Exception:  # it is asked for the log
-            return f"a {type(self.writer).__name__}"
+        return repr(self._faults)
+
+    def __str__(self) -> str:
+        """What was written, in a few words."""
+        if self.last is None:
+            return "nothing written so far"
+        found = len(self.tags)
+        return f"{found} tag{'s' if found != 1 else ''} written, last at iteration {self.last}"
 
     @property
     def failing(self) -> BaseException | None:
         """What keeps the writer from writing now; None where all is well."""
-        return self._outage.error
+        return self._faults.outage.error
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers."""
-        # The usual case with few operations: monitors call it in sampled iterations.
+        # Hot path (every sampled iteration): no call but that of the writer.
         try:
             self.writer.write_scalars(step, scalars)
         except Exception as error:
-            self._fail(error, "write_scalars", step, scalars)
+            self._faults.fail(error, "write_scalars", step, scalars)
         else:
-            if self._outage or self._refused:
-                self._succeed("write_scalars")
+            if self._troubled:
+                self._faults.succeed("write_scalars")
+        self.last = step
+        kind = type(scalars)
+        if kind is Point:
+            tags = scalars.curve.tags  # type: ignore[attr-defined]
+        elif kind is Scalars:
+            if scalars.largest is not None:  # type: ignore[attr-defined]
+                return  # a few of many: which, is known when they have left the device
+            tags = scalars.tags  # type: ignore[attr-defined]
+        else:
+            tags = scalars
+        if not self.tags.issuperset(tags):
+            self.tags.update(tags)
+
+    def points(self, curve: Curve) -> "Callable[[int, tuple[float, ...] | Tensor], None] | None":
+        """A function that writes points of a curve with few operations, if the writer has one.
+
+        What is written with it is not noted (set `last`), and what it raises is not kept in.
+        """
+        found = getattr(self.writer, "points", None)
+        return None if found is None else found(curve)
 
     def write_histograms(self, step: int, histograms: Mapping[str, Tensor | Histogram]) -> None:
         """Write distributions."""
@@ -87,55 +114,96 @@ class GuardedWriter:
 
     def write_hparams(self, step: int, hparams: Mapping[str, bool | float | str]) -> None:
         """Write hyperparameters."""
-        self._write("write_hparams", step, hparams)
+        self._faults.write("write_hparams", step, hparams)
 
-    def subrun(self, name: str) -> Writer:
+    def subrun(self, name: str) -> "GuardedWriter":
         """The sub-run of the writer, guarded too."""
-        return guarded(subrun(self.writer, name))
+        return GuardedWriter(subrun(self.writer, name))
 
     def flush(self) -> None:
         """Flush the writer."""
-        self._attempt(self.writer.flush)
+        self._faults.attempt(self.writer.flush)
 
     def close(self) -> None:
         """Close the writer."""
-        self._attempt(self.writer.close)
-        self._outage.close()
+        self._faults.attempt(self.writer.close)
+        self._faults.outage.close()
 
-    def _attempt(self, act: Callable[[], object]) -> None:
+    def _write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        self._faults.write(verb, step, values)
+        self.last = step
+        self.tags.update(values)
+
+
+class _Faults:
+    """What is said about one writer that fails, shared by all who write to it.
+
+    Args:
+        writer: Which is kept alive.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.outage = Outage(repr(self))
+        #: Holds something while the next success of a verb has to be looked at.
+        self.troubled: set[str] = set()
+        self._told: set[str] = set()
+        # Which verb failed last; and the numbers that were refused in a row, all for one reason.
+        self._failed = ""
+        self._reason = ""
+        self._refused: set[str] = set()
+
+    def __repr__(self) -> str:
+        try:
+            return repr(self.writer)
+        except Exception:  # it is asked for the log
+            return f"a {type(self.writer).__name__}"
+
+    def attempt(self, act: Callable[[], object]) -> None:
+        """Do something else with the writer, such as flushing it."""
         try:
             act()
         except Exception as error:
-            if not self._outage:
+            if not self.outage:
                 self._failed = ""  # any verb may show that it works again
-            self._outage.fail(error)
+            self._go_down(error)
 
-    def _write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:
+    def write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        """Write with this verb."""
         try:
             getattr(self.writer, verb)(step, values)
         except Exception as error:
-            self._fail(error, verb, step, values)
+            self.fail(error, verb, step, values)
         else:
-            self._succeed(verb)
+            if self.troubled:
+                self.succeed(verb)
 
-    def _succeed(self, verb: str) -> None:
+    def succeed(self, verb: str) -> None:
+        """A verb works."""
         if verb == "write_scalars":
             self._refused.clear()
+            self.troubled.discard("refused")
         if self._failed in (verb, ""):
-            self._outage.end()
+            self.outage.end()
+            self.troubled.discard("down")
 
-    def _fail(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
+    def fail(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        """A verb raised."""
         if isinstance(error, AttributeError) and not hasattr(self.writer, verb):
             self._leave_out(values, AttributeError(f"the writer has no {verb}"))
         elif not isinstance(error, (TypeError, ValueError)):
             self._failed = verb
-            self._outage.fail(error)
-            self._outage.lose(step, step, 1)
+            self._go_down(error)
+            self.outage.lose(step, step, 1)
         elif len(values) == 1 or isinstance(values, Scalars | Histograms):
             self._refuse(error, verb, step, values)
         else:
             for tag in values:
-                self._write(verb, step, {tag: values[tag]})
+                self.write(verb, step, {tag: values[tag]})
+
+    def _go_down(self, error: Exception) -> None:
+        self.outage.fail(error)
+        self.troubled.add("down")
 
     def _refuse(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
         """An entry is refused; after some in a row for the same reason it is the writer's fault."""
@@ -145,12 +213,13 @@ class GuardedWriter:
                 self._reason = str(error)
                 self._refused.clear()
             self._refused.add(next(map(str, values), ""))
+            self.troubled.add("refused")
         if not numbers or len(self._refused) < _FEW:
             self._leave_out(values, error)
         else:
             self._failed = verb
-            self._outage.fail(error)
-            self._outage.lose(step, step, 1)
+            self._go_down(error)
+            self.outage.lose(step, step, 1)
 
     def _leave_out(self, values: Mapping[str, Any], error: Exception) -> None:
         tag, *others = (str(tag) for tag in values)
@@ -163,16 +232,10 @@ class GuardedWriter:
             )  # fmt: skip
 
 
-def guarded(writer: Writer) -> GuardedWriter:
-    """The guard of a writer, the same one each time; of a guarded writer itself."""
-    if isinstance(writer, GuardedWriter):
-        return writer
-    found = _known.get(id(writer))
-    if found is None or found.writer is not writer:
-        found = _known[id(writer)] = GuardedWriter(writer)
-    return found
+# Writers in use, by their id; the writer is kept alive by what stands here, so no id is reused.
+_in_use: "WeakValueDictionary[int, _Faults]" = WeakValueDictionary()
 
 
-def unguarded(writer: Writer) -> Writer:
-    """The writer inside."""
-    return writer.writer if isinstance(writer, GuardedWriter) else writer
+def _faults_of(writer: Writer) -> _Faults:
+    """The one of this writer, as long as somebody writes to it."""
+    return _in_use.get(id(writer)) or _in_use.setdefault(id(writer), _Faults(writer))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from trainkit.writers.step.host_step import Step
+
 __all__ = [
     "Curve",
     "Histogram",
@@ -18,6 +20,7 @@ __all__ = [
     "Point",
     "Reporting",
     "Scalars",
+    "Sink",
     "Subruns",
     "Writer",
 ]
@@ -318,16 +321,58 @@ class Subruns(Protocol):
         """The writer of the sub-run `name`; it is closed with its parent."""
 
 
-@runtime_checkable
-class Reporting(Protocol):
-    """A writer that works in a thread of its own, and tells what that took and what it saw.
+class Sink(Protocol):
+    """Where finished steps go: the three methods that a sink of your own needs.
 
-    Each of `listeners` is called, in that thread, with the step and the tags of scalars that were
-    not finite; those of sub-runs are not told.
+    Give it to `BackgroundWriter(sink)`, `open_writer(folder, sinks=[sink])`, `SeveralWriter`,
+    `attach_monitors(writer=sink)` or any monitor. What stands in front of it gathers the steps,
+    reads the device once for each and calls these methods, one at a time; behind a
+    `BackgroundWriter` in its thread, so that a slow sink does not slow the training down.
+
+    A sink may raise. One line in the log says so, and the training goes on. The steps of a call
+    that raised are kept, up to 16 MiB, and handed over again later: they come again as a whole,
+    so a sink should write all of them or none. A step that fails three times, or with a TypeError
+    or ValueError, is left out.
+
+    A sink may also have `subrun(name)`, which returns the sink of a part of the run such as
+    `validation`; it is flushed and closed too. Without it, the tags of that part begin with
+    `<name>/`. A sink that never raises may have `failing`, the exception that keeps it from
+    writing now, or None.
+
+    Example:
+        >>> from trainkit.writers import BackgroundWriter
+        >>> class Printing:
+        ...     def write(self, steps):
+        ...         for step in steps:
+        ...             print(step.step, step.scalars)
+        ...     def flush(self): ...
+        ...     def close(self): ...
+        >>> writer = BackgroundWriter(Printing())
+        >>> writer.write_scalars(1, {"loss/total": 0.5})
+        >>> writer.close()
+        1 {'loss/total': 0.5}
     """
 
-    listeners: list[Callable[[int, Sequence[str]], None]]
+    def write(self, steps: Sequence["Step"]) -> None:
+        """Write all of these steps, in order."""
+
+    def flush(self) -> None:
+        """Return when everything written so far can be read by others."""
+
+    def close(self) -> None:
+        """Release everything; nothing is called afterwards."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A writer that works in a thread of its own, tells what that took, and takes more sinks."""
 
     @property
     def thread_seconds(self) -> float:
         """Processor time of the thread so far: for numbers, and none of a sub-run's."""
+
+    def add_sink(self, sink: Sink) -> None:
+        """Hand everything but sub-runs to one more sink from now on."""
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Hand nothing more to a sink that was added."""

@@ -24,7 +24,7 @@ from tests.writers.reading import (
     raw_scalars,
 )
 from trainkit.writers import EventFileWriter, Scalars, open_writer
-from trainkit.writers.step.host_step import HostStep, ScalarChunk
+from trainkit.writers.step.host_step import ScalarChunk, Step
 
 TAGS = st.text(max_size=300)
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -74,7 +74,7 @@ def test_steps_that_come_together_are_written_as_if_each_came_alone(
     """Alike or not, with other things or without; of a tag that comes twice the last value."""
     numbers = [0.1, -0.0, 3e38, float("nan"), float("inf"), 1e300, 2.0**-149]
     steps = [
-        HostStep(
+        Step(
             step * random.choice([1, 1000]),  # of the event's bytes, more or fewer
             100.5 + step,
             [ScalarChunk(tags, np.array(random.choices(numbers, k=len(tags)))) for tags in kind],
@@ -86,7 +86,7 @@ def test_steps_that_come_together_are_written_as_if_each_came_alone(
         for name, batches in (("together", [steps]), ("alone", [[step] for step in steps])):
             writer = EventFileWriter(Path(directory, name))
             for batch in batches:
-                writer.write_steps(batch)
+                writer.write(batch)
             writer.close()
         found, expected = (
             [event.SerializeToString() for event in raw_events(path)][1:]
@@ -96,7 +96,7 @@ def test_steps_that_come_together_are_written_as_if_each_came_alone(
         values = raw_scalars(Path(directory, "together"))
     assert found == expected
     assert len(found) == len(steps)
-    last = {(step.step, tag): x for step in steps for tag, x in step.numbers().items()}
+    last = {(step.step, tag): x for step in steps for tag, x in step.scalars.items()}
     read = {(step, tag): x for tag, points in values.items() for step, x in points}
     assert read.keys() == last.keys()
     with np.errstate(over="ignore"):

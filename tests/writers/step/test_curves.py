@@ -60,8 +60,8 @@ def test_means_are_those_of_the_definition(n: int, exact: int, most: int, random
     values = [random.uniform(-5, 5) for _ in range(n)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trainkit.writers.step.tracks.EXACT", exact)
-        patch.setattr("trainkit.writers.front.EXACT", exact)
-        patch.setattr("trainkit.writers.front.MOST", most)
+        patch.setattr("trainkit.writers.gatherer.EXACT", exact)
+        patch.setattr("trainkit.writers.gatherer.MOST", most)
         memory, curve = MemoryWriter(), Curve(("a",))
         for step, value in enumerate(values, start=1):
             if random.random() < 0.3:
@@ -78,7 +78,7 @@ def test_means_are_those_of_the_definition(n: int, exact: int, most: int, random
 
 def test_a_mean_over_a_nan_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainkit.writers.step.tracks.EXACT", 2)
-    monkeypatch.setattr("trainkit.writers.front.EXACT", 2)
+    monkeypatch.setattr("trainkit.writers.gatherer.EXACT", 2)
     memory, curve = MemoryWriter(), Curve(("a", "b"))
     for step, value in enumerate([1.0, 2.0, 3.0, math.nan, 5.0, 7.0], start=1):
         memory.write_scalars(step, Point(curve, (value, 1.0)))

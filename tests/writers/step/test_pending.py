@@ -176,7 +176,7 @@ def test_bulk_tensors_are_handed_over_not_copied() -> None:
     gathering = Gathering(1)
     gathering.keep_scalars(Scalars(("a", "b"), values))
     values.fill_(3.0)
-    assert read_step(gathering).numbers() == {"a": 3.0, "b": 3.0}
+    assert read_step(gathering).scalars == {"a": 3.0, "b": 3.0}
 
 
 @pytest.mark.parametrize(

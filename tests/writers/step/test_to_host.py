@@ -92,8 +92,8 @@ def test_any_steps(packed: bool, runs: list[tuple[list[tuple[str, int, float]], 
         found = read_steps([gathering for gathering, _ in made])
     assert [host.step for host in found] == list(range(len(kinds)))
     for host, (gathering, expected) in zip(found, made, strict=True):
-        assert host.numbers() == expected
-        assert read_step(gathering).numbers() == expected
+        assert host.scalars == expected
+        assert read_step(gathering).scalars == expected
         drawn = [tags for tags, _ in gathering.histograms]
         assert list(host.histograms) == [tag for tags in drawn for tag in tags]
 
@@ -115,11 +115,11 @@ def test_steps_that_are_alike_are_finished_in_one_call() -> None:
     steps = [gathering(i, "a", "b") for i in range(5)] + [gathering(5, "c")]
     found = read_steps(steps)
     assert shapes == [(5, 2, 3), (1, 1, 3)]
-    assert found[3].numbers() == {"loss/total": 0.25, "a": 9.0, "b": 9.0}
-    assert found[5].numbers() == {"loss/total": 1 / 6, "c": 15.0}
+    assert found[3].scalars == {"loss/total": 0.25, "a": 9.0, "b": 9.0}
+    assert found[5].scalars == {"loss/total": 1 / 6, "c": 15.0}
     # One chunk under the same tuple of tags: whoever reads it can tell by its identity.
-    assert [len(host.scalars) for host in found] == [1] * 6
-    assert found[0].scalars[0].tags is found[4].scalars[0].tags
+    assert [len(host.chunks) for host in found] == [1] * 6
+    assert found[0].chunks[0].tags is found[4].chunks[0].tags
 
 
 def test_a_fault_of_one_step_loses_the_values_of_that_step(
@@ -136,7 +136,7 @@ def test_a_fault_of_one_step_loses_the_values_of_that_step(
         made.add_scalars({"good": float(step)})
         return made
 
-    found = [host.numbers() for host in read_steps([gathering(i) for i in range(4)])]
+    found = [host.scalars for host in read_steps([gathering(i) for i in range(4)])]
     assert found[2] == {"good": 2.0}
     assert [found[i] for i in (0, 1, 3)] == [{"sum": 2.0 * i, "good": i} for i in (0, 1, 3)]
     assert caplog.text.count("is left out") == 1
@@ -151,7 +151,7 @@ def test_who_finishes_differs_from_step_to_step() -> None:
         return made
 
     found = read_steps([gathering(0), gathering(1)])
-    assert [host.numbers() for host in found] == [{"a": 3.0}, {"a": 2.0}]
+    assert [host.scalars for host in found] == [{"a": 3.0}, {"a": 2.0}]
 
 
 def test_shapes_that_change_from_step_to_step() -> None:
@@ -162,4 +162,4 @@ def test_shapes_that_change_from_step_to_step() -> None:
         return made
 
     found = read_steps([gathering(i) for i in (2, 2, 3)])
-    assert [host.numbers() for host in found] == [{"sum": 2.0}, {"sum": 2.0}, {"sum": 3.0}]
+    assert [host.scalars for host in found] == [{"sum": 2.0}, {"sum": 2.0}, {"sum": 3.0}]

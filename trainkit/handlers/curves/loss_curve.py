@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainkit.handlers.curves.points import Points, Row
 from trainkit.handlers.output.as_step_output import Number
-from trainkit.handlers.written import NotingWriter
+from trainkit.writers.guarded import GuardedWriter
 from trainkit.writers.protocol import Curve
 
 __all__ = ["Curves", "Places"]
@@ -84,7 +84,7 @@ class Curves:
         description: Of the curves.
     """
 
-    def __init__(self, writer: NotingWriter, description: str) -> None:
+    def __init__(self, writer: GuardedWriter, description: str) -> None:
         self._writer = writer
         self._description = description
         #: The total of the last output that was written again, if it was in main memory.

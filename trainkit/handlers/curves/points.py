@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from trainkit.handlers.written import NotingWriter
+from trainkit.writers.guarded import GuardedWriter
 from trainkit.writers.protocol import Curve, Point
 
 __all__ = ["Points", "Row"]
@@ -24,7 +24,7 @@ class Points:
         curve: Whose points they are.
     """
 
-    def __init__(self, writer: NotingWriter, curve: Curve) -> None:
+    def __init__(self, writer: GuardedWriter, curve: Curve) -> None:
         self._writer = writer
         self._curve = curve
         self._quick: Callable[[int, Row], None] | None = None
@@ -40,5 +40,5 @@ class Points:
                 self._writer.last = step
                 return
         self._writer.write_scalars(step, Point(self._curve, row))
-        if getattr(self._writer, "failing", None) is None:
+        if self._writer.failing is None:
             self._quick = self._writer.points(self._curve)

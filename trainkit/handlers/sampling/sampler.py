@@ -18,8 +18,8 @@ from trainkit.handlers.sampling.guard import Guard
 from trainkit.handlers.sampling.optimizer_steps import Steps
 from trainkit.handlers.sampling.run_length import last_iteration
 from trainkit.handlers.sampling.visible_loss import SECTIONS, loss_in_sight
-from trainkit.writers.guarded import unguarded
 from trainkit.writers.protocol import Reporting
+from trainkit.writers.sinks.alarm import AlarmSink
 
 if TYPE_CHECKING:
     from trainkit.handlers.monitor import Monitor
@@ -74,7 +74,7 @@ class Sampler:
         self._completed: float | None = None
         # The thread must not keep alive what it serves.
         hear = WeakMethod(self._hear)
-        self._listener = lambda step, tags: (found := hear()) and found(step, tags)
+        self._alarm_sink = AlarmSink(lambda step, tags: (found := hear()) and found(step, tags))
         # Writers with a thread of their own, and what it had taken when it was last asked.
         self._threads: dict[Reporting, float] = {}
         self._engine: Engine | None = None
@@ -149,11 +149,11 @@ class Sampler:
         ):
             if any(map(monitor.does, names)):
                 called.append(pair)
-        writer = unguarded(monitor.writer.writer)
+        writer = monitor.writer.writer
         if isinstance(writer, Reporting) and writer not in self._threads:
             self._threads[writer] = writer.thread_seconds
             if self._alarm is not None:
-                writer.listeners.append(self._listener)
+                writer.add_sink(self._alarm_sink)
         return guard
 
     def unsubscribe(self, monitor: "Monitor") -> None:
@@ -172,8 +172,7 @@ class Sampler:
                 handle.remove()
             self._handles, self._engine, self._completed = [], None, None
             for writer in self._threads:
-                if self._listener in writer.listeners:
-                    writer.listeners.remove(self._listener)
+                writer.remove_sink(self._alarm_sink)
             self._threads = {}
 
     # These are called in every iteration: so few operations, and the usual case first. What they

@@ -1,33 +1,107 @@
-"""The event-file writer: what TensorBoard reads."""
+"""The event file: what TensorBoard reads."""
 
 import os
 import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from trainkit.writers.folder_names import folder_inside
-from trainkit.writers.front import Gatherer
-from trainkit.writers.gathering_writer import GatheringWriter
-from trainkit.writers.step.host_step import HostBlock, HostStep
-from trainkit.writers.step.pending import Gathering
-from trainkit.writers.step.to_host import read_items
-from trainkit.writers.step.tracks import Block
+from trainkit.writers.front import SinkWriter
+from trainkit.writers.step.host_step import HostBlock, HostItem, Step, items_of
 from trainkit.writers.tensorboard.blocks import block_records
 from trainkit.writers.tensorboard.event_log import EventLog
 from trainkit.writers.tensorboard.protobuf import event, message
 from trainkit.writers.tensorboard.scalars import ScalarTemplates
 from trainkit.writers.tensorboard.summaries import described, readable_summary, session_end
 
-__all__ = ["EventFileWriter"]
+__all__ = ["EventFileSink", "EventFileWriter"]
 
 # Of event.proto: a message.
 _SUMMARY = b"\x2a"
 
 
-class EventFileWriter(GatheringWriter):
+class EventFileSink:
+    """Writes finished steps to a TensorBoard event file; never raises once it is open.
+
+    Args:
+        directory: Made if need be.
+
+    Raises:
+        OSError: The directory cannot be made or written.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self._log = EventLog(self.directory)
+        self._templates = ScalarTemplates()
+        self._lock = threading.Lock()
+        self._has_session = False
+        self._described: set[tuple[str, ...]] = set()
+
+    def __repr__(self) -> str:
+        return f"EventFileSink({str(self.directory)!r})"
+
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps it from writing now; None where all is well."""
+        return self._log.outage.error
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Write all of them, an event for each."""
+        with self._lock:
+            # Steps with the same tags follow each other, and are serialized together.
+            for tags, group in groupby(items_of(steps), key=_tags):
+                some: Any = list(group)
+                if tags is None:
+                    for block in some:
+                        self._write_block(block)
+                else:
+                    self._write_steps(some)
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._log.flush()
+
+    def close(self) -> None:
+        """Complete the file and close it; twice is harmless."""
+        if self._log.closed:
+            return
+        if self._has_session:
+            end = message(_SUMMARY, session_end())
+            self._log.add(0, event(0, time.time(), end))
+        self._log.close()
+
+    def subrun(self, name: str) -> "EventFileSink":
+        """An event file in the folder `<directory>/<name>`.
+
+        Raises:
+            TypeError, ValueError: The name would lead elsewhere, or is no name of a folder.
+        """
+        return EventFileSink(folder_inside(self.directory, name))
+
+    def _write_block(self, block: HostBlock) -> None:
+        steps, times, values = block.steps, block.times, block.values
+        if block.tags not in self._described:
+            # What describes a tag stands in its first value.
+            self._described.add(block.tags)
+            content = message(_SUMMARY, described(block.tags, values[0], block.description))
+            self._log.add(int(steps[0]), event(int(steps[0]), float(times[0]), content))
+            steps, times, values = steps[1:], times[1:], values[1:]
+        for some in block_records(block.tags, steps, times, values):
+            self._log.add_records(*some)
+
+    def _write_steps(self, steps: Sequence[Step]) -> None:
+        scalars = self._templates.serialize([step.chunks for step in steps])
+        for step, numbers in zip(steps, scalars, strict=True):
+            content = message(_SUMMARY, numbers + readable_summary(step))
+            self._log.add(step.step, event(step.step, step.wall_time, content))
+            self._has_session = self._has_session or bool(step.hparams)
+
+
+class EventFileWriter(SinkWriter):
     """Writes a TensorBoard event file; everything of one step becomes one event.
 
     A step is written when another step comes, or at `flush` and `close`. Of a tag written twice
@@ -41,7 +115,7 @@ class EventFileWriter(GatheringWriter):
     when writing works again, with what was lost. Up to 16 MiB are kept until then. What was
     written before, and comes afterwards, stays readable.
 
-    Everything happens in the calling thread; `open_writer` puts it into the background.
+    Everything happens in the calling thread; `open_writer` writes in the background.
 
     Args:
         directory: Made if need be. A new file is started in it, never one continued. TensorBoard
@@ -66,135 +140,15 @@ class EventFileWriter(GatheringWriter):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
-        file = _EventFile(self.directory)
-        gatherer = Gatherer(file.write_gathering, file.check)
-        super().__init__(gatherer)
-        self._file = file
-        self._subruns: dict[str, EventFileWriter] = {}
-        self._finish_subruns: list[Callable[[], object]] = []
-        # Called too when the writer is forgotten, or the interpreter ends.
-        self._finish = weakref.finalize(self, _finish, gatherer, file, self._finish_subruns)
+        super().__init__(EventFileSink(self.directory))
 
     def __repr__(self) -> str:
         return f"EventFileWriter({str(self.directory)!r})"
 
-    @property
-    def failing(self) -> BaseException | None:
-        """What keeps it from writing now; None where all is well."""
-        return self._file.log.outage.error
-
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
-        """Write everything of some steps that is on the host already."""
-        self._file.check()
-        self._gatherer.seal()
-        self._file.write(host_steps)
-
-    def write_block(self, block: HostBlock) -> None:
-        """Write all points of a block that is on the host already."""
-        self._file.check()
-        self._gatherer.seal()
-        self._file.write_block(block)
-
-    def subrun(self, name: str) -> "EventFileWriter":
-        """The writer of `<directory>/<name>`; the same one each time, closed with this one.
-
-        Raises:
-            TypeError, ValueError: The name would lead elsewhere, or is no name of a folder.
-        """
-        self._file.check()
-        if name not in self._subruns:
-            self._subruns[name] = writer = EventFileWriter(folder_inside(self.directory, name))
-            # At the end of the interpreter it goes with its parent: who still has something to
-            # write to it (a background writer) was made before it, and ends after it.
-            writer._finish.atexit = False
-            self._finish_subruns.append(writer._finish)
-        return self._subruns[name]
-
-    def flush(self) -> None:
-        """Return when everything written so far, in sub-runs too, can be read by others."""
-        self._file.check()
-        self._gatherer.seal()
-        self._file.log.flush()
-        for writer in list(self._subruns.values()):
-            writer.flush()
-
-    def close(self) -> None:
-        """Write everything and close the file, and those of the sub-runs; twice is harmless."""
-        self._finish()
+    def _of_subrun(self, name: str) -> "EventFileWriter":
+        return EventFileWriter(folder_inside(self.directory, name))
 
 
-class _EventFile:
-    """What stands between steps on the host and the log of events: their bytes."""
-
-    def __init__(self, directory: Path) -> None:
-        self.log = EventLog(directory)
-        self._templates = ScalarTemplates()
-        self._lock = threading.Lock()
-        self._has_session = False
-        self._described: set[tuple[str, ...]] = set()
-
-    def check(self) -> None:
-        log = self.log
-        if log.closed:
-            raise RuntimeError(f"the writer of {log.path} is closed; open a new one")
-        if not log.is_ours():
-            raise RuntimeError(
-                f"the writer of {log.path} belongs to process {log.pid}, this is {os.getpid()}; "
-                "open one writer per process, each in its own directory"
-            )
-
-    def write_gathering(self, gathering: Gathering | Block) -> None:
-        for item in read_items([gathering]):
-            if isinstance(item, HostBlock):
-                self.write_block(item)
-            else:
-                self.write([item])
-
-    def write_block(self, block: HostBlock) -> None:
-        with self._lock:
-            steps, times, values = block.steps, block.times, block.values
-            if len(steps) and block.tags not in self._described:
-                # What describes a tag stands in its first value.
-                self._described.add(block.tags)
-                content = message(_SUMMARY, described(block.tags, values[0], block.description))
-                self.log.add(int(steps[0]), event(int(steps[0]), float(times[0]), content))
-                steps, times, values = steps[1:], times[1:], values[1:]
-            for some in block_records(block.tags, steps, times, values):
-                self.log.add_records(*some)
-
-    def write(self, host_steps: Sequence[HostStep]) -> None:
-        with self._lock:
-            # Those with the same tags follow each other, and are serialized together.
-            for _, group in groupby(host_steps, key=_tags):
-                some = list(group)
-                scalars = self._templates.serialize([host_step.scalars for host_step in some])
-                for host_step, numbers in zip(some, scalars, strict=True):
-                    content = message(_SUMMARY, numbers + readable_summary(host_step))
-                    self.log.add(
-                        host_step.step, event(host_step.step, host_step.wall_time, content)
-                    )
-            if any(host_step.hparams for host_step in host_steps):
-                self._has_session = True
-
-    def close(self) -> None:
-        if self.log.closed:
-            return
-        if self._has_session:
-            end = message(_SUMMARY, session_end())
-            self.log.add(0, event(0, time.time(), end))
-        self.log.close()
-
-
-def _tags(host_step: HostStep) -> tuple[tuple[str, ...], ...]:
-    return tuple(chunk.tags for chunk in host_step.scalars)
-
-
-def _finish(gatherer: Gatherer, file: _EventFile, others: list[Callable[[], object]]) -> None:
-    if not file.log.is_ours():  # a forked child must leave alone what its parent will write
-        return
-    try:
-        gatherer.seal(ended=True)
-    finally:
-        file.close()
-        for finish in others:
-            finish()
+def _tags(item: HostItem) -> tuple[tuple[str, ...], ...] | None:
+    """What steps that are serialized together have in common; None for a block of a curve."""
+    return None if isinstance(item, HostBlock) else tuple(chunk.tags for chunk in item.chunks)

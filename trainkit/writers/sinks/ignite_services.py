@@ -7,36 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainkit.writers.step.host_step import HostHistogram, HostStep
+from trainkit.writers.step.host_step import HostHistogram, Step
 from trainkit.writers.step.images import grid
 from trainkit.writers.tensorboard.scalars import ScalarTemplates
 from trainkit.writers.tensorboard.summaries import summary
 
-__all__ = ["Sink", "clearml", "mlflow", "tensorboard", "wandb"]
+__all__ = ["Service", "clearml", "mlflow", "tensorboard", "wandb"]
 
-Sink = Callable[[HostStep], None]
+Service = Callable[[Step], None]
 
 _MLFLOW_BATCH = 1000  # metrics in one request
 _MLFLOW_FORBIDDEN = re.compile(r"[^\w\-. /]", re.ASCII)
 _WANDB_BUCKETS = 512
 
 
-def tensorboard(logger: Any) -> Sink:
+def tensorboard(logger: Any) -> Service:
     """One event with everything, through the logger's own `SummaryWriter`."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     templates = ScalarTemplates()
 
-    def write(host: HostStep) -> None:
-        scalars = templates.serialize([host.scalars])[0]
+    def write(host: Step) -> None:
+        scalars = templates.serialize([host.chunks])[0]
         event = Event(summary=Summary.FromString(scalars + summary(host)))
         logger.writer.file_writer.add_event(event, host.step, host.wall_time)
 
     return write
 
 
-def mlflow(logger: Any) -> Sink:
+def mlflow(logger: Any) -> Service:
     """Metrics in batches, texts and images as artifacts, of the run that the logger began."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
@@ -44,8 +44,8 @@ def mlflow(logger: Any) -> Sink:
     # The run is named in each call: MLflow's own idea of an active one ends with the thread.
     client, run = MlflowClient(), logger.active_run.info.run_id
 
-    def write(host: HostStep) -> None:
-        numbers = host.numbers()
+    def write(host: Step) -> None:
+        numbers = dict(host.scalars)
         for tag, histogram in host.histograms.items():
             numbers |= {f"{tag}/{name}": value for name, value in _in_numbers(histogram).items()}
         moment = int(host.wall_time * 1000)
@@ -63,11 +63,11 @@ def mlflow(logger: Any) -> Sink:
     return write
 
 
-def wandb(logger: Any) -> Sink:
+def wandb(logger: Any) -> Service:
     """One row per step, with everything in it."""
 
-    def write(host: HostStep) -> None:
-        row: dict[str, Any] = dict(host.numbers())
+    def write(host: Step) -> None:
+        row: dict[str, Any] = dict(host.scalars)
         for tag, histogram in host.histograms.items():
             row[tag] = logger.Histogram(np_histogram=_at_most(_WANDB_BUCKETS, histogram))
             if histogram.non_finite:
@@ -84,12 +84,12 @@ def wandb(logger: Any) -> Sink:
     return write
 
 
-def clearml(logger: Any) -> Sink:
+def clearml(logger: Any) -> Service:
     """The first part of a tag is the title of the chart, the rest the name of the series."""
     report = logger.clearml_logger
 
-    def write(host: HostStep) -> None:
-        for tag, value in host.numbers().items():
+    def write(host: Step) -> None:
+        for tag, value in host.scalars.items():
             report.report_scalar(*_titled(tag), value=value, iteration=host.step)
         for tag, histogram in host.histograms.items():
             counts, edges = _at_most(_WANDB_BUCKETS, histogram)

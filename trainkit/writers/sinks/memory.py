@@ -1,14 +1,19 @@
 """A writer that keeps everything in memory: for tests and notebooks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainkit.writers.as_sink import StepWriter
 from trainkit.writers.folder_names import check_name
-from trainkit.writers.front import Gatherer
-from trainkit.writers.gathering_writer import GatheringWriter
+from trainkit.writers.front import Front
+from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.protocol import Histogram
+from trainkit.writers.step.host_step import Step
 from trainkit.writers.step.pending import Gathering
 from trainkit.writers.step.to_host import read_steps
 from trainkit.writers.step.tracks import Block
@@ -26,7 +31,34 @@ class _Contents:
     pr_curves: dict[str, list[tuple[int, Tensor]]] = field(default_factory=dict)
 
 
-class MemoryWriter(GatheringWriter):
+class _Received:
+    """What came, in order: still on its device, or finished."""
+
+    def __init__(self) -> None:
+        self.items: list[Gathering | Block | Step] = []
+
+    def check(self) -> None:
+        """There is always room."""
+
+    def deliver(self, gathered: Gathering | Block) -> None:
+        self.items.append(gathered)
+
+    def take(self) -> list[Step]:
+        """All of it, read from its device."""
+        items = self.items[:]
+        del self.items[: len(items)]
+        found: list[Step] = []
+        for finished, group in groupby(items, key=_is_finished):
+            some: Any = list(group)
+            found += some if finished else read_steps(some)
+        return found
+
+
+def _is_finished(item: Gathering | Block | Step) -> bool:
+    return isinstance(item, Step)
+
+
+class MemoryWriter(Front, StepWriter):
     """Keeps everything that is written; what was written is read from its device when looked at.
 
     Writing reads no device, so that a test can count who does. Numbers are kept in the precision
@@ -42,10 +74,10 @@ class MemoryWriter(GatheringWriter):
     """
 
     def __init__(self) -> None:
-        self._unread: list[Gathering | Block] = []
+        self._received = _Received()
         self._contents = _Contents()
         self._subruns: dict[str, MemoryWriter] = {}
-        super().__init__(Gatherer(self._unread.append, lambda: None))
+        super().__init__(Gatherer(self._received))
 
     def __repr__(self) -> str:
         return "MemoryWriter()"
@@ -85,6 +117,11 @@ class MemoryWriter(GatheringWriter):
         """Name to the writer of that sub-run."""
         return dict(self._subruns)
 
+    def write(self, steps: Sequence[Step]) -> None:
+        """Keep everything of some steps that are finished already."""
+        self._gatherer.seal()
+        self._received.items.extend(steps)
+
     def subrun(self, name: str) -> "MemoryWriter":
         """The writer of the sub-run `name`; the same one each time."""
         return self._subruns.setdefault(check_name(name), MemoryWriter())
@@ -100,11 +137,9 @@ class MemoryWriter(GatheringWriter):
     def _read(self) -> _Contents:
         self._gatherer.seal()
         contents = self._contents
-        unread = self._unread[:]
-        del self._unread[: len(unread)]
-        for host in read_steps(unread):
+        for host in self._received.take():
             step = host.step
-            for tag, number in host.numbers().items():
+            for tag, number in host.scalars.items():
                 contents.scalars.setdefault(tag, []).append((step, number))
             for tag, histogram in host.histograms.items():
                 contents.histograms.setdefault(tag, []).append((step, histogram.as_histogram()))

@@ -1,16 +1,16 @@
 """One writer for several."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
-from trainkit.writers.delivery import Delivery
-from trainkit.writers.outage import failing
-from trainkit.writers.protocol import Histogram, Writer
+from trainkit.writers.as_sink import StepWriter, as_sink, is_sink
+from trainkit.writers.delivery import Deliveries
+from trainkit.writers.front import SinkWriter
+from trainkit.writers.protocol import Histogram, Sink, Writer
 from trainkit.writers.sinks.subruns import subrun
-from trainkit.writers.step.host_step import HostBlock, HostStep, write_steps
+from trainkit.writers.step.host_step import Step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["SeveralWriter"]
 
 
-class SeveralWriter:
+class SeveralWriter(StepWriter):
     """Writes everything to every one of its writers, in their order.
 
     One that fails costs itself only: the others get everything, and one line in the log says so,
@@ -30,7 +30,10 @@ class SeveralWriter:
     `BackgroundWriter(SeveralWriter(a, b))`, and it is read once for all of them.
 
     Args:
-        writers: Closed with this one.
+        writers: Writers, or sinks; closed with this one.
+
+    Raises:
+        TypeError: One of them is neither.
 
     Example:
         >>> from trainkit.writers import MemoryWriter
@@ -40,12 +43,9 @@ class SeveralWriter:
         True
     """
 
-    def __init__(self, *writers: Writer) -> None:
-        self.writers = writers
-        self._deliveries = [
-            Delivery(repr(writer), partial(write_steps, writer), together=True)
-            for writer in writers
-        ]
+    def __init__(self, *writers: Writer | Sink) -> None:
+        self.writers: tuple[Writer, ...] = tuple(map(_as_writer, writers))
+        self._deliveries = Deliveries([as_sink(writer) for writer in self.writers])
         self._subruns: dict[str, SeveralWriter] = {}
 
     def __repr__(self) -> str:
@@ -54,9 +54,7 @@ class SeveralWriter:
     @property
     def failing(self) -> BaseException | None:
         """What keeps one of them from writing now; None where all is well."""
-        pairs = zip(self.writers, self._deliveries, strict=True)
-        found = (delivery.outage.error or failing(writer) for writer, delivery in pairs)
-        return next((error for error in found if error is not None), None)
+        return self._deliveries.failing
 
     def write_scalars(self, step: int, scalars: Mapping[str, Tensor | float]) -> None:
         """Write numbers."""
@@ -82,15 +80,9 @@ class SeveralWriter:
         """Write hyperparameters."""
         self._each(step, lambda writer: writer.write_hparams(step, hparams))
 
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
-        """Write everything of some steps that is on the host already."""
-        for delivery in self._deliveries:
-            delivery.write(host_steps)
-
-    def write_block(self, block: HostBlock) -> None:
-        """Write all points of a block."""
-        for delivery in self._deliveries:
-            delivery.write([block])
+    def write(self, steps: Sequence[Step]) -> None:
+        """Write everything of some steps that are finished already."""
+        self._deliveries.write(steps)
 
     def subrun(self, name: str) -> "SeveralWriter":
         """The sub-run of each of the writers; the same ones each time."""
@@ -100,14 +92,11 @@ class SeveralWriter:
 
     def flush(self) -> None:
         """Flush every writer."""
-        for writer, delivery in zip(self.writers, self._deliveries, strict=True):
-            delivery.retry()
-            delivery.attempt(writer.flush)
+        self._deliveries.flush()
 
     def close(self) -> None:
         """Close every writer."""
-        for writer, delivery in zip(self.writers, self._deliveries, strict=True):
-            delivery.close(writer.close)
+        self._deliveries.close()
 
     def _each(self, step: int, act: Callable[[Writer], None]) -> None:
         mistakes: list[Exception] = []
@@ -126,3 +115,7 @@ class SeveralWriter:
             for other in others:
                 first.add_note(f"another writer: {type(other).__name__}: {other}")
             raise first
+
+
+def _as_writer(target: Writer | Sink) -> Writer:
+    return SinkWriter(target) if is_sink(target) else cast("Writer", target)

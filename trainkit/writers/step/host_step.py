@@ -1,27 +1,18 @@
-"""Everything that was written at one step, on the host."""
+"""Everything that was written at one step, finished and on the host: what a sink is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainkit.writers.protocol import Histogram, Writer
+from trainkit.writers.protocol import Histogram
 
-__all__ = [
-    "BlockWriter",
-    "HostBlock",
-    "HostHistogram",
-    "HostItem",
-    "HostStep",
-    "ScalarChunk",
-    "StepWriter",
-    "step_by_step",
-    "write_steps",
-]
+__all__ = ["HostBlock", "HostHistogram", "HostItem", "ScalarChunk", "Step", "Steps", "items_of"]
 
 
 class ScalarChunk(NamedTuple):
@@ -35,6 +26,13 @@ class ScalarChunk(NamedTuple):
         # sort puts NaN last.
         places = sorted(np.argsort(self.values, kind="stable")[-count:].tolist()) if count else []
         return ScalarChunk(tuple(self.tags[i] for i in places), self.values[places])
+
+    def non_finite(self) -> list[str]:
+        """The tags whose values are NaN or infinite."""
+        finite = np.isfinite(self.values)
+        if finite.all():
+            return []
+        return [self.tags[i] for i in np.flatnonzero(~finite).tolist()]
 
 
 class HostHistogram(NamedTuple):
@@ -51,39 +49,54 @@ class HostHistogram(NamedTuple):
         return Histogram(counts, edges, moments, torch.tensor(self.non_finite, device="cpu"))
 
 
-@dataclass
-class HostStep:
-    """Everything that was written at one step, on the host.
+@dataclass(eq=False)
+class Step:
+    """Everything that was written at one step, as plain numbers and arrays on the host.
 
-    A tag that was written twice stands in `scalars` twice; the last one counts. In the other
-    fields the last one is what is left.
+    A sink gets a sequence of these. Most sinks read `step`, `wall_time` and `scalars`.
 
     Args:
-        step: Of every value.
-        wall_time: When the first of them was written, in seconds since the epoch.
-        scalars: In the order in which they were written.
-        histograms: Tag to histogram.
+        step: The step of every value.
+        wall_time: Time of the first write at this step, in seconds since the epoch.
+        chunks: The scalars as arrays, in the order in which they were written. A tag that was
+            written twice stands here twice; the last one counts. `scalars` is the mapping.
+        histograms: Tag to histogram: `counts` (int64, `[B]`), `edges` (float64, `[B + 1]`),
+            `moments` (minimum, maximum, sum, sum of squares) and `non_finite`.
         texts: Tag to Markdown.
-        images: Tag to uint8, shape `[N, C, H, W]`.
-        hparams: Name to value.
+        images: Tag to pixels, uint8, shape `[N, C, H, W]`.
+        hparams: Name to hyperparameter.
+        pr_curves: Tag to precision-recall curve, float32, shape `[6, T]`: see `PrCurve`.
+        descriptions: Tag to description, for the tags of a `Curve`.
+
+    Example:
+        >>> import numpy
+        >>> step = Step(3, 0.0, [ScalarChunk(("loss/total", "lr"), numpy.array([0.5, 0.1]))])
+        >>> step.scalars
+        {'loss/total': 0.5, 'lr': 0.1}
     """
 
     step: int
     wall_time: float
-    scalars: Sequence[ScalarChunk] = ()
+    chunks: Sequence[ScalarChunk] = ()
     histograms: Mapping[str, HostHistogram] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     hparams: Mapping[str, bool | float | str] = field(default_factory=dict)
     pr_curves: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
-    def numbers(self) -> dict[str, float]:
-        """Every scalar as a Python number, the last one written under a tag."""
+    @cached_property
+    def scalars(self) -> dict[str, float]:
+        """Tag to Python number; of a tag that was written twice, the last one."""
         return {
             tag: value
-            for tags, values in self.scalars
+            for tags, values in self.chunks
             for tag, value in zip(tags, values.tolist(), strict=True)
         }
+
+    def non_finite(self) -> list[str]:
+        """The tags of scalars that are NaN or infinite."""
+        return [tag for chunk in self.chunks for tag in chunk.non_finite()]
 
 
 @dataclass(eq=False)
@@ -104,65 +117,59 @@ class HostBlock:
     values: NDArray[np.float64]
     description: str = ""
 
-    def alone(self) -> list[HostStep]:
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def alone(self) -> list[Step]:
         """The same, step by step."""
+        described = dict.fromkeys(self.tags, self.description) if self.description else {}
         rows = zip(self.steps.tolist(), self.times.tolist(), self.values, strict=True)
-        return [HostStep(step, time, [ScalarChunk(self.tags, row)]) for step, time, row in rows]
+        return [
+            Step(step, time, [ScalarChunk(self.tags, row)], descriptions=described)
+            for step, time, row in rows
+        ]
 
 
-HostItem = HostStep | HostBlock
+HostItem = Step | HostBlock
 
 
-def step_by_step(items: Sequence[HostItem]) -> list[HostStep]:
-    """The same, without blocks."""
-    return [
-        step for item in items for step in (item.alone() if isinstance(item, HostBlock) else [item])
-    ]
+class Steps(Sequence[Step]):
+    """Finished steps in their order, a sequence of `Step`.
+
+    Points of a curve arrive in blocks. Whoever reads this as a sequence gets an ordinary step for
+    each of them; whoever can write a block as a whole reads `items`.
+
+    Args:
+        items: Steps and blocks, in order.
+    """
+
+    def __init__(self, items: Sequence[HostItem]) -> None:
+        self.items = [item for item in items if not isinstance(item, HostBlock) or len(item)]
+        self._steps: list[Step] | None = None
+
+    def _each(self) -> list[Step]:
+        if self._steps is None:
+            self._steps = list(chain.from_iterable(map(_alone, self.items)))
+        return self._steps
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Step]: ...
+    def __getitem__(self, index: int | slice) -> Step | list[Step]:
+        return self._each()[index]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self._each())
+
+    def __len__(self) -> int:
+        return len(self._each())
 
 
-@runtime_checkable
-class BlockWriter(Protocol):
-    """A writer that takes a block whole."""
-
-    def write_block(self, block: HostBlock) -> None:
-        """Write all of its points."""
+def items_of(steps: Sequence[Step]) -> Sequence[HostItem]:
+    """The steps, with the points of a curve in blocks where they came so."""
+    return steps.items if isinstance(steps, Steps) else steps
 
 
-@runtime_checkable
-class StepWriter(Protocol):
-    """A writer that takes everything of some steps at once, when it is on the host already."""
-
-    def write_steps(self, host_steps: Sequence[HostStep]) -> None:
-        """Write all of them, in order."""
-
-
-def write_steps(writer: Writer, items: Sequence[HostItem]) -> None:
-    """Write all of them, in order, with whatever verbs the writer has."""
-    for whole, group in groupby(items, key=lambda item: isinstance(item, HostBlock)):
-        some: Any = list(group)
-        if whole and isinstance(writer, BlockWriter):
-            for block in some:
-                writer.write_block(block)
-            continue
-        host_steps = step_by_step(some)
-        if isinstance(writer, StepWriter):
-            writer.write_steps(host_steps)
-            continue
-        for host_step in host_steps:
-            _write_step(writer, host_step)
-
-
-def _write_step(writer: Writer, host_step: HostStep) -> None:
-    step = host_step.step
-    if host_step.scalars:
-        writer.write_scalars(step, host_step.numbers())
-    if host_step.histograms:
-        histograms = {tag: h.as_histogram() for tag, h in host_step.histograms.items()}
-        writer.write_histograms(step, histograms)
-    if host_step.texts:
-        writer.write_texts(step, host_step.texts)
-    if host_step.images:
-        images = {tag: torch.from_numpy(pixels) for tag, pixels in host_step.images.items()}
-        writer.write_images(step, images)
-    if host_step.hparams:
-        writer.write_hparams(step, host_step.hparams)
+def _alone(item: HostItem) -> Iterable[Step]:
+    return item.alone() if isinstance(item, HostBlock) else (item,)

@@ -20,9 +20,9 @@ from trainkit.writers.step import transfer
 from trainkit.writers.step.host_step import (
     HostHistogram,
     HostItem,
-    HostStep,
     ScalarChunk,
-    step_by_step,
+    Step,
+    Steps,
 )
 from trainkit.writers.step.make_deferred import make_deferred
 from trainkit.writers.step.pending import Gathering
@@ -43,7 +43,7 @@ Array = NDArray[Any]
 Source = Sequence[Tensor] | Sequence[Array]
 
 
-def read_step(gathering: Gathering) -> HostStep:
+def read_step(gathering: Gathering) -> Step:
     """Everything of one step on the host, at the price of one read per device."""
     return _read_steps([gathering])[0]
 
@@ -57,19 +57,19 @@ def read_items(gathered: Sequence[Gathering | Block]) -> list[HostItem]:
     return found
 
 
-def read_steps(gathered: Sequence[Gathering | Block]) -> list[HostStep]:
+def read_steps(gathered: Sequence[Gathering | Block]) -> list[Step]:
     """`read_items`, step by step."""
-    return step_by_step(read_items(gathered))
+    return list(Steps(read_items(gathered)))
 
 
-def _read_steps(gatherings: Sequence[Gathering]) -> list[HostStep]:
+def _read_steps(gatherings: Sequence[Gathering]) -> list[Step]:
     """Everything of several steps on the host, at the price of one read per step and device.
 
     Most steps of a run are alike: the same tags, and the same functions that finish them. Those
     that follow each other are finished together, which costs little more than one of them.
     """
     sources = [_source(gathering) for gathering in gatherings]
-    found: list[HostStep] = []
+    found: list[Step] = []
     start = 0
     for stop in range(1, len(gatherings) + 1):
         if stop == len(gatherings) or not _alike(gatherings[start], gatherings[stop]):
@@ -101,7 +101,7 @@ def _source(gathering: Gathering) -> Source:
     return arrays
 
 
-def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChunk]) -> HostStep:
+def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChunk]) -> Step:
     histograms: dict[str, HostHistogram] = {}
     for tags, positions in gathering.histograms:
         counts, edges, moments, non_finite = (_array(source[i]) for i in positions)
@@ -110,7 +110,7 @@ def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChu
         histograms |= {tag: HostHistogram(*row) for tag, row in zip(tags, rows, strict=True)}
     images = {tag: _array(source[i]) for tag, i in gathering.images.items()}
     step, time, texts = gathering.step, gathering.wall_time, gathering.texts
-    found = HostStep(step, time, scalars, histograms, texts, images, gathering.hparams)
+    found = Step(step, time, scalars, histograms, texts, images, gathering.hparams)
     if gathering.deferred:
         deferred = {tag: one for tag, (one, _) in gathering.deferred.items()}
         parts = {

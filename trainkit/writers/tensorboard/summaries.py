@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainkit.writers.step.host_step import HostStep
+from trainkit.writers.step.host_step import Step
 from trainkit.writers.step.images import grid, png
 from trainkit.writers.tensorboard.histograms import serialized_histogram
 from trainkit.writers.tensorboard.protobuf import utf8
@@ -17,7 +17,7 @@ __all__ = ["described", "readable_summary", "session_end", "summary"]
 _log = logging.getLogger("trainkit")
 
 
-def summary(host_step: HostStep) -> bytes:
+def summary(host_step: Step) -> bytes:
     """A serialized Summary of all but the scalars; empty where there is nothing else."""
     readable = host_step.images or host_step.texts or host_step.hparams or host_step.pr_curves
     if not (host_step.histograms or readable):
@@ -38,7 +38,7 @@ def summary(host_step: HostStep) -> bytes:
     return histograms + bytes(Summary(value=values).SerializeToString())
 
 
-def readable_summary(host_step: HostStep) -> bytes:
+def readable_summary(host_step: Step) -> bytes:
     """The same, without what cannot be written: the log names it."""
     try:
         return summary(host_step)
@@ -46,7 +46,7 @@ def readable_summary(host_step: HostStep) -> bytes:
         return b"".join(_or_nothing(tag, one) for tag, one in _one_by_one(host_step))
 
 
-def _or_nothing(tag: str, host_step: HostStep) -> bytes:
+def _or_nothing(tag: str, host_step: Step) -> bytes:
     try:
         return summary(host_step)
     except Exception as error:
@@ -57,10 +57,10 @@ def _or_nothing(tag: str, host_step: HostStep) -> bytes:
         return b""
 
 
-def _one_by_one(host_step: HostStep) -> Iterator[tuple[str, HostStep]]:
+def _one_by_one(host_step: Step) -> Iterator[tuple[str, Step]]:
     for name in ("histograms", "images", "texts", "hparams", "pr_curves"):
         for tag, value in getattr(host_step, name).items():
-            alone = HostStep(host_step.step, host_step.wall_time)
+            alone = Step(host_step.step, host_step.wall_time)
             setattr(alone, name, {tag: value})
             yield tag, alone
 

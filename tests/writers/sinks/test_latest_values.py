@@ -1,12 +1,12 @@
 import torch
 
-from trainkit.training.latest_values import Newest
 from trainkit.writers import BackgroundWriter, MemoryWriter, SeveralWriter
 from trainkit.writers.protocol import Scalars
+from trainkit.writers.sinks.latest_values import LatestValues
 
 
 def test_sees_what_passes_through_the_background() -> None:
-    newest, memory = Newest("loss/total", "monitor/"), MemoryWriter()
+    newest, memory = LatestValues("loss/total", "monitor/"), MemoryWriter()
     writer = BackgroundWriter(SeveralWriter(memory, newest))
     tags = ("gradients/non_finite", "gradients.norm/w", "loss/total")
     for step, row in enumerate([[0, 1, 2.5], [0, float("nan"), 2.0], [3, float("inf"), 1.5]], 1):
@@ -18,7 +18,9 @@ def test_sees_what_passes_through_the_background() -> None:
     assert memory.scalars["loss/mse"] == [(1, 0.5), (2, 0.5), (3, 0.5)]
 
 
-def test_by_the_ordinary_verb() -> None:
-    newest = Newest("a")
-    newest.write_scalars(1, {"a": 2.0, "b": torch.tensor(float("-inf"))})
+def test_behind_a_front_in_the_same_thread() -> None:
+    newest = LatestValues("a")
+    writer = SeveralWriter(newest)
+    writer.write_scalars(1, {"a": 2.0, "b": torch.tensor(float("-inf"))})
+    writer.flush()
     assert (newest.values, newest.non_finite) == ({"a": 2.0}, {"b": 1})
