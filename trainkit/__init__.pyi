@@ -48,10 +48,13 @@ from .writers import EventFileWriter as EventFileWriter
 from .writers import Histogram as Histogram
 from .writers import Histograms as Histograms
 from .writers import IgniteLoggerWriter as IgniteLoggerWriter
+from .writers import JsonLinesSink as JsonLinesSink
 from .writers import MemoryWriter as MemoryWriter
 from .writers import PrefixWriter as PrefixWriter
 from .writers import Scalars as Scalars
 from .writers import SeveralWriter as SeveralWriter
+from .writers import Sink as Sink
+from .writers import Step as Step
 from .writers import Writer as Writer
 from .writers import open_writer as open_writer
 from .writers import subrun as subrun

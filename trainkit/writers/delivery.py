@@ -190,7 +190,9 @@ class Deliveries:
         return [sub_sink(delivery.sink, name) for delivery in self._main]
 
 
-def _name(sink: object) -> str:
+def _name(sink: Sink) -> str:
+    if type(sink).__repr__ is object.__repr__:
+        return type(sink).__name__
     try:
         return repr(sink)
     except Exception:  # it is asked for the log
