@@ -61,7 +61,7 @@ def test_classes_from_the_event_file(tmp_path: Path) -> None:
         assert (early != late).any()
         assert (early[590:] == late[590:]).all()  # what is below the axes
         assert (early[46:, :40] == late[46:, :40]).all()  # and left of them
-    assert images(tmp_path, "predictions/most_wrong")[0][1].shape == (670, 640, 3)
+    assert images(tmp_path, "predictions/most_wrong")[0][1].shape == (682, 640, 3)
     events = accumulated(tmp_path)
     for c, name in enumerate("abc"):
         tag = f"predictions.precision_recall/{name}"

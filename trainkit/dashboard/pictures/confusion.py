@@ -11,7 +11,7 @@ from trainkit.dashboard.pictures.names import names_of
 
 __all__ = ["confusion_picture"]
 
-_TOP, _BOTTOM = 44, 100  # pixels above and below the matrix
+_TOP, _BOTTOM = 46, 124  # pixels above and below the matrix
 _HEIGHT = 640
 
 
@@ -43,9 +43,9 @@ def confusion_picture(
     with np.errstate(invalid="ignore"):
         rates = np.where(totals > 0, counts / totals, np.nan)
     canvas = Canvas(WIDTH, _HEIGHT)
-    size = TEXT if classes <= 12 else SMALL if classes <= 26 else 11
+    size = TEXT if classes <= 12 else SMALL if classes <= 26 else 13
     names = names_of(classes, class_names, 12 if classes <= 20 else 8)
-    left = 34 + int(max(canvas.length(name, size) for name in names))
+    left = 38 + int(max(canvas.length(name, size) for name in names))
     side = min(WIDTH - left - 14, _HEIGHT - _TOP - _BOTTOM)
     edges = [round(i * side / classes) for i in range(classes + 1)]
     _title(canvas, counts)
@@ -67,8 +67,8 @@ def confusion_picture(
     for edge in edges if classes <= 40 else (0, side):
         canvas.line([(left + edge, _TOP), (left + edge, _TOP + side)], (200, 200, 200))
         canvas.line([(left, _TOP + edge), (left + side, _TOP + edge)], (200, 200, 200))
-    canvas.upward(2, _TOP + side / 2, "true class", TEXT)
-    canvas.text(left + side / 2, _HEIGHT - 30, "predicted class", TEXT, "ms")
+    canvas.upward(0, _TOP + side / 2, "true class", TEXT)
+    canvas.text(left + side / 2, _HEIGHT - 32, "predicted class", TEXT, "ms")
     below = "colour: share of the row, from white (0 %) to dark blue (100 %)"
     canvas.text(left + side / 2, _HEIGHT - 8, below, SMALL, "ms", GREY)
     return canvas.pixels()
@@ -90,7 +90,7 @@ def _cells(
     """Write the counts, and the rates where there is room."""
     height = edges[1]
     few = len(counts) <= 6
-    size = 30 if len(counts) <= 3 else 22 if few else TEXT if len(counts) <= 12 else 11
+    size = 30 if len(counts) <= 3 else 22 if few else TEXT if len(counts) <= 12 else 14
     for i, row in enumerate(counts.tolist()):
         for j, count in enumerate(row):
             if not count:  # most are 0: what is not stands out
@@ -104,6 +104,6 @@ def _cells(
                 continue
             percent = f"{100 * rates[i, j]:.0f} %"
             canvas.text(x, y - min(height * 0.14, 0.4 * size), number, size, "mm", colour)
-            small = 20 if len(counts) <= 3 else SMALL if few else 13
+            small = 22 if len(counts) <= 3 else SMALL if few else 15
             below = min(height * 0.22, 1.1 * size)
             canvas.text(x, y + below, percent, small, "mm", colour)

@@ -43,14 +43,14 @@ def most_wrong_images(
     Example:
         >>> found = np.array([[7, 0, 1, 0.9, 0.1]])
         >>> most_wrong_images(np.zeros((1, 1, 8, 8), np.float32), found, classes=2).shape
-        (258, 640, 3)
+        (262, 640, 3)
     """
     pictures = _bright(inputs)
-    names = names_of(classes, class_names, 11)
+    names = names_of(classes, class_names, 8)
     rows = -(-len(pictures) // _COLUMNS)
-    height = _CELL + 58
+    height = _CELL + 62
     canvas = Canvas(WIDTH, 44 + rows * height + 8)
-    canvas.text(12, 12, "Most wrong: the true class was given the least probability", TITLE)
+    canvas.text(12, 12, "Most wrong: least probable true class first", TITLE)
     for i, (picture, row) in enumerate(zip(pictures, found, strict=True)):
         x = 10 + (i % _COLUMNS) * (_CELL + 9)
         y = 44 + (i // _COLUMNS) * height
@@ -63,7 +63,7 @@ def most_wrong_images(
         colour = BLUE if true == chosen else RED
         canvas.text(x, y + _CELL + 5, f"true {names[int(true)]}", TEXT)
         predicted = f"{names[int(chosen)]}?  {100 * likely:.0f} %"
-        canvas.text(x, y + _CELL + 27, predicted, TEXT, colour=colour)
+        canvas.text(x, y + _CELL + 30, predicted, TEXT, colour=colour)
     if not len(pictures):
         canvas.text(12, 44, "no sample", SMALL, colour=GREY)
     return canvas.pixels()

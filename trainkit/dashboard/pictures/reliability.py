@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from trainkit.dashboard.pictures.axes import Axes, legend
-from trainkit.dashboard.pictures.canvas import TITLE, WIDTH, Canvas
+from trainkit.dashboard.pictures.axes import Axes
+from trainkit.dashboard.pictures.canvas import SMALL, TITLE, WIDTH, Canvas
 from trainkit.dashboard.pictures.colours import BLUE, DARK, GREY, RED, WHITE
 
 __all__ = ["reliability_picture"]
 
 _HEIGHT = 640
-_NUMBER = 13  # pixels: a bin is 35 pixels wide
+_NUMBER = 16  # pixels: a bin is 35 pixels wide
 _PALE = (160, 195, 230)
 
 
@@ -41,9 +41,9 @@ def reliability_picture(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
     canvas = Canvas(WIDTH, _HEIGHT)
     gap = np.abs(confidence - right).sum() / total if total else np.nan
     canvas.text(12, 12, f"Reliability: expected calibration error {gap:.3f}", TITLE)
-    main = Axes(canvas, (92, 46, WIDTH - 18, 430))
+    main = Axes(canvas, (104, 98, WIDTH - 18, 440))
     main.frame("", "accuracy")
-    below = Axes(canvas, (92, 482, WIDTH - 18, 582))
+    below = Axes(canvas, (104, 488, WIDTH - 18, 584))
     below.frame("confidence (probability of the predicted class)", "share",
                 y_ticks=(0, 0.5, 1), percent="y")  # fmt: skip
     edges = np.linspace(0, 1, bins + 1)
@@ -61,12 +61,12 @@ def reliability_picture(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
         number = _short(int(counts[i]))
         canvas.text(x, y + 16 if inside else y - 3, number, _NUMBER, "ms", colour)
     canvas.line([main.at(0, 0), main.at(1, 1)], GREY, 2)
-    legend(canvas, 104, 56, [
-        (BLUE, "accuracy"),
-        (RED, "too sure by this much"),
-        (_PALE, "not sure enough by this much"),
-        (GREY, "perfect calibration"),
-    ])  # fmt: skip
+    meanings = ("accuracy", BLUE), ("too sure", RED), ("not sure enough", _PALE), ("perfect", GREY)
+    x = 104.0
+    for text, colour in meanings:
+        canvas.box(x, 58, x + 20, 74, fill=colour)
+        canvas.text(x + 27, 66, text, SMALL, "lm")
+        x += canvas.length(text, SMALL) + 48
     return canvas.pixels()
 
 
@@ -74,9 +74,11 @@ def _short(count: int) -> str:
     """A number in at most four characters.
 
     Example:
-        >>> _short(950), _short(12_345), _short(9_700_000)
-        ('950', '12k', '10M')
+        >>> _short(950), _short(1234), _short(12_345), _short(9_700_000)
+        ('950', '1.2k', '12k', '10M')
     """
-    if count < 10_000:
+    if count < 1000:
         return str(count)
+    if count < 9950:
+        return f"{count / 1e3:.1f}k"
     return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.0f}M"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.dashboard.pictures.axes import Axes, legend
-from trainkit.dashboard.pictures.canvas import TITLE, WIDTH, Canvas
+from trainkit.dashboard.pictures.canvas import SMALL, TITLE, WIDTH, Canvas
 from trainkit.dashboard.pictures.colours import GREY, LINES
 from trainkit.dashboard.pictures.names import names_of
 from trainkit.stats.outputs.score_counts import area_under_roc, roc_rates
@@ -46,7 +46,7 @@ def roc_picture(counts: NDArray[np.int64], *, class_names: Sequence[str] = ()) -
     mean = areas[known].mean() if len(known) else np.nan
     word = "area" if curves == 1 else "mean area"
     canvas.text(12, 12, f"ROC: {word} under the curve {mean:.4f}", TITLE)
-    axes = Axes(canvas, (92, 46, WIDTH - 18, 582))
+    axes = Axes(canvas, (104, 46, WIDTH - 18, 582))
     axes.frame("false positive rate", "true positive rate")
     axes.curve((0, 1), (0, 1), GREY, 1)
     drawn = sorted(known[np.argsort(areas[known], kind="stable")][:_MOST].tolist())
@@ -54,6 +54,6 @@ def roc_picture(counts: NDArray[np.int64], *, class_names: Sequence[str] = ()) -
         axes.curve(false_positive[i].tolist(), true_positive[i].tolist(), LINES[i % len(LINES)], 3)
     if drawn:
         entries = [(LINES[i % len(LINES)], f"{names[i]}  {areas[i]:.4f}") for i in drawn]
-        widest = max(canvas.length(text, 15) for _, text in entries)
-        legend(canvas, WIDTH - 28 - widest - 38, 572 - 20 * len(entries) - 7, entries)
+        widest = max(canvas.length(text, SMALL) for _, text in entries)
+        legend(canvas, WIDTH - 28 - widest - 38, 572 - (SMALL + 5) * len(entries) - 7, entries)
     return canvas.pixels()
