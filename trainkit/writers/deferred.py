@@ -24,7 +24,8 @@ class Deferred:
             afterwards.
 
     Attributes:
-        seconds: Processor time that `make` took; 0 before it was called.
+        seconds: Processor time that making it took, 0 before that; behind a background writer also
+            that of writing it, which is noted at the first one of a step.
 
     Example:
         >>> import torch

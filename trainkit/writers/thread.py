@@ -9,6 +9,7 @@ from trainkit.writers.delivery import Deliveries
 from trainkit.writers.gatherer import Gatherer
 from trainkit.writers.outage import Outage
 from trainkit.writers.step.host_step import HostItem, Steps
+from trainkit.writers.step.make_deferred import note_writing
 from trainkit.writers.step.pending import Gathering
 from trainkit.writers.step.to_host import read_items
 from trainkit.writers.step.tracks import Block
@@ -117,7 +118,11 @@ class WriterThread:
                 for room in work.rooms:
                     room.put(None)
             if not counts:
-                self._other_seconds += time.thread_time() - start
+                seconds = time.thread_time() - start
+                self._other_seconds += seconds
+                for work in some:
+                    if work.gathered.deferred:
+                        note_writing(work.gathered.deferred.values(), seconds)
 
     def _read(self, gathered: Sequence[Gathering | Block]) -> list[HostItem]:
         try:

@@ -1,7 +1,7 @@
 """What was deferred, made of what was read."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from trainkit.writers.deferred import Deferred, PrCurve
 from trainkit.writers.protocol import LeftOut
 
-__all__ = ["Made", "make_deferred"]
+__all__ = ["Made", "make_deferred", "note_writing"]
 
 _log = logging.getLogger("trainkit")
 
@@ -61,6 +61,18 @@ def make_deferred(
                     "%s cannot be made and is left out: %s: %s", tag, type(error).__name__, error
                 )
     return made
+
+
+def note_writing(deferred: Iterable[tuple[Deferred, Any]], seconds: float) -> None:
+    """Note what writing them took: the first one's time is the rest of all of it.
+
+    Args:
+        deferred: What was made and written, each in front of something else.
+        seconds: Processor time of reading, making and writing all of them.
+    """
+    all_of_them = [one for one, _ in deferred]
+    rest = seconds - sum(one.seconds for one in all_of_them)
+    all_of_them[0].seconds += max(0.0, rest)
 
 
 def _curve(value: Any) -> NDArray[np.float32]:
