@@ -15,7 +15,9 @@ PACKAGE = Path(trainkit.__file__).parent
 # Part → the parts of trainkit that it may import (itself always).
 ARROWS = {
     "stats": set(),
-    "names": set(),
+    "nearest": set(),
+    "names": {"nearest"},
+    "unwrap": set(),
     "fill_partials": set(),
     "samples": set(),
     "masking": set(),
@@ -30,15 +32,18 @@ ARROWS = {
     "screen": set(),
     "writers": {"log_faults", "stats"},
     "dashboard": {"stats", "writers"},
-    "handlers": {"dashboard.pictures", "fill_partials", "names", "samples", "stats", "writers"},
-    "engines": {"data", "losses", "samples"},
+    "handlers": {
+        "dashboard.pictures", "fill_partials", "names", "nearest", "samples", "stats", "unwrap",
+        "writers",
+    },
+    "engines": {"data", "losses", "samples", "unwrap"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
         "fill_partials", "data", "engines", "handlers", "losses", "masking", "names", "optimizers",
         "rundir", "samples", "schedules", "screen", "settings", "writers",
     },
-    "config": {"fill_partials", "masking", "rundir", "screen", "settings", "training"},
-    "cli": {"config", "masking", "rundir", "screen", "training"},
+    "config": {"fill_partials", "masking", "nearest", "rundir", "screen", "settings", "training"},
+    "cli": {"config", "masking", "nearest", "rundir", "screen", "training"},
 }  # fmt: skip
 
 

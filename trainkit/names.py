@@ -1,15 +1,15 @@
-"""Choosing parameters and modules by name, with an error that helps when a pattern matches nothing.
+"""Choose parameters and modules by name; the errors name the nearest right names.
 
-Here is the one matcher for what is watched, what goes into which parameter group, and what a
-config names.
+Every include and exclude uses `matches`: of monitors, of parameter groups and of configs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
+
+from trainkit.nearest import closest
 
 __all__ = [
     "Patterns", "Selection", "matches", "matching", "nearest", "parameters_by_name", "selected",
@@ -68,15 +68,22 @@ def selected(
     return [name for name in names if takes(name) and not leaves(name)]
 
 
-def unmatched(names: Sequence[str], patterns: Patterns) -> Iterator[str]:
-    """For each pattern that matches none of the names, what to say."""
+def unmatched(
+    names: Sequence[str], patterns: Patterns, thing: str = "parameter or module"
+) -> Iterator[str]:
+    """A line for each pattern that matches none of the names, with the nearest names.
+
+    Example:
+        >>> list(unmatched(["stem.weight", "stem.bias"], "*.wieght", "parameter"))
+        ["no parameter matches '*.wieght'; nearest: stem.weight"]
+    """
     if callable(patterns):
         if not any(map(patterns, names)):
-            yield f"the function chooses no parameter or module, e.g. not {', '.join(names[:2])}"
+            yield f"the function chooses no {thing}, e.g. not {', '.join(names[:2])}"
         return
     for pattern in _patterns(patterns):
         if not any(matches(name, pattern) for name in names):
-            yield f"no parameter or module matches {pattern!r}; nearest: {nearest(pattern, names)}"
+            yield f"no {thing} matches {pattern!r}; nearest: {nearest(pattern, names)}"
 
 
 def parameters_by_name(model: nn.Module | Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -94,9 +101,9 @@ def parameters_by_name(model: nn.Module | Mapping[str, nn.Module]) -> dict[str, 
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """What to say after a wrong name: the nearest right ones, or the first few there are."""
+    """The text after a wrong name: the nearest right names, or else the first few."""
     names = list(filter(None, options))
-    close = get_close_matches(name, names, n=3, cutoff=0.5) or names[:5]
+    close = closest(name, names) or names[:5]
     return ", ".join(close) if close else "(none)"
 
 
@@ -120,10 +127,8 @@ def matching(names: Sequence[str], patterns: str | Sequence[str], key: str) -> l
     for pattern in found:
         if not isinstance(pattern, str):
             raise TypeError(f"{key} must hold patterns of names, got {pattern!r}")
-        if not any(matches(name, pattern) for name in names):
-            raise ValueError(
-                f"{key}: no parameter matches {pattern!r}; nearest: {nearest(pattern, names)}"
-            )
+    for line in unmatched(names, found, "parameter"):
+        raise ValueError(f"{key}: {line}")
     return [name for name in names if any(matches(name, pattern) for pattern in found)]
 
 

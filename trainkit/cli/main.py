@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
+from trainkit.nearest import closest
 from trainkit.screen.streams import guarded_streams, open_closed_streams, settle_streams
 
 __all__ = ["main"]
@@ -89,7 +89,7 @@ def _refuse(text: str) -> int:
 
 
 def _unknown(command: str) -> str:
-    close = get_close_matches(command, _COMMANDS, n=1)
+    close = closest(command, _COMMANDS, 1, 0.6)
     if close:
         return f"there is no command {command!r}; did you mean {close[0]}?"
     if "=" in command or command.startswith("+"):

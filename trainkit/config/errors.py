@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+
+from trainkit.nearest import closest
 
 __all__ = ["SYNONYMS", "ConfigError", "nearest", "noted", "one_line"]
 
@@ -60,9 +61,9 @@ def nearest(name: str, options: Iterable[str]) -> str:
     last = name.rpartition(".")[2]
     if SYNONYMS.get(last) in names:
         return f"; did you mean {names[SYNONYMS[last]]}?"
-    close = [names[part] for part in get_close_matches(last, names, n=2, cutoff=0.6)]
+    close = [names[part] for part in closest(last, names, 2, 0.6)]
     if not close and len(last) <= 3:  # one wrong letter of two
-        close = [names[part] for part in get_close_matches(last, names, n=2, cutoff=0.5)]
+        close = [names[part] for part in closest(last, names, 2)]
     if close:
         return f"; did you mean {' or '.join(close)}?"
     if not names:

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from trainkit.unwrap import unwrapped
+
 __all__ = ["alone", "without_reduction"]
 
 
@@ -15,4 +17,4 @@ def without_reduction(model: nn.Module) -> Any:
 
 def alone(model: nn.Module) -> nn.Module:
     """The module itself, without what reduces its gradients over the processes."""
-    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    return unwrapped(model, (nn.parallel.DistributedDataParallel,), compiled=False)

@@ -3,7 +3,6 @@
 import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +21,7 @@ from trainkit.handlers.monitors.throughput import ThroughputMonitor
 from trainkit.handlers.monitors.updates import UpdateMonitor
 from trainkit.handlers.monitors.weights import WeightMonitor
 from trainkit.handlers.sampling.budget import CostMonitor
+from trainkit.nearest import closest
 
 __all__ = ["CHECKLIST", "check_monitors", "engines_of", "made_for", "waits_for"]
 
@@ -147,7 +147,7 @@ def _checked(key: str, part: Any, names: Sequence[str]) -> Any:
 
 
 def _tell_of_a_misspelt_name(name: str, key: str, there: Mapping[str, Any]) -> None:
-    close = get_close_matches(name, list(CHECKLIST), n=1, cutoff=0.8)
+    close = closest(name, CHECKLIST, 1, 0.8)
     if name not in there and close and name not in CHECKLIST:
         _log.warning(
             "%s.%s: there is no such monitor to take away; nearest: %s", key, name, close[0]

@@ -1,6 +1,6 @@
 """Names in the settings, which must be names of something in the run."""
 
-from trainkit.names import matches, nearest
+from trainkit.names import nearest, unmatched
 from trainkit.settings import CheckpointSettings, MonitorSettings
 from trainkit.training.build import Built
 
@@ -50,11 +50,8 @@ def check_patterns(built: Built, watched: MonitorSettings) -> None:
         for pattern in patterns:
             if not isinstance(pattern, str):
                 raise TypeError(f"monitor.{key} must hold patterns of names, got {pattern!r}")
-            if not any(matches(name, pattern) for name in names):
-                raise ValueError(
-                    f"monitor.{key}: no parameter or module matches {pattern!r}; nearest: "
-                    f"{nearest(pattern, names)}"
-                )
+        for line in unmatched(names, patterns):
+            raise ValueError(f"monitor.{key}: {line}")
 
 
 def check_optimizers(built: Built) -> list[str]:

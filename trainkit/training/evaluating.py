@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor
@@ -87,19 +85,7 @@ class Evaluation:
         found = self._totals
         if found is None:
             return {}
-        tags = list(found.sums)
-        device = torch.as_tensor(found.sums[tags[0]]).device
-        parts = [*found.sums.values(), *(found.counts[tag] for tag in tags)]
-        wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-        numbers = torch.stack([torch.as_tensor(part, device=device).to(wide) for part in parts])
-        if idist.get_world_size() > 1:
-            numbers = torch.as_tensor(idist.all_reduce(numbers))
-        sums, counts = numbers[: len(tags)].tolist(), numbers[len(tags) :].tolist()
-        whole = LossTotals(
-            dict(zip(tags, sums, strict=True)), dict(zip(tags, counts, strict=True)),
-            add_up=found.add_up,
-        )  # fmt: skip
-        means = {tag: float(value) for tag, value in whole.means().items()}
+        means = {tag: float(mean) for tag, mean in found.over_processes().means().items()}
         total = means.pop("loss/total")
         return {"loss": total, **(means if len(means) > 1 else {})}
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 
 from trainkit.handlers.output.numbers_in import Number
 from trainkit.stats.outputs.appearance import Appearance, looks_together
-from trainkit.stats.outputs.classification import wide
 from trainkit.stats.outputs.loss_sums import LossSum
+from trainkit.stats.precision import wide
 
 __all__ = ["LossTotals", "mean_of", "on_device"]
 
@@ -43,6 +44,28 @@ class LossTotals:
             computed,
             looks_together(self.looks, other.looks),
             self.add_up or other.add_up,
+        )
+
+    def over_processes(self) -> "LossTotals":
+        """The sums of what the steps returned, over all processes, as numbers on the host.
+
+        Every process must call this at the same point.
+
+        Cost: one read of the device, and one exchange between the processes.
+        """
+        tags = list(self.sums)
+        if not tags:
+            return self
+        device = torch.as_tensor(self.sums[tags[0]]).device
+        parts = [*self.sums.values(), *(self.counts[tag] for tag in tags)]
+        numbers = torch.stack([on_device(part, device).to(device) for part in parts])
+        if idist.get_world_size() > 1:
+            numbers = torch.as_tensor(idist.all_reduce(numbers))
+        found = iter(numbers.tolist())
+        return LossTotals(
+            dict(zip(tags, found, strict=False)),
+            dict(zip(tags, found, strict=True)),
+            add_up=self.add_up,
         )
 
     def means(self) -> dict[str, Number]:

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.outputs.appearance import Appearance
-from trainkit.stats.outputs.classification import probabilities, wide
+from trainkit.stats.outputs.classification import probabilities
 from trainkit.stats.outputs.confusion import confusion_counts
 from trainkit.stats.outputs.even_sample import EvenSample
 from trainkit.stats.outputs.score_counts import ScoreCounts
 from trainkit.stats.outputs.worst import Worst, worst_classes, worst_values
+from trainkit.stats.precision import wide
 
 __all__ = ["ClassesSeen", "Limits", "ValuesSeen"]
 

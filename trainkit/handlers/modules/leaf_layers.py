@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 from torch.jit import ScriptModule
 from torch.nn.modules import batchnorm, conv
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from trainkit.unwrap import unwrapped
 
 __all__ = ["Layer", "bounds_of", "is_compiled", "layers", "modules_of", "units_of"]
 
@@ -94,8 +95,7 @@ def layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         >>> [name for name, _ in layers(model)]
         ['0', '1']
     """
-    while isinstance(model, DataParallel | DistributedDataParallel):
-        model = model.module
+    model = unwrapped(model, compiled=False)
     seen: set[int] = set()
     waiting = [("", model)]
     while waiting:

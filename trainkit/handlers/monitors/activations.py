@@ -13,6 +13,7 @@ from trainkit.handlers.modules.forward_calls import ForwardCalls, calls_compiled
 from trainkit.handlers.modules.leaf_layers import Layer, is_compiled, layers, modules_of
 from trainkit.handlers.modules.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.parameters.held import one_or_several
 from trainkit.handlers.parameters.selection import CAP, check_detail
 from trainkit.handlers.parameters.unmatched import check_selection, chosen
 from trainkit.handlers.sampling.around import process_function
@@ -95,12 +96,7 @@ class ActivationMonitor(Monitor):
         exclude: Selection = (),
     ) -> None:
         super().__init__(writer, every)
-        models = {"": model} if isinstance(model, nn.Module) else model
-        if not isinstance(models, Mapping) or not all(
-            isinstance(m, nn.Module) for m in models.values()
-        ):
-            raise TypeError(f"model must be a Module or a mapping to Modules, got {model!r:.80}")
-        self.models = dict(models)
+        self.models = one_or_several("model", model, nn.Module)
         self.detail = check_detail(detail)
         self.include, self.exclude = include, exclude
         for line in check_selection(self.models, include, exclude):

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from trainkit.handlers.curves.staircase import Drawn, Staircases
 from trainkit.handlers.output.as_step_output import Number
 from trainkit.handlers.parameters.group_values import GroupValues, entries, numbers_in_value
+from trainkit.handlers.parameters.held import one_or_several
 from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
@@ -196,13 +197,7 @@ class HyperparameterMonitor(StepObserver):
 
 
 def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Optimizer]:
-    named = optimizers if isinstance(optimizers, Mapping) else {"optimizer": optimizers}
-    for name, optimizer in named.items():
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                "optimizers must be a torch.optim.Optimizer or a mapping of names to them, got "
-                f"{optimizer!r} for {name!r}"
-            )
+    named = one_or_several("optimizers", optimizers, Optimizer)
     if len(named) == 1:
         return {"hyperparameters/": next(iter(named.values()))}
     return {f"hyperparameters/{name}/": optimizer for name, optimizer in named.items()}

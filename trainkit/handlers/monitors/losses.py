@@ -21,7 +21,7 @@ from trainkit.handlers.output.transform_hint import several_losses, transform_fo
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed
-from trainkit.stats.outputs.classification import wide
+from trainkit.stats.precision import wide
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["LossMonitor", "LossTotals"]

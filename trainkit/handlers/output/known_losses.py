@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainkit.stats.outputs.classification import wide
 from trainkit.stats.outputs.loss_sums import FORMS, LossSum, loss_count, loss_sum
+from trainkit.stats.precision import wide
 
 __all__ = ["KnownLoss", "known_losses"]
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from trainkit.handlers.parameters.model_names import ModelNames, model_names
 from trainkit.handlers.say_once import listed
 
-__all__ = ["Named", "Parameters", "check_hooks"]
+__all__ = ["Named", "Parameters", "check_hooks", "one_or_several"]
 
 T = TypeVar("T")
 
@@ -57,9 +57,9 @@ class Parameters:
         optimizers: Optimizer | Mapping[str, Optimizer] | None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.models = _mapping("model", model, nn.Module)
+        self.models = one_or_several("model", model, nn.Module)
         self.optimizers = (
-            {} if optimizers is None else _mapping("optimizers", optimizers, Optimizer)
+            {} if optimizers is None else one_or_several("optimizers", optimizers, Optimizer)
         )
         self.say = say
         # Of those that were left out of some optimizer or model, each is said once.
@@ -257,8 +257,16 @@ def _are(names: Sequence[str]) -> str:
     return "are" if len(names) > 1 else "is"
 
 
-def _mapping(argument: str, given: T | Mapping[str, T], kind: type[T]) -> dict[str, T]:
-    found = {"": given} if isinstance(given, kind) else given
+def one_or_several(
+    argument: str, given: T | Mapping[str, T], kind: type[T], name: str = ""
+) -> dict[str, T]:
+    """One thing or a mapping of them, as a mapping; one alone is called `name`.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: The mapping is empty.
+    """
+    found = {name: given} if isinstance(given, kind) else given
     if not isinstance(found, Mapping) or not all(isinstance(v, kind) for v in found.values()):
         raise TypeError(
             f"{argument} must be one {kind.__name__} or a mapping from name to {kind.__name__}, "

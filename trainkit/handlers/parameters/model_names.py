@@ -7,9 +7,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["ModelNames", "model_names", "named_parameters", "unwrapped"]
+from trainkit.unwrap import unwrapped
+
+__all__ = ["ModelNames", "model_names", "named_parameters"]
 
 _TABLES, _VALUES = attrgetter("_parameters", "_modules"), dict.values
 _END = (object(),)
@@ -113,14 +114,3 @@ def model_names(models: Mapping[str, nn.Module]) -> ModelNames:
 
 # As long as one is alive it holds its models, so that no id in its key is another model's.
 _shared: "WeakValueDictionary[tuple[tuple[str, int], ...], ModelNames]" = WeakValueDictionary()
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module itself, without `DataParallel`, `DistributedDataParallel` or `torch.compile`."""
-    while True:
-        if isinstance(module, DataParallel | DistributedDataParallel):
-            module = module.module
-        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            module = inner  # of torch.compile
-        else:
-            return module

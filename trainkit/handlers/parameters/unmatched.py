@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import nn
 
-from trainkit.handlers.parameters.model_names import named_parameters, unwrapped
+from trainkit.handlers.parameters.model_names import named_parameters
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.names import Selection, selected, unmatched
+from trainkit.unwrap import unwrapped
 
 __all__ = ["check_selection", "chosen"]
 

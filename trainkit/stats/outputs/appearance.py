@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainkit.stats.outputs.classification import class_dimension, wide
+from trainkit.stats.outputs.classification import class_dimension
+from trainkit.stats.precision import wide
 
 __all__ = ["Appearance", "looks_together"]
 

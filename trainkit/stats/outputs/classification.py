@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.cpu.loops import ClassRows, loops
+from trainkit.stats.precision import wide
 
 __all__ = [
     "KINDS",
@@ -15,7 +16,6 @@ __all__ = [
     "classification",
     "kept",
     "probabilities",
-    "wide",
 ]
 
 KINDS = (
@@ -28,11 +28,6 @@ KINDS = (
 )
 
 _WIDE = (torch.float32, torch.float64)
-
-
-def wide(device: torch.device) -> torch.dtype:
-    """The dtype in which sums over a data set are kept: float64 wherever the device has it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def probabilities(y_pred: Tensor, kind: str, y: Tensor | None = None) -> Tensor:

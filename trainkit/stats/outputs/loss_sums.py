@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainkit.stats.outputs.classification import class_dimension, wide
+from trainkit.stats.outputs.classification import class_dimension
+from trainkit.stats.precision import wide
 
 __all__ = ["FORMS", "LossSum", "loss_count", "loss_sum"]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainkit.stats.outputs.classification import kept, probabilities, wide
+from trainkit.stats.outputs.classification import kept, probabilities
+from trainkit.stats.precision import wide
 
 __all__ = ["ProbabilityCounts"]
 

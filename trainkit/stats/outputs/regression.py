@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainkit.stats.outputs.classification import wide
+from trainkit.stats.precision import wide
 
 __all__ = ["ValueTotals", "regression"]
 

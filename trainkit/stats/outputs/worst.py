@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from trainkit.stats.outputs.calibration import target_classes
-from trainkit.stats.outputs.classification import kept, probabilities, wide
+from trainkit.stats.outputs.classification import kept, probabilities
+from trainkit.stats.precision import wide
 
 __all__ = ["Worst", "worst_classes", "worst_values"]
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainkit.stats.cpu.loops import loops
 from trainkit.stats.cpu.sizes import sizes_of
+from trainkit.stats.precision import wide
 from trainkit.stats.tensors.elements import elements, partitions, power_of_two
 
 __all__ = ["HistogramTable", "histograms", "histograms_on_device"]
@@ -61,9 +62,9 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
     device = values[0].device if values else torch.device("cpu")
     n = len(values)
     # float64 where the device has it: the edges of a float32 tensor must differ from each other.
-    wide = torch.float32 if device.type == "mps" else torch.float64
+    dtype = wide(device)
     counts = torch.zeros(n, buckets, dtype=torch.int64, device=device)
-    table = torch.zeros(n, 6, dtype=wide, device=device)
+    table = torch.zeros(n, 6, dtype=dtype, device=device)
     for positions, members in partitions(values):
         if members[0].device.type == "cpu":
             found = loops().histogram_rows(members, sizes_of(members), buckets)
@@ -73,9 +74,9 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
         counts_found, table_found = found
         counts[index] = counts_found.to(counts)
         table[index] = table_found.to(table)
-    table[:, 2] += (table[:, 2] == 0).to(wide)  # those without elements: edges ascend there too
+    table[:, 2] += (table[:, 2] == 0).to(dtype)  # those without elements: edges ascend there too
     least, most, width, mean, squares, finite = table.unbind(1)
-    steps = torch.linspace(0, 1, buckets + 1, dtype=wide, device=device)
+    steps = torch.linspace(0, 1, buckets + 1, dtype=dtype, device=device)
     edges = least[:, None] + width[:, None] * steps
     moments = torch.stack((least, most, mean * finite, squares), dim=1)
     sizes = torch.tensor([v.numel() for v in values], dtype=torch.int64).to(device)
@@ -84,12 +85,11 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
 
 def histograms_on_device(members: list[Tensor], buckets: int) -> tuple[Tensor, Tensor]:
     """The rows of tensors of one device and dtype that all have elements; see `_histogram`."""
-    wide = torch.float32 if members[0].device.type == "mps" else torch.float64
-    rows = [_histogram(member, buckets, wide) for member in members]
+    rows = [_histogram(member, buckets) for member in members]
     return torch.stack([row for row, _ in rows]), torch.stack([row for _, row in rows])
 
 
-def _histogram(x: Tensor, buckets: int, wide: torch.dtype) -> tuple[Tensor, Tensor]:
+def _histogram(x: Tensor, buckets: int) -> tuple[Tensor, Tensor]:
     """Counts, and (min, max, width of all buckets, mean, sum of squares, finite elements)."""
     # 0 · x is NaN where x is not finite: a comparison with it fails.
     finite = x * 0 == 0
@@ -106,7 +106,8 @@ def _histogram(x: Tensor, buckets: int, wide: torch.dtype) -> tuple[Tensor, Tens
     counts = torch.histc((scaled - low) / width, buckets, 0, 1)
     zeroed = scaled.nan_to_num(0.0)
     mean = zeroed.sum() / count.clamp(min=1)
-    # In `wide` from here on: the width of [-3e38, 3e38] is no float32.
-    row = torch.stack((low, high, width, mean, torch.linalg.vector_norm(zeroed))).to(wide) * scale
+    # In float64 from here on: the width of [-3e38, 3e38] is no float32.
+    dtype = wide(x.device)
+    row = torch.stack((low, high, width, mean, torch.linalg.vector_norm(zeroed))).to(dtype) * scale
     row[4] **= 2
-    return counts, torch.cat((row, count.to(wide)[None]))
+    return counts, torch.cat((row, count.to(dtype)[None]))

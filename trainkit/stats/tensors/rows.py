@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trainkit.stats.precision import wide
+
 __all__ = ["Rows", "row_norms"]
 
 # Elements in a row. Their sum in float32 is exact to rounding; sums of rows are taken in float64.
@@ -45,7 +47,7 @@ class Rows:
         flat = torch._utils._flatten_dense_tensors(pieces)  # type: ignore[no-untyped-call]
         self.matrix: Tensor = flat.view(-1, WIDTH)
         lengths = [(size - 1) // WIDTH + 1 for size in sizes]
-        self.wide = torch.float32 if one.device.type == "mps" else torch.float64
+        self.wide = wide(one.device)
         self._lengths = torch.tensor(lengths).to(one.device)
         self._counts = torch.tensor(sizes).to(one.device)
         self.sizes = self._counts.to(self.wide)
