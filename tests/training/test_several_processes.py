@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainkit.rundir import load_checkpoint, read_status
 
@@ -87,6 +88,12 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
             load_checkpoint(directory / "checkpoints" / "last.pt"),
             read_status(directory / "run.json"),
         )
+        # The chart shows the loss over all processes, though only the first one writes.
+        for part in ("train", "validation"):
+            folder = str(directory / part)
+            events = EventAccumulator(folder, size_guidance={"scalars": 0}).Reload()
+            drawn = events.Scalars("metrics/loss")[-1].value
+            assert drawn == pytest.approx(found[world][1]["last"][part]["loss"], rel=1e-5)
     one, two = found[1], found[2]
     assert one[0]["iteration"] == two[0]["iteration"] == 21
     for name, value in one[0]["models"]["model"].items():

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainkit.data import length_of
-from trainkit.handlers.monitors.losses import LossMonitor, LossTotals
+from trainkit.handlers.evaluation.loss_totals import LossTotals, share
+from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.output.as_step_output import StepOutput
 from trainkit.rundir import Interruption, preserved_random_state
 from trainkit.writers import MemoryWriter
@@ -44,6 +45,8 @@ class Evaluation:
         self._totals: LossTotals | None = None
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        # Before the monitors attach: they write what this has added up over the processes.
+        engine.add_event_handler(Events.COMPLETED, self._complete)
         if interruption is not None:
             engine.add_event_handler(Events.ITERATION_COMPLETED, interruption.check)
         for name, metric in metrics.items():
@@ -52,9 +55,9 @@ class Evaluation:
     def run(self) -> dict[str, float]:
         """One pass; `loss`, its components if several, and every metric.
 
-        The loss is that of `LossMonitor`: each batch counts by what its loss averages over, where
-        that is known, else by its samples. Metrics that are no single number are left out. The
-        random state is put back.
+        The loss is that of `LossMonitor`, over all processes: each batch counts by what its loss
+        averages over, where that is known, else by its samples. Metrics that are no single number
+        are left out. The random state is restored.
 
         Cost: one read of the device, at the end, and one for each metric that is a tensor.
         """
@@ -81,11 +84,16 @@ class Evaluation:
         if totals is not None:
             self._totals = totals if self._totals is None else self._totals + totals
 
+    def _complete(self, engine: Engine) -> None:
+        if self._totals is not None:
+            self._totals = self._totals.over_processes()
+            share(engine, self._totals)
+
     def _means(self) -> dict[str, float]:
         found = self._totals
         if found is None:
             return {}
-        means = {tag: float(mean) for tag, mean in found.over_processes().means().items()}
+        means = {tag: float(mean) for tag, mean in found.means().items()}
         total = means.pop("loss/total")
         return {"loss": total, **(means if len(means) > 1 else {})}
 

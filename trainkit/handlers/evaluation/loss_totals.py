@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import ignite.distributed as idist
 import torch
+from ignite.engine import Engine
 from torch import Tensor
 
 from trainkit.handlers.output.numbers_in import Number
@@ -12,7 +14,7 @@ from trainkit.stats.outputs.appearance import Appearance, looks_together
 from trainkit.stats.outputs.loss_sums import LossSum
 from trainkit.stats.precision import wide
 
-__all__ = ["LossTotals", "mean_of", "on_device"]
+__all__ = ["LossTotals", "mean_of", "on_device", "share", "with_shared"]
 
 
 @dataclass(eq=False, slots=True)
@@ -74,6 +76,27 @@ class LossTotals:
         if self.add_up:
             found["loss/total"] = sum(found[tag] for tag in self.add_up)
         return found
+
+
+def share(engine: Engine, totals: LossTotals) -> None:
+    """Keep the totals of an evaluator's pass over all processes, for its `LossMonitor`.
+
+    Only the first process has monitors, so they cannot add up over the processes themselves.
+    """
+    if idist.get_world_size() > 1:
+        _shared[engine] = totals
+
+
+def with_shared(engine: Engine, own: LossTotals) -> LossTotals:
+    """The totals of one process, replaced by those of all processes where there are any."""
+    found = _shared.pop(engine, None)
+    if found is None:
+        return own
+    sums, counts = {**own.sums, **found.sums}, {**own.counts, **found.counts}
+    return LossTotals(sums, counts, own.computed, own.looks, found.add_up or own.add_up)
+
+
+_shared: "WeakKeyDictionary[Engine, LossTotals]" = WeakKeyDictionary()
 
 
 def mean_of(total: Number, count: Number) -> Number:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.curves.loss_curve import Curves
-from trainkit.handlers.evaluation.loss_totals import LossTotals, mean_of, on_device
+from trainkit.handlers.evaluation.loss_totals import LossTotals, mean_of, on_device, with_shared
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.output.as_step_output import Number, StepOutput, describe, is_number
 from trainkit.handlers.output.known_losses import KnownLoss, known_losses
@@ -167,6 +167,12 @@ class LossMonitor(OutputMonitor[LossTotals]):
         # The first time is no measure.
         self._reading = min(seconds, self._reading) if self._reading else seconds
         return None
+
+    def end_pass(self, engine: Engine) -> None:
+        """Write the means of the whole pass: over all processes, where the pass is shared."""
+        if self._totals is not None:
+            self._totals = with_shared(engine, self._totals)
+        super().end_pass(engine)
 
     def write(self, step: int, totals: LossTotals) -> None:
         """Write the values, or their means over the pass."""
