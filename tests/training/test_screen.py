@@ -161,12 +161,9 @@ def test_a_long_epoch_in_a_file_shows_that_it_is_alive(
     assert re.search(r"iteration \d/7  loss \d\.\d+  .* left$", beats[-1])
 
 
-def test_the_remaining_time_knows_that_evaluations_are_no_iterations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_remaining_time_knows_that_evaluations_are_no_iterations() -> None:
     clock = [0.0]
-    monkeypatch.setattr("trainkit.training.pace.perf_counter", lambda: clock[0])
-    pace = Pace(100, 10)
+    pace = Pace(100, 10, clock=lambda: clock[0])
     clock[0] += 5.0  # the first iteration warms up
     pace.begin(1)
     for iteration in range(2, 21):

@@ -1,6 +1,6 @@
-"""How far a run is, how fast, and how long it will still take."""
+"""Progress and speed of a run, and the time that it still needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -16,28 +16,32 @@ class Pace:
     Args:
         iterations: Of the whole run.
         evaluations: Of the whole run.
+        clock: Tells the time in seconds.
     """
 
-    def __init__(self, iterations: int, evaluations: int = 0) -> None:
+    def __init__(
+        self, iterations: int, evaluations: int = 0, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self._clock = clock
         self.iterations = iterations
         self._evaluations = evaluations
         self._evaluated = 0
         self._seconds = 0.0  # in evaluations, since the first iteration that counts
         self._all_seconds = 0.0
-        self._from = (0, perf_counter())
+        self._from = (0, self._clock())
 
     def begin(self, iteration: int) -> None:
         """Count from here: when the run begins, and again after its first iteration."""
-        self._from, self._seconds = (iteration, perf_counter()), 0.0
+        self._from, self._seconds = (iteration, self._clock()), 0.0
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside, an evaluation takes place."""
-        begun = perf_counter()
+        begun = self._clock()
         try:
             yield
         finally:
-            took = perf_counter() - begun
+            took = self._clock() - begun
             self._evaluated += 1
             self._seconds += took
             self._all_seconds += took
@@ -50,7 +54,7 @@ class Pace:
         """Mean, evaluations left out; 0 while it is not known."""
         first, begun = self._from
         made = iteration - first
-        return (perf_counter() - begun - self._seconds) / made if made > 0 else 0.0
+        return (self._clock() - begun - self._seconds) / made if made > 0 else 0.0
 
     def speed(self, iteration: int) -> str:
         """Iterations per second, or seconds per iteration where they are slow."""

@@ -196,7 +196,7 @@ def test_no_hook_is_left() -> None:
 
 
 def test_wrong_arguments() -> None:
-    with pytest.raises(TypeError, match="must be one Optimizer or a mapping .*'a': 3"):
+    with pytest.raises(TypeError, match=r"must be one Optimizer or a mapping .*'a': 3"):
         HyperparameterMonitor({"a": 3}, MemoryWriter())  # type: ignore[dict-item]
     with pytest.raises(TypeError, match=r"scheduled\['x'\] must be a function"):
         HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": 3})  # type: ignore[dict-item]
