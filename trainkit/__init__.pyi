@@ -44,12 +44,14 @@ from .stats import Members as Members
 from .training import RunResult as RunResult
 from .training import run as run
 from .writers import BackgroundWriter as BackgroundWriter
+from .writers import Deferred as Deferred
 from .writers import EventFileWriter as EventFileWriter
 from .writers import Histogram as Histogram
 from .writers import Histograms as Histograms
 from .writers import IgniteLoggerWriter as IgniteLoggerWriter
 from .writers import JsonLinesSink as JsonLinesSink
 from .writers import MemoryWriter as MemoryWriter
+from .writers import PrCurve as PrCurve
 from .writers import PrefixWriter as PrefixWriter
 from .writers import Scalars as Scalars
 from .writers import SeveralWriter as SeveralWriter

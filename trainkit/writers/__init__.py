@@ -2,6 +2,7 @@
 
 from trainkit.log_faults import keep_in
 from trainkit.writers.background import BackgroundWriter
+from trainkit.writers.deferred import Deferred, PrCurve
 from trainkit.writers.open import existing_runs, open_writer
 from trainkit.writers.protocol import (
     Curve,
@@ -25,6 +26,7 @@ from trainkit.writers.step.host_step import Step
 __all__ = [
     "BackgroundWriter",
     "Curve",
+    "Deferred",
     "EventFileWriter",
     "Histogram",
     "Histograms",
@@ -32,6 +34,7 @@ __all__ = [
     "JsonLinesSink",
     "MemoryWriter",
     "Point",
+    "PrCurve",
     "PrefixWriter",
     "Scalars",
     "SeveralWriter",

@@ -1,13 +1,15 @@
 """Images and texts that are made when their tensors are on the host, by the writer's thread."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, from_numpy
 
-__all__ = ["Deferred", "PrCurve"]
+from trainkit.writers.protocol import LeftOut
+
+__all__ = ["Deferred", "PrCurve", "for_writer"]
 
 
 class Deferred:
@@ -64,7 +66,41 @@ class PrCurve(Deferred):
         make: As in `Deferred`.
         parts: As in `Deferred`.
 
+    Example:
+        >>> import numpy, torch
+        >>> curve = PrCurve(lambda x: x.astype(numpy.float32), [torch.zeros(6, 101)])
+        >>> curve.value().shape
+        (6, 101)
+
     Source: `tensorboard.plugins.pr_curve.metadata`.
     """
 
     __slots__ = ()
+
+
+def for_writer(writer: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values as this writer takes them: made now, where it does not know what is deferred.
+
+    Args:
+        writer: One that says `takes_deferred`, or one of a user's own with the plain verbs.
+        values: Images or texts by tag. The plain verbs know no PR curves: they are left out.
+
+    Cost: for a writer of a user's own, a device read and the drawing, in the calling thread.
+    """
+    if getattr(writer, "takes_deferred", False):
+        return values
+    if not any(isinstance(value, Deferred) for value in values.values()):
+        return values
+    found: dict[str, Any] = {}
+    for tag, value in values.items():
+        if isinstance(value, PrCurve):
+            continue
+        if isinstance(value, Deferred):
+            try:
+                value = value.value()
+            except LeftOut:
+                continue
+            if not isinstance(value, str):
+                value = from_numpy(value).permute(2, 0, 1)
+        found[tag] = value
+    return found

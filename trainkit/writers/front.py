@@ -36,6 +36,12 @@ class Front(ABC):
         self._gatherer = gatherer
 
     @property
+    def takes_deferred(self) -> bool:
+        """Whether images and texts may be `Deferred`: unless a subclass has verbs of its own."""
+        own = type(self)
+        return own.write_images is Front.write_images and own.write_texts is Front.write_texts
+
+    @property
     def has_own_verbs(self) -> bool:
         """Whether a subclass or a user has replaced `write_scalars`."""
         return getattr(self.write_scalars, "__func__", None) is not Front.write_scalars

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
+from trainkit.writers.deferred import for_writer
 from trainkit.writers.open import as_writer
 from trainkit.writers.outage import Outage
 from trainkit.writers.protocol import Curve, Histogram, Histograms, Point, Scalars, Sink, Writer
@@ -102,11 +103,11 @@ class GuardedWriter:
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Write texts."""
-        self._write("write_texts", step, texts)
+        self._write("write_texts", step, for_writer(self.writer, texts))
 
     def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Write images."""
-        self._write("write_images", step, images)
+        self._write("write_images", step, for_writer(self.writer, images))
 
     def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
         """Write figures."""
@@ -130,6 +131,8 @@ class GuardedWriter:
         self._faults.outage.close()
 
     def _write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:
+        if not values:
+            return
         self._faults.write(verb, step, values)
         self.last = step
         self.tags.update(values)

@@ -298,7 +298,10 @@ class Writer(Protocol):
         """Write texts; TensorBoard renders them as Markdown."""
 
     def write_images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Write images: `[H, W]`, `[C, H, W]` or `[N, C, H, W]`, C in 1, 3, 4; uint8 or [0, 1]."""
+        """Write images: `[H, W]`, `[C, H, W]` or `[N, C, H, W]`, C in 1, 3, 4; uint8 or [0, 1].
+
+        Writers of this package take a `Deferred` too; other writers get what it makes.
+        """
 
     def write_figures(self, step: int, figures: "Mapping[str, Figure]") -> None:
         """Write matplotlib figures as images."""

@@ -2,15 +2,25 @@
 
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.writers.reading import accumulated
-from trainkit.writers import BackgroundWriter, EventFileWriter, MemoryWriter, PrefixWriter
-from trainkit.writers.deferred import Deferred, PrCurve
+from trainkit.writers import (
+    BackgroundWriter,
+    Deferred,
+    EventFileWriter,
+    MemoryWriter,
+    PrCurve,
+    PrefixWriter,
+    SeveralWriter,
+)
+from trainkit.writers.guarded import GuardedWriter
 from trainkit.writers.protocol import LeftOut
 
 
@@ -80,3 +90,33 @@ def test_the_time_of_writing_counts_too(tmp_path: Path) -> None:
     writer.close()
     assert 0.01 < picture.seconds < 10
     assert 0 < text.seconds < 0.01
+
+
+class Own(MemoryWriter):
+    """A writer with a verb of its own, which knows tensors only."""
+
+    def write_images(self, step: int, images: Mapping[str, torch.Tensor]) -> None:
+        super().write_images(step, {tag: image.clone() for tag, image in images.items()})
+
+
+@pytest.mark.parametrize("wrap", [lambda own: own, lambda own: PrefixWriter(own, "a")])
+def test_a_writer_of_a_users_own_gets_what_it_makes(
+    wrap: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Own()
+    picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    GuardedWriter(wrap(own)).write_images(1, {
+        "picture": Deferred(lambda: picture, ()), "plain": torch.ones(2, 2),
+        "curve": PrCurve(lambda: np.zeros((6, 3)), ()),
+    })  # fmt: skip
+    found = {tag.removeprefix("a/"): images for tag, images in own.images.items()}
+    assert set(found) == {"picture", "plain"}
+    assert found["picture"][0][1][0].permute(1, 2, 0).numpy().tolist() == picture.tolist()
+    assert not caplog.messages
+
+
+def test_each_of_several_writers_makes_it() -> None:
+    one, other = MemoryWriter(), MemoryWriter()
+    several = SeveralWriter(one, other)
+    GuardedWriter(several).write_texts(1, {"text": Deferred(lambda: "words", ())})
+    assert one.texts == other.texts == {"text": [(1, "words")]}

@@ -37,6 +37,11 @@ class PrefixWriter:
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._curves: dict[Curve, Curve] = {}
 
+    @property
+    def takes_deferred(self) -> bool:
+        """Whether the other writer takes images and texts that are `Deferred`."""
+        return getattr(self._writer, "takes_deferred", False)
+
     def __repr__(self) -> str:
         return f"PrefixWriter({self._writer!r}, {self._prefix[:-1]!r})"
 

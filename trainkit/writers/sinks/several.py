@@ -48,6 +48,11 @@ class SeveralWriter(StepWriter):
         self._deliveries = Deliveries([as_sink(writer) for writer in self.writers])
         self._subruns: dict[str, SeveralWriter] = {}
 
+    @property
+    def takes_deferred(self) -> bool:
+        """Whether all of them take images and texts that are `Deferred`."""
+        return all(getattr(writer, "takes_deferred", False) for writer in self.writers)
+
     def __repr__(self) -> str:
         return f"SeveralWriter({', '.join(map(repr, self.writers))})"
 

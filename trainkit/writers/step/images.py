@@ -64,7 +64,7 @@ def grid(images: Pixels) -> Pixels:
 
 
 def png(image: Pixels) -> bytes:
-    """The image, shape `[H, W, C]`, as PNG: a tenth larger than it could be, in 60 % of the time."""
+    """The image, shape `[H, W, C]`, as PNG: a tenth larger than possible, in 60 % of the time."""
     from PIL import Image
 
     buffer = io.BytesIO()
