@@ -11,7 +11,7 @@ from trainkit.stats.tensors.readable import own_their_memory, plain
 
 __all__ = ["CHUNK_BYTES", "chunks", "elements", "elements_and_sizes", "partitions", "power_of_two"]
 
-# Tensors are taken together while their copy stays under this; so many bytes are borrowed at once.
+# Size of the copies that are made at a time, in bytes.
 CHUNK_BYTES = 32 * 2**20
 
 
@@ -23,7 +23,7 @@ def elements(tensor: Tensor) -> Tensor:
     store are left to the caller, who knows `tensor.numel()`. Of other kinds: see `plain`.
 
     Raises:
-        UnreadableError: The tensor's elements cannot be had.
+        UnreadableError: The tensor's elements cannot be read.
 
     Example:
         >>> elements(torch.tensor([3 + 4j]))

@@ -49,7 +49,7 @@ def histograms(tensors: Sequence[Tensor], buckets: int = BUCKETS) -> HistogramTa
         ValueError: A number of buckets out of range.
 
     Cost:
-        About ten passes; a copy of the largest tensor, in main memory of 64 Ki elements.
+        About ten passes, and a copy of the largest tensor; in main memory of 64 Ki elements.
 
     Example:
         >>> found = histograms([torch.tensor([0.0, 1.0, 4.0, torch.nan])], buckets=2)

@@ -1,7 +1,7 @@
-"""Whose numbers can be read: ordinary tensors, and what others can be turned into.
+"""Which tensors can be read, and how to turn other kinds into ordinary tensors.
 
-A loop over addresses must only see memory that a tensor owns. Many things that are tensors to
-Python own none: wrappers around other tensors, fake ones, those whose storage was freed.
+The compiled loops read memory by its address, so a tensor must own the memory. Some tensors own
+none: wrappers around other tensors, fake tensors, tensors whose storage was freed.
 """
 
 import sys
@@ -24,7 +24,7 @@ __all__ = [
     "tensors_in",
 ]
 
-#: Types that mean nothing but what their storage holds. Their subclasses may mean anything.
+#: Types whose storage holds their elements. A subclass may keep them elsewhere.
 ORDINARY = frozenset({Tensor, nn.Parameter})
 
 _HOLDS_NOTHING = attrgetter("is_meta")
@@ -48,7 +48,7 @@ _USUAL_FUNCTIONS = _usual.__func__, torch._C._disabled_torch_function_impl
 
 
 class UnreadableError(TypeError):
-    """The numbers of a tensor cannot be had. The message says why; it begins with a verb."""
+    """The elements of a tensor cannot be read. The message begins with a verb and says why."""
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def plain(tensor: Tensor) -> Tensor:
     """
     if type(tensor) not in ORDINARY:
         return plain(_inside(tensor))
-    if tensor.requires_grad:  # with thousands of tensors, detaching for nothing is felt
+    if tensor.requires_grad:  # detach() is measurable overhead with thousands of tensors
         tensor = tensor.detach()
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         raise UnreadableError("exists only inside a transform of torch.func (vmap, grad)")
@@ -128,7 +128,7 @@ def end_inside(tensors: Sequence[Tensor]) -> bool:
 
 
 def own_their_memory(tensors: Sequence[Tensor]) -> bool:
-    """Whether it is plain to see; few operations, for there may be thousands of tensors."""
+    """Whether contiguous tensors own their memory; few operations: there may be thousands."""
     try:
         return (
             all(map(Tensor.data_ptr, tensors))

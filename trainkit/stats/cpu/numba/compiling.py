@@ -1,4 +1,4 @@
-"""What numba needs to know to make machine code of loops over many tensors in main memory."""
+"""Tools for loops over many tensors in main memory that numba compiles."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -23,15 +23,14 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Of the integer with an element's bits: all but the sign; from where on it is no number; how far
-# right the sign is shifted.
+# Per dtype: magnitude mask, bit pattern of +inf, shift of the sign bit.
 BITS: dict[torch.dtype, NDArray[Any]] = {
     torch.float32: np.array([0x7FFFFFFF, 0x7F800000, 31], np.int32),
     torch.float64: np.array([0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000, 63], np.int64),
 }
-# Where elements stand, and how many of them.
+# Addresses of the first elements, and numbers of elements.
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
-# Elements that are worked on while those behind them are fetched.
+# Elements in a block; the next block is prefetched meanwhile.
 AHEAD = 512
 _LINE = 64
 

@@ -1,8 +1,7 @@
 """Tensors in main memory as NumPy arrays: large ones as they are, small ones joined.
 
-NumPy's reductions need no temporary array; taken in blocks that stay in a core's cache, every pass
-but the first is nearly free; and of many small tensors joined into one array a statistic is one
-call.
+Large arrays are taken in blocks that stay in the cache of a core. Small tensors are joined into one
+array, so that one call serves many.
 """
 
 from collections.abc import Iterator, Sequence
