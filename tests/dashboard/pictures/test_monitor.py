@@ -230,3 +230,15 @@ def test_a_training_is_the_same_with_and_without(tmp_path: Path) -> None:
         "predictions.precision_recall/z"
         in accumulated(tmp_path / "on/validation").Tags()["tensors"]
     )
+
+
+def test_several_labels_are_counted_as_decisions_of_one_kind() -> None:
+    memory = MemoryWriter()
+    y = (draw(30, 3, seed=1) > 0).float()
+    y_pred = draw(30, 3)
+    evaluated(memory, [batches(y_pred, y)], kind="binary_logits", class_names=("no", "yes"))
+    ((_, curve),) = memory.pr_curves["predictions.precision_recall/yes"]
+    taken = (y_pred.sigmoid() >= 0.5).flatten()
+    assert curve[5, 50].item() == pytest.approx(recall_score(y.flatten(), taken))
+    assert curve[4, 50].item() == pytest.approx(precision_score(y.flatten(), taken))
+    assert "predictions/most_wrong" not in memory.images

@@ -83,3 +83,13 @@ def test_thresholds_ascend_and_hold_those_of_the_curve() -> None:
     assert (found[0], found[-1]) == (0, 1)
     assert (np.diff(found) > 0).all()
     assert np.isin(np.linspace(0, 1, PR_THRESHOLDS).astype(np.float32), found).all()
+
+
+def test_many_scores_are_counted_part_by_part() -> None:
+    """Pictures whose every pixel has a class: more scores than are counted at once."""
+    x, y = draw(3, 3, 600, 700), torch.randint(0, 3, (3, 600, 700))
+    keep = y.flatten() != 0
+    p = x.softmax(1).movedim(1, -1).reshape(-1, 3)[keep]
+    flat = ScoreCounts.of(p, y.flatten()[keep], kind="probabilities")
+    assert x.numel() > 1 << 21
+    assert ScoreCounts.of(x, y, ignore_index=0).counts.equal(flat.counts)

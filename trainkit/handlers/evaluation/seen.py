@@ -72,11 +72,12 @@ class ClassesSeen:
         """
         p = probabilities(y_pred, about["kind"], y)
         classes = p.shape[1]
-        confusion = confusion_counts(y_pred, y, **about) if classes <= limits.matrix else None
-        scores = ScoreCounts.of(y_pred, y, **about) if classes <= limits.curves else None
+        about = {**about, "kind": "probabilities"}
+        confusion = confusion_counts(p, y, **about) if classes <= limits.matrix else None
+        scores = ScoreCounts.of(p, y, **about) if classes <= limits.curves else None
         worst = None
         if x is not None and limits.worst:
-            worst = worst_classes(y_pred, y, x, most=limits.worst, **about)
+            worst = worst_classes(p, y, x, most=limits.worst, **about)
         return cls(confusion, scores, worst, looks, classes)
 
     def __add__(self, other: "ClassesSeen") -> "ClassesSeen":

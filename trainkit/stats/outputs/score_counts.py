@@ -23,6 +23,8 @@ __all__ = [
 PR_THRESHOLDS = 101
 """Of the precision-recall curve: 0, 0.01, …, 1."""
 
+_AT_ONCE = 1 << 21  # scores
+
 
 @lru_cache(maxsize=1)
 def thresholds() -> NDArray[np.float32]:
@@ -68,29 +70,44 @@ class ScoreCounts:
         """Count the scores of one batch, one class against the others; as in `calibration`."""
         p = probabilities(y_pred, kind, y)
         choice = p.argmax(1)
-        target = target_classes(choice, y, p.shape[1]).unsqueeze(1)
+        target = target_classes(choice, y, p.shape[1])
+        keep = kept(choice.shape, y, ignore_index)
         if p.shape[1] == 2:
             p, classes = p[:, 1:], torch.ones(1, dtype=torch.int64, device=p.device)
         else:
             classes = torch.arange(p.shape[1], device=p.device)
-        classes = classes.view(1, -1, *[1] * (p.ndim - 2))
         limits = _limits(p.device, p.dtype)
-        size, rows = limits.numel(), classes.numel()
-        nan = p.isnan()
-        level = (torch.bucketize(p.contiguous(), limits, right=True) - 1).clamp_(0, size - 1)
-        row = (target == classes).long()
-        if rows > 1:
-            row = row * rows + classes
-        count = ~nan
-        keep = kept(choice.shape, y, ignore_index)
-        if keep is not None:
-            count, nan = count & keep.unsqueeze(1), nan & keep.unsqueeze(1)
-        counts = torch.zeros(2 * rows * size, dtype=torch.int64, device=p.device)
-        counts = counts.index_add(0, (row * size + level).flatten(), count.flatten().long())
-        return cls(counts.view(2, rows, size), nan.sum())
+        counts = torch.zeros(
+            2 * classes.numel() * limits.numel(), dtype=torch.int64, device=p.device
+        )
+        lost = torch.zeros((), dtype=torch.int64, device=p.device)
+        # A score takes 25 bytes here: of pictures in which every pixel has some, one at a time.
+        rows = max(1, _AT_ONCE // max(1, p[:1].numel()))
+        for start in range(0, len(p), rows):
+            some = slice(start, start + rows)
+            kept_ones = None if keep is None else keep[some]
+            lost = lost + _count(counts, p[some], target[some], kept_ones, classes, limits)
+        return cls(counts.view(2, classes.numel(), limits.numel()), lost)
 
     def __add__(self, other: "ScoreCounts") -> "ScoreCounts":
         return ScoreCounts(self.counts + other.counts, self.lost + other.lost)
+
+
+def _count(
+    counts: Tensor, p: Tensor, target: Tensor, keep: Tensor | None, classes: Tensor, limits: Tensor
+) -> Tensor:
+    """Add some scores to the counts; the number of those that are NaN."""
+    classes = classes.view(1, -1, *[1] * (p.ndim - 2))
+    nan = p.isnan()
+    level = (torch.bucketize(p.contiguous(), limits, right=True) - 1).clamp_(0, limits.numel() - 1)
+    row = (target.unsqueeze(1) == classes).long()
+    if classes.numel() > 1:
+        row = row * classes.numel() + classes
+    count = ~nan
+    if keep is not None:
+        count, nan = count & keep.unsqueeze(1), nan & keep.unsqueeze(1)
+    counts.index_add_(0, (row * limits.numel() + level).flatten(), count.flatten().long())
+    return nan.sum()
 
 
 def precision_recall(counts: NDArray[np.int64]) -> NDArray[np.float32]:
