@@ -1,5 +1,6 @@
 """Every example runs as a program of its own and leaves what it says it charts."""
 
+import json
 import os
 import re
 import subprocess
@@ -28,6 +29,7 @@ CHARTS = {
                   "updates/discriminator/global_ratio"],
     },
     "own_logger": {".": ["loss/total", "residuals/std", "updates/global_ratio"]},
+    "own_sink": {".": ["loss/total", "gradients/global_norm"]},
     "plain_ignite": {
         "train": ["loss/total", "predictions/entropy", "gradients/global_norm"],
         "validation": ["loss/total", "metrics/accuracy", "calibration/expected_calibration_error"],
@@ -66,6 +68,12 @@ def test_example(program: Path, tmp_path: Path) -> None:
         assert set(expected) <= tags(tmp_path / "out" / folder)
     if program.stem == "plain_ignite":
         assert float(re.findall(r"accuracy ([0-9.]+)", printed)[-1]) > 0.85
+    if program.stem == "own_sink":
+        file = EventAccumulator(str(tmp_path / "out"), {"scalars": 0}).Reload()
+        sent = map(json.loads, (tmp_path / "out" / "run.jsonl").read_text().splitlines())
+        points = [(one["step"], one["loss/total"]) for one in sent if "loss/total" in one]
+        assert points == [(e.step, pytest.approx(e.value)) for e in file.Scalars("loss/total")]
+        assert len(points) == 200
     if program.stem == "beside_tensorboard_logger":
         train, own = (
             EventAccumulator(str(tmp_path / "out" / name)).Reload() for name in ("train", "ignite")

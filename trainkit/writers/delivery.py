@@ -12,7 +12,8 @@ __all__ = ["Deliveries", "Delivery"]
 
 # So many numbers of eight bytes are kept while they cannot be written; the oldest go first.
 _KEPT = 1 << 21
-# A step that was refused so often is given up, so that it does not hold up those behind it.
+# A step that was refused so often is given up if another one is taken: it is at fault then, and
+# must not hold up those behind it.
 _TRIES = 3
 # What a step takes beside its values (its mappings and arrays), in numbers of eight bytes.
 _STEP_SIZE = 100
@@ -37,6 +38,9 @@ class Delivery:
         self._waiting: deque[HostItem] = deque()
         self._size = 0
         self._tries = 0
+        # What failed last: only when that works again the outage is over. A sink that collects
+        # batches takes steps while the service behind it cannot be reached.
+        self._failed = "write"
 
     @property
     def failing(self) -> BaseException | None:
@@ -51,7 +55,7 @@ class Delivery:
             except Exception as error:
                 if len(items_of(steps)) == 1:
                     self._tries = 1
-                    self.outage.fail(error)
+                    self._fail("write", error)
             else:
                 return
         for item in steps if self._one_by_one else items_of(steps):
@@ -62,24 +66,57 @@ class Delivery:
     def retry(self, at_once: bool = False) -> None:
         """Try to write what waits, unless it is too early."""
         while self._waiting and (at_once or not self.outage.waits):
-            item = self._waiting[0]
-            try:
-                self.sink.write(Steps([item]))
-            except Exception as error:
-                self.outage.fail(error)
-                self._tries += 1
-                # A value of the wrong kind will not become one of the right kind.
-                hopeless = isinstance(error, (TypeError, ValueError))
-                if hopeless or self._tries >= _TRIES:
-                    self._give_up(item)
-                if not hopeless:
-                    break
+            error = self._try(0)
+            if error is None:
+                self._succeed("write")
+                continue
+            self._tries += 1
+            # A value of the wrong kind will not become one of the right kind.
+            hopeless = isinstance(error, (TypeError, ValueError))
+            often = at_once or self._tries >= _TRIES
+            if hopeless:
                 self.outage.retry_at_once()
+            if (hopeless or often) and self._split():
+                continue
+            if hopeless:
+                self._lose()
+            elif often and self._another_is_taken():
+                self._lose()
+                self._succeed("write")
             else:
-                self._forget()
-                self.outage.end()
+                break
         while self._size > _KEPT and self._waiting:
-            self._lose(self._waiting[0])
+            self._lose()
+
+    def _try(self, place: int) -> Exception | None:
+        """Write the item at this place of those that wait, and take it out."""
+        item = self._waiting[place]
+        try:
+            self.sink.write(Steps([item]))
+        except Exception as error:
+            self._fail("write", error)
+            return error
+        self._take_out(place)
+        return None
+
+    def _another_is_taken(self) -> bool:
+        """Try one that waits behind the first: whether only the first is refused."""
+        others = len(self._waiting) - 1
+        if not others:
+            return False
+        # Another one each time, because the next one may be at fault too.
+        return self._try(1 + max(0, self._tries - _TRIES) % others) is None
+
+    def _split(self) -> bool:
+        """Put the steps of a block in its place; False where the first item is no block."""
+        item = self._waiting[0]
+        if not isinstance(item, HostBlock) or len(item) < 2:
+            return False
+        self._take_out(0)
+        for step in reversed(item.alone()):
+            self._waiting.appendleft(step)
+            self._size += _size(step)
+        return True
 
     def flush(self) -> None:
         """Write what waits and flush the sink, unless it is too early to try again."""
@@ -89,42 +126,43 @@ class Delivery:
         try:
             self.sink.flush()
         except Exception as error:
-            self.outage.fail(error)
+            self._fail("flush", error)
         else:
-            if not self._waiting:
-                self.outage.end()
+            self._succeed("flush")
 
     def close(self) -> None:
         """Try a last time, and close the sink; what is lost is said."""
         self.retry(at_once=True)
         while self._waiting:
-            self._lose(self._waiting[0])
+            self._lose()
         try:
             self.sink.close()
         except Exception as error:
-            self.outage.fail(error)
-        self.outage.close()
+            self.outage.close(error)
+        else:
+            self.outage.close()
 
-    def _give_up(self, item: HostItem) -> None:
-        """Lose a step; of a block only those of its steps that fail by themselves."""
-        if not isinstance(item, HostBlock) or len(item) < 2:
-            self._lose(item)
-            return
-        self._forget()
-        for step in reversed(item.alone()):
-            self._waiting.appendleft(step)
-            self._size += _size(step)
+    def _fail(self, what: str, error: Exception) -> None:
+        self._failed = what
+        self.outage.fail(error)
 
-    def _lose(self, item: HostItem) -> None:
+    def _succeed(self, what: str) -> None:
+        if self._failed == what:
+            self.outage.end()
+
+    def _lose(self) -> None:
+        item = self._waiting[0]
         if not isinstance(item, HostBlock):
             self.outage.lose(item.step, item.step, 1)
         elif len(item):
             self.outage.lose(int(item.steps[0]), int(item.steps[-1]), len(item))
-        self._forget()
+        self._take_out(0)
 
-    def _forget(self) -> None:
-        self._tries = 0
-        self._size -= _size(self._waiting.popleft())
+    def _take_out(self, place: int) -> None:
+        self._size -= _size(self._waiting[place])
+        del self._waiting[place]
+        if not place:
+            self._tries = 0
 
 
 class Deliveries:

@@ -107,14 +107,19 @@ class Outage:
                 "%s: written again after %.0f s; %s", self.what, seconds, lost or "nothing was lost"
             )
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Nothing will be tried any more: say what was not said yet.
 
         The error stays where something was lost, for whoever asks afterwards.
+
+        Args:
+            error: Of closing, where that failed: what was not handed on by then is lost.
         """
         with self._lock:
-            error = self.error
             lost = self._take_losses()
+            if error is not None:
+                self.error, lost = error, lost or "lost: what it had not handed on"
+            error = self.error
             if not lost:
                 self.error = None
         _said.discard(self)

@@ -334,8 +334,8 @@ class Sink(Protocol):
 
     A sink may raise. One line in the log says so, and the training goes on. The steps of a call
     that raised are kept, up to 16 MiB, and handed over again later: they come again as a whole,
-    so a sink should write all of them or none. A step that fails three times, or with a TypeError
-    or ValueError, is left out.
+    so a sink should write all of them or none. A step that fails again and again while others are
+    taken, or fails with a TypeError or ValueError, is left out.
 
     A sink may also have `subrun(name)`, which returns the sink of a part of the run such as
     `validation`; it is flushed and closed too. Without it, the tags of that part begin with

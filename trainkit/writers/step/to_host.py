@@ -109,8 +109,8 @@ def _host_step(gathering: Gathering, source: Source, scalars: Sequence[ScalarChu
         rows = zip(counts, limits, moments, non_finite.tolist(), strict=True)
         histograms |= {tag: HostHistogram(*row) for tag, row in zip(tags, rows, strict=True)}
     images = {tag: _array(source[i]) for tag, i in gathering.images.items()}
-    step, time, texts = gathering.step, gathering.wall_time, dict(gathering.texts)
-    found = Step(step, time, scalars, histograms, texts, images, dict(gathering.hparams))
+    step, time, texts = gathering.step, gathering.wall_time, gathering.texts or {}
+    found = Step(step, time, scalars, histograms, texts, images, gathering.hparams or {})
     if gathering.deferred:
         deferred = {tag: one for tag, (one, _) in gathering.deferred.items()}
         parts = {
