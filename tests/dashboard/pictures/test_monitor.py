@@ -141,8 +141,12 @@ def test_text_and_many_classes_have_what_fits_them() -> None:
     evaluated(memory, [[(y, draw(8, 50, 12), y)]], kind="logits")
     assert set(memory.images) == {"predictions/confusion_matrix"}
     few = MemoryWriter()
-    evaluated(few, [[(y, draw(8, 50, 12), y)]], kind="logits", matrix=20)
+    names = [chr(65 + i) for i in range(50)]
+    evaluated(few, [[(y, draw(8, 50, 12), y)]], kind="logits", matrix=20, class_names=names)
     assert few.images == {}
+    ((_, text),) = few.texts["predictions/most_wrong"]
+    assert len(text.splitlines()) == 2 + 12
+    assert memory.texts == {}
 
 
 def test_what_is_kept_does_not_grow_with_the_data() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainkit.stats.outputs.worst import Worst, worst_classes, worst_values
+from trainkit.stats.outputs.worst import Worst, worst_classes, worst_tokens, worst_values
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -58,3 +58,23 @@ def test_text_and_inputs_of_another_number_have_none() -> None:
     assert worst_classes(draw(2, 5, 7), torch.zeros(2, 7).long(), draw(2, 7)) is None
     assert worst_classes(draw(4, 5), torch.zeros(4).long(), draw(2, 7)) is None
     assert worst_values(draw(4, 2), draw(4, 2), draw(4, 3)) is None
+
+
+def test_tokens_with_what_stands_before_them() -> None:
+    y_pred, tokens = draw(6, 5, 10), torch.arange(60).view(6, 10)
+    y = tokens % 5
+    found = joined(
+        [
+            worst_tokens(*batch, most=4, context=3)
+            for batch in zip(y_pred.split(4), y.split(4), tokens.split(4), strict=True)
+        ]
+    )
+    p = y_pred.softmax(1).movedim(1, -1).reshape(60, 5)
+    order = p[torch.arange(60), y.flatten()].argsort()[:4]
+    assert found.found[:, 0].tolist() == order.tolist()
+    assert found.found[:, 1].tolist() == y.flatten()[order].tolist()
+    for place, seen in zip(order.tolist(), found.inputs.tolist(), strict=True):
+        row, column = divmod(place, 10)
+        padded = [-1, -1, *tokens[row].tolist()]
+        assert seen == padded[column : column + 3]
+    assert worst_tokens(y_pred, y, tokens[:, :3]) is None

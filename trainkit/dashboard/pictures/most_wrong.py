@@ -9,7 +9,12 @@ from trainkit.dashboard.pictures.canvas import SMALL, TEXT, TITLE, WIDTH, Canvas
 from trainkit.dashboard.pictures.colours import BLUE, GREY, LIGHT, RED
 from trainkit.dashboard.pictures.names import names_of
 
-__all__ = ["most_wrong_classes_table", "most_wrong_images", "most_wrong_values_table"]
+__all__ = [
+    "most_wrong_classes_table",
+    "most_wrong_images",
+    "most_wrong_tokens_table",
+    "most_wrong_values_table",
+]
 
 _COLUMNS, _CELL = 4, 148
 _FEATURES = 8  # of a row of a table
@@ -100,6 +105,34 @@ def most_wrong_classes_table(
     return _table(heads, rows, inputs)
 
 
+def most_wrong_tokens_table(
+    inputs: NDArray[np.int64], found: NDArray[np.float64], *, class_names: Sequence[str]
+) -> str:
+    """The tokens that were given the smallest probability, and what stands before them.
+
+    Args:
+        inputs: Class indices of the tokens before each, shape `[k, context]`; -1: none.
+        found: As in `most_wrong_images`.
+        class_names: The tokens.
+
+    Example:
+        >>> tokens, found = np.array([[-1, 0, 1]]), np.array([[5, 1, 0, 0.8, 0.1]])
+        >>> print(most_wrong_tokens_table(tokens, found, class_names=("a", "b")))
+        | after | true | predicted | probability of predicted | of true |
+        |---|---|---|---|---|
+        | `ab` | `b` | `a` | 0.8 | 0.1 |
+    """
+    heads = ["after", "true", "predicted", "probability of predicted", "of true"]
+    rows = []
+    for tokens, (_, true, chosen, likely, of_true) in zip(
+        inputs.tolist(), found.tolist(), strict=True
+    ):
+        before = "".join(class_names[i] for i in tokens if 0 <= i < len(class_names))
+        texts = (before, class_names[int(true)], class_names[int(chosen)])
+        rows.append([*map(_code, texts), f"{likely:.3g}", f"{of_true:.3g}"])
+    return _table(heads, rows, np.zeros((len(rows), 0), np.float32))
+
+
 def most_wrong_values_table(inputs: NDArray[np.float32], found: NDArray[np.float64]) -> str:
     """The rows with the largest residuals, as a Markdown table.
 
@@ -137,6 +170,12 @@ def _table(heads: list[str], rows: list[list[str]], inputs: NDArray[np.float32])
 def _cell(text: str) -> str:
     """A name as a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("`", "'")
+
+
+def _code(text: str) -> str:
+    """Text in which every blank counts, as a cell of a Markdown table."""
+    shown = text.replace("\n", "↵").replace("\t", "→").replace("|", "¦").replace("`", "'")
+    return f"`{shown}`" if shown.strip() else f"`·{shown}·`"
 
 
 def _bright(inputs: NDArray[np.float32]) -> NDArray[np.uint8]:

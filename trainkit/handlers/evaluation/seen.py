@@ -11,7 +11,7 @@ from trainkit.stats.outputs.classification import probabilities
 from trainkit.stats.outputs.confusion import confusion_counts
 from trainkit.stats.outputs.even_sample import EvenSample
 from trainkit.stats.outputs.score_counts import ScoreCounts
-from trainkit.stats.outputs.worst import Worst, worst_classes, worst_values
+from trainkit.stats.outputs.worst import Worst, worst_classes, worst_tokens, worst_values
 from trainkit.stats.precision import wide
 
 __all__ = ["ClassesSeen", "Limits", "ValuesSeen"]
@@ -77,7 +77,8 @@ class ClassesSeen:
         scores = ScoreCounts.of(p, y, **about) if classes <= limits.curves else None
         worst = None
         if x is not None and limits.worst:
-            worst = worst_classes(p, y, x, most=limits.worst, **about)
+            choose = worst_classes if x.is_floating_point() else worst_tokens
+            worst = choose(p, y, x, most=limits.worst, **about)
         return cls(confusion, scores, worst, looks, classes)
 
     def __add__(self, other: "ClassesSeen") -> "ClassesSeen":

@@ -11,6 +11,7 @@ from trainkit.dashboard.pictures.confusion import confusion_picture
 from trainkit.dashboard.pictures.most_wrong import (
     most_wrong_classes_table,
     most_wrong_images,
+    most_wrong_tokens_table,
     most_wrong_values_table,
 )
 from trainkit.dashboard.pictures.names import names_of
@@ -44,11 +45,12 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
     Tags, of classes: images `predictions/confusion_matrix` and `predictions/roc`, PR curves
     `predictions.precision_recall/<class>`. Of values: images `predictions/against_targets` and
     `predictions/residuals`. Of both, the samples that were predicted worst:
-    `predictions/most_wrong`, an image if the inputs are images, else a text.
+    `predictions/most_wrong`, an image if the inputs are images, else a text: rows of a table, or
+    what stands before a token, if `class_names` are the tokens.
 
-    Left out are targets that are `ignore_index`, what has more classes than the limits, the most
-    wrong samples where a sample has more than one decision or value, and, with a line in the log,
-    predictions that cannot be of this `kind`.
+    Left out are targets that are `ignore_index`, what has more classes than the limits, and the
+    most wrong samples where a sample has several decisions or values and is no text. Predictions
+    that cannot be of this `kind` are left out with a line in the log.
 
     Args:
         writer: Where the pictures go.
@@ -197,7 +199,11 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
         if seen.worst is not None:
             worst = seen.worst
             about: dict[str, Any] = {"classes": seen.classes, **named}
-            if _are_images(worst.inputs):
+            if not worst.inputs.is_floating_point():
+                if len(self.class_names) == seen.classes:
+                    table = partial(most_wrong_tokens_table, **named)
+                    texts["predictions/most_wrong"] = later(table, worst.inputs, worst.found)
+            elif _are_images(worst.inputs):
                 draw = partial(most_wrong_images, **about)
                 images["predictions/most_wrong"] = later(draw, worst.inputs, worst.found)
             else:
@@ -244,7 +250,9 @@ def _inputs(output: StepOutput, y_pred: Tensor) -> Tensor | None:
     """What the network was given, on the device of the predictions; None: not known, or large."""
     batch = output.batch
     x = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
+    if not isinstance(x, Tensor) or x.ndim < 2 or x.is_complex():
+        return None
+    if not x.is_floating_point() and not (x.ndim == 2 and y_pred.ndim == 3):  # or else it is text
         return None
     if len(x) != len(y_pred) or x[:1].numel() > _LARGEST:
         return None

@@ -9,7 +9,7 @@ from trainkit.stats.outputs.calibration import target_classes
 from trainkit.stats.outputs.classification import kept, probabilities
 from trainkit.stats.precision import wide
 
-__all__ = ["Worst", "worst_classes", "worst_values"]
+__all__ = ["Worst", "worst_classes", "worst_tokens", "worst_values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,62 @@ def worst_classes(
     if p[:, 0].numel() != len(p) or len(inputs) != len(p) or not len(p):
         return None
     p = p.reshape(len(p), -1)
+    badness, found = _badness(p, target_classes(p.argmax(1), y, p.shape[1]), y, ignore_index)
+    return Worst.of(badness, found, inputs, most=most)
+
+
+def worst_tokens(
+    y_pred: Tensor,
+    y: Tensor,
+    tokens: Tensor,
+    *,
+    kind: str = "logits",
+    ignore_index: int | None = None,
+    most: int = 12,
+    context: int = 32,
+) -> Worst | None:
+    """The decisions about text whose true class was given the smallest probability.
+
+    `found` is that of `worst_classes`, the position counted in decisions; `inputs` are the tokens
+    up to the one at the decision's place, shape `[k, context]`, -1 before the beginning. None
+    where there is not one decision for each token.
+
+    Args:
+        y_pred: Predictions, shape `[N, C, L]`, as in `probabilities`.
+        y: Class indices, shape `[N, L]`.
+        tokens: What the network was given, integers of shape `[N, L]`, on the same device.
+        kind: What `y_pred` holds.
+        ignore_index: The class index that marks a target that does not count.
+        most: Decisions to keep.
+        context: Tokens to keep of each.
+
+    Example:
+        >>> y_pred = torch.tensor([[[0.9, 0.5], [0.1, 0.5]]])
+        >>> tokens, y = torch.tensor([[7, 8]]), torch.tensor([[1, 0]])
+        >>> found = worst_tokens(y_pred, y, tokens, kind="probabilities", most=1, context=2)
+        >>> found.inputs.tolist(), found.found[0, :3].tolist()
+        ([[-1, 7]], [0.0, 1.0, 0.0])
+    """
+    p = probabilities(y_pred, kind, y)
+    if p.ndim != 3 or tokens.shape != y.shape or y.shape != p[:, 0].shape or not y.numel():
+        return None
+    length = y.shape[1]
+    flat = p.movedim(1, -1).reshape(-1, p.shape[1])
+    badness, found = _badness(flat, y.reshape(-1), y, ignore_index)
+    places = torch.arange(y.numel(), device=p.device)
+    chosen = Worst.of(badness, found, places, most=most)
+    row, column = chosen.inputs // length, chosen.inputs % length
+    before = column[:, None] + torch.arange(1 - context, 1, device=p.device)
+    seen = tokens.long()[row[:, None], before.clamp(min=0)].where(before >= 0, -1)
+    return Worst(chosen.badness, chosen.found, seen, chosen.samples, most)
+
+
+def _badness(
+    p: Tensor, target: Tensor, y: Tensor, ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
+    """1 - probability of the true class, -inf where there is none; and what is known, `[N, 4]`."""
     likely, choice = p.max(1)
-    target = target_classes(choice, y, p.shape[1]).long()
+    target = target.long()
     known = (target >= 0) & (target < p.shape[1])
     keep = kept(choice.shape, y, ignore_index)
     known = known if keep is None else known & keep
@@ -98,8 +152,7 @@ def worst_classes(
     of_true = p.gather(1, target[:, None])[:, 0]
     dtype = wide(p.device)
     found = torch.stack([x.to(dtype) for x in (target, choice, likely, of_true)], 1)
-    badness = (1 - of_true).to(dtype).where(known, -torch.inf)
-    return Worst.of(badness, found, inputs, most=most)
+    return (1 - of_true).to(dtype).where(known, -torch.inf), found
 
 
 def worst_values(y_pred: Tensor, y: Tensor, inputs: Tensor, *, most: int = 12) -> Worst | None:
