@@ -13,7 +13,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 
 
 def check_name(name: Any, what: str = "a sub-run") -> str:
-    """The name, if it is one that a folder can have anywhere.
+    """Return the name if a folder can have it on every system.
 
     Args:
         name: Of the folder.

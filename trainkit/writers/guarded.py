@@ -20,7 +20,7 @@ __all__ = ["GuardedWriter"]
 
 _log = logging.getLogger("trainkit")
 
-# So many different numbers that are refused in a row for the same reason are at no fault.
+# If this many different numbers in a row are refused for the same reason, the writer is at fault.
 _FEW = 3
 
 
@@ -29,10 +29,10 @@ class GuardedWriter:
 
     - An entry that cannot be written (a complex number, a picture of the wrong shape) costs that
       entry: one line in the log names it, and the rest of the mapping is written.
-    - A writer that fails otherwise is said to fail once, and once more when that works again which
-      failed, with the steps that were lost. So is one that refuses whatever it is given. Monitors
-      that share a writer share what is said about it.
-    - What it has no verb for is left out.
+    - A writer that fails otherwise (or refuses everything) is logged once, and once more when the
+      verb that failed works again, with the steps that were lost. Monitors that share a writer
+      share these lines.
+    - Values whose verb the writer lacks are left out.
 
     Args:
         writer: Anything with the writer's verbs, or a sink. It stays its owner's to flush and
@@ -44,11 +44,11 @@ class GuardedWriter:
             writer = writer.writer
         #: The writer itself.
         self.writer: Writer = as_writer(writer)
-        #: Under which tags something was written, and the last step.
+        #: The tags that were written, and the last step.
         self.tags: set[str] = set()
         self.last: int | None = None
         self._faults = faults = _faults_of(self.writer)
-        # Read at each write, so one look instead of a call.
+        # A set: looking at it at each write costs no call.
         self._troubled = faults.troubled
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class GuardedWriter:
             tags = scalars.curve.tags  # type: ignore[attr-defined]
         elif kind is Scalars:
             if scalars.largest is not None:  # type: ignore[attr-defined]
-                return  # a few of many: which, is known when they have left the device
+                return  # only the largest are written; which ones is not known yet
             tags = scalars.tags  # type: ignore[attr-defined]
         else:
             tags = scalars
@@ -139,10 +139,10 @@ class GuardedWriter:
 
 
 class _Faults:
-    """What is said about one writer that fails, shared by all who write to it.
+    """The account of one writer's failures, shared by all monitors that write to it.
 
     Args:
-        writer: Which is kept alive.
+        writer: The writer; it is kept alive.
     """
 
     def __init__(self, writer: Writer) -> None:
@@ -151,7 +151,7 @@ class _Faults:
         #: Holds something while the next success of a verb has to be looked at.
         self.troubled: set[str] = set()
         self._told: set[str] = set()
-        # Which verb failed last; and the numbers that were refused in a row, all for one reason.
+        # The verb that failed last; the numbers that were refused in a row, all for one reason.
         self._failed = ""
         self._reason = ""
         self._refused: set[str] = set()
@@ -209,7 +209,7 @@ class _Faults:
         self.troubled.add("down")
 
     def _refuse(self, error: Exception, verb: str, step: int, values: Mapping[str, Any]) -> None:
-        """An entry is refused; after some in a row for the same reason it is the writer's fault."""
+        """An entry is refused; several in a row for the same reason are the writer's fault."""
         numbers = verb == "write_scalars"
         if numbers:
             if str(error) != self._reason:
@@ -235,10 +235,11 @@ class _Faults:
             )  # fmt: skip
 
 
-# Writers in use, by their id; the writer is kept alive by what stands here, so no id is reused.
+# Accounts in use, by the id of the writer. An account keeps its writer alive, so that the id stays
+# valid; an entry goes with the last monitor that uses it.
 _in_use: "WeakValueDictionary[int, _Faults]" = WeakValueDictionary()
 
 
 def _faults_of(writer: Writer) -> _Faults:
-    """The one of this writer, as long as somebody writes to it."""
+    """Return the account of this writer; the same one while any monitor uses it."""
     return _in_use.get(id(writer)) or _in_use.setdefault(id(writer), _Faults(writer))

@@ -1,4 +1,4 @@
-"""The writer most people want."""
+"""Opening writers: event files in the background, and a writer in front of any sink."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from trainkit.writers.tensorboard.records import event_files
 
 __all__ = ["as_writer", "existing_runs", "open_writer"]
 
-# By the id of a sink, which its writer keeps alive, so that no id is reused.
+# Writers in front of sinks that users gave, by the id of the sink. A writer keeps its sink alive,
+# so that the id stays valid; an entry goes with its writer.
 _shared: "WeakValueDictionary[int, BackgroundWriter]" = WeakValueDictionary()
 
 
@@ -23,12 +24,13 @@ def open_writer(
     """A writer of TensorBoard event files that works in the background.
 
     Args:
-        directory: Of the run; made if need be.
-        sinks: Get the same: sinks of your own, or other writers. They are closed with the writer.
+        directory: The run's folder; created if needed.
+        sinks: Sinks of your own, or other writers, that get the same steps. They are closed with
+            the writer.
 
     Raises:
         OSError: The directory cannot be made or written.
-        TypeError: One of the sinks is none.
+        TypeError: One of the sinks is neither a sink nor a writer.
 
     Example:
         >>> import tempfile
@@ -43,9 +45,10 @@ def open_writer(
 
 
 def as_writer(target: Writer | Sink) -> Writer:
-    """A writer itself; of a sink, the background writer that all who give this sink share.
+    """Return a writer as it is; for a sink, return a background writer in front of it.
 
-    That writer is written out and closed, and the sink with it, when nobody uses it any more.
+    All calls with the same sink share one writer. It is written out and closed, with the sink,
+    when it is no longer referenced.
 
     Raises:
         TypeError: It is neither.
@@ -61,13 +64,13 @@ def as_writer(target: Writer | Sink) -> Writer:
 
 
 def existing_runs(directory: str | os.PathLike[str]) -> list[Path]:
-    """The folders that hold event files already: this one, and those directly in it.
+    """Return the folders that hold event files already: this one, and those directly in it.
 
-    TensorBoard draws the files of one folder as one run: where another run wrote there before,
-    the curves of both are joined by lines.
+    TensorBoard draws all files of one folder as one run: if another run wrote there before, the
+    curves of both are joined by lines.
 
     Args:
-        directory: Of a run that is about to begin; it need not exist.
+        directory: The folder of a run that is about to begin; it need not exist.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Something that cannot be written for a while: said once when it begins, once when it is over."""
+"""A place that cannot be written for a while: one log line when that begins, one when it ends."""
 
 import logging
 import threading
@@ -11,17 +11,17 @@ _log = logging.getLogger("trainkit")
 
 # Seconds from a failure to the next try: doubled each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
-# After so many outages one that follows another by less than so many seconds is not said anew.
+# After this many outages, one that begins less than this many seconds after the last is not logged.
 _ALWAYS_SAID, _QUIET = 5, 60.0
 
 
 def failing(writer: object) -> BaseException | None:
-    """What keeps a writer from writing now, as far as it tells."""
+    """The exception that keeps a writer from writing now, if it has a `failing`."""
     error = getattr(writer, "failing", None)
     return error if isinstance(error, BaseException) else None
 
 
-# Those that go on and were said: what fails beside them for the same reason is not said too.
+# Outages that go on and were logged: a neighbour that fails for the same reason is not logged.
 _said: "WeakSet[Outage]" = WeakSet()
 
 
@@ -31,8 +31,8 @@ class Outage:
     Args:
         what: What cannot be written, with its path: the beginning of each line in the log.
         beside: What it shares with others that fail when it does, e.g. the folder of a run. Of
-            several that fail for the same reason the first is said; the others when they have
-            lost something.
+            several that fail for the same reason only the first is logged, and each that has lost
+            something.
     """
 
     def __init__(self, what: str, beside: object = None) -> None:
@@ -58,7 +58,7 @@ class Outage:
         return self.error is not None and monotonic() < self._next_try
 
     def fail(self, error: BaseException) -> None:
-        """Take note of a failure, and say it where it is the first."""
+        """Note a failure; the first one of an outage is logged."""
         with self._lock:
             now = monotonic()
             begins = self.error is None
@@ -82,18 +82,18 @@ class Outage:
         self._next_try = 0.0
 
     def lose(self, first: int, last: int, count: int) -> None:
-        """Take note of steps that will never be written."""
+        """Note steps that will never be written."""
         with self._lock:
             if not self._lost:
                 self._first_lost, self._last_lost = first, last
             elif first == last == self._last_lost:
-                return  # some more of the same step
+                return  # another part of the same step
             self._lost += count
             self._first_lost = min(self._first_lost, first)
             self._last_lost = max(self._last_lost, last)
 
     def end(self) -> None:
-        """Writing works (again)."""
+        """Writing works again."""
         if self.error is None:
             return
         with self._lock:
@@ -108,12 +108,12 @@ class Outage:
             )
 
     def close(self, error: BaseException | None = None) -> None:
-        """Nothing will be tried any more: say what was not said yet.
+        """Nothing will be tried any more: log what was not logged yet.
 
-        The error stays where something was lost, for whoever asks afterwards.
+        If something was lost, `error` keeps the reason.
 
         Args:
-            error: Of closing, where that failed: what was not handed on by then is lost.
+            error: What closing raised: everything not handed on by then is lost.
         """
         with self._lock:
             lost = self._take_losses()

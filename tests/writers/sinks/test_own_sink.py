@@ -18,6 +18,7 @@ from trainkit import (
     MemoryWriter,
     Scalars,
     SeveralWriter,
+    Step,
     attach_monitors,
     open_writer,
 )
@@ -206,6 +207,28 @@ def test_monitors_that_share_a_sink_share_its_steps() -> None:
     losses.writer.flush()
     assert [step for step, _ in service.points] == [1, 2, 3]
     assert all({"loss/total", "gradients/global_norm"} <= s.keys() for _, s in service.points)
+
+
+def test_a_sink_can_be_given_again_when_its_run_is_over() -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    service = Service()
+    for _ in range(2):
+        trainer = trainer_of(model, optimizer)
+        with attach_monitors(
+            trainer, model=model, optimizers=optimizer, writer=service, predictions=None
+        ) as attached:
+            trainer.run([torch.ones(4, 2)] * 2)
+            assert not attached.failures
+    assert [step for step, s in service.points if "loss/total" in s] == [1, 2, 1, 2]
+    assert service.closed == 2
+
+
+def test_a_step_can_be_made_to_test_a_sink_with() -> None:
+    service, steps = Service(), [Step.of(i, {"a": i / 3, "b": float("inf")}) for i in (1, 2)]
+    service.write(steps)
+    assert service.points == [(i, {"a": i / 3, "b": float("inf")}) for i in (1, 2)]
+    assert steps[0].non_finite() == ["b"]
 
 
 def test_a_mapping_may_name_sinks_and_writers() -> None:

@@ -69,10 +69,9 @@ class Step:
         descriptions: Tag to description, for the tags of a `Curve`.
 
     Example:
-        >>> import numpy
-        >>> step = Step(3, 0.0, [ScalarChunk(("loss/total", "lr"), numpy.array([0.5, 0.1]))])
-        >>> step.scalars
-        {'loss/total': 0.5, 'lr': 0.1}
+        >>> step = Step.of(3, {"loss/total": 0.5, "lr": 0.1})
+        >>> step.step, step.scalars
+        (3, {'loss/total': 0.5, 'lr': 0.1})
     """
 
     step: int
@@ -84,6 +83,12 @@ class Step:
     hparams: Mapping[str, bool | float | str] = field(default_factory=dict)
     pr_curves: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, step: int, scalars: Mapping[str, float], wall_time: float = 0.0) -> "Step":
+        """A step with these scalars, e.g. to test a sink with."""
+        values = np.array(list(scalars.values()), np.float64)
+        return cls(step, wall_time, [ScalarChunk(tuple(scalars), values)])
 
     @cached_property
     def scalars(self) -> dict[str, float]:
