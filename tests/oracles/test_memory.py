@@ -41,7 +41,7 @@ def test_a_process_grows_by_one_copy_and_without_the_update_ratio_by_none() -> N
 class Nowhere(MemoryWriter):
     """Takes everything of a step, and keeps nothing of it."""
 
-    def write_steps(self, host_steps: Any) -> None:
+    def write(self, steps: Any) -> None:
         pass
 
 
