@@ -1,5 +1,6 @@
 """What is accepted where steps are handed on: a sink, or a writer that is used as one."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from io import IOBase
@@ -10,6 +11,8 @@ from trainkit.writers.sinks.verbs import VerbsSink
 from trainkit.writers.step.host_step import Step
 
 __all__ = ["StepWriter", "as_sink", "is_sink"]
+
+_log = logging.getLogger("trainkit")
 
 
 class StepWriter(ABC):
@@ -48,6 +51,12 @@ def as_sink(target: Sink | Writer) -> Sink:
     Raises:
         TypeError: It is neither.
     """
+    if hasattr(target, "write_steps"):
+        _log.warning(
+            "%s.write_steps is not called any more: rename it to write(steps); step.scalars maps "
+            "each tag to its number",
+            type(target).__name__,
+        )
     if isinstance(target, StepWriter) and not target.has_own_verbs:
         return target
     if callable(getattr(target, "write_scalars", None)):

@@ -295,6 +295,19 @@ def test_a_sink_can_come_and_go() -> None:
     assert late.closed == 1
 
 
+def test_the_old_name_of_write_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Old(MemoryWriter):
+        def write_steps(self, host_steps: Any) -> None: ...
+
+    memory = Old()
+    writer = BackgroundWriter(memory)
+    writer.write_scalars(1, {"a": 1.0})
+    writer.close()
+    assert memory.scalars == {"a": [(1, 1.0)]}
+    (told,) = lines(caplog)
+    assert "rename it to write(steps)" in told
+
+
 def test_closing_that_fails_is_said(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(together=True)
     writer = BackgroundWriter(service)
