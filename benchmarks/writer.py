@@ -88,7 +88,7 @@ def add_each(theirs: Any, events: int, values: Mapping[str, float]) -> float:
 
 
 def scalar_row(size: int, repetitions: int) -> str:
-    tags = tuple(f"gradients.norm/layers.{i}.attention.weight" for i in range(size))
+    tags = tuple(f"tensors.gradients.norm/layers.{i}.attention.weight" for i in range(size))
     values = torch.rand(size)
     tensors = dict(zip(tags, values.unbind(), strict=True))
     numbers = dict(zip(tags, values.tolist(), strict=True))

@@ -32,7 +32,7 @@ CHARTS = {
     "own_sink": {".": ["loss/total", "gradients/global_norm"]},
     "plain_ignite": {
         "train": ["loss/total", "predictions/entropy", "gradients/global_norm"],
-        "validation": ["loss/total", "metrics/accuracy", "calibration/expected_calibration_error"],
+        "validation": ["loss/total", "metrics/accuracy", "predictions/expected_calibration_error"],
     },
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from trainkit import Members, ParameterMonitor
 
 
 class KurtosisMonitor(ParameterMonitor):
-    """Writes `weights.kurtosis/<name>`: mean((x − mean)⁴) / variance², 3 for normal weights."""
+    """Writes `tensors.weights.kurtosis/<name>`: mean((x − mean)⁴) / variance²; 3 if normal."""
 
     columns = ("kurtosis",)
 

@@ -50,13 +50,13 @@ def test_one_is_added_with_options_of_its_own_and_one_taken_away(
     )  # fmt: skip
     assert done.status == 0, done.err
     found = tags(with_own)
-    names = {tag.partition("/")[2] for tag in found if tag.startswith("weights.kurtosis/")}
+    names = {tag.partition("/")[2] for tag in found if tag.startswith("tensors.weights.kurtosis/")}
     assert len(names) == 3
     assert all(name.endswith(".weight") for name in names)
-    sections = {tag.partition("/")[0].partition(".")[0] for tag in found}
+    sections = {tag.partition("/")[0].removeprefix("tensors.").partition(".")[0] for tag in found}
     assert sections.isdisjoint({"gradients", "updates"})
-    assert {tag for tag in found if tag.startswith("weights")} == {
-        f"weights.kurtosis/{name}" for name in names
+    assert {tag for tag in found if tag.startswith(("weights", "tensors.weights"))} == {
+        f"tensors.weights.kurtosis/{name}" for name in names
     }
     assert "loss/total" in found
 
@@ -69,11 +69,11 @@ def test_in_an_experiment_and_taken_away_on_the_command_line(
         "      _target_: kurtosis.KurtosisMonitor\n      detail: module\n"
     )
     assert call(capsys, "run", "+experiment=heavy", *SHORT).status == 0
-    assert any(tag.startswith("weights.kurtosis/") for tag in tags(with_own))
+    assert any(tag.startswith("tensors.weights.kurtosis/") for tag in tags(with_own))
     shutil.rmtree(with_own / "run")
     off = "monitor.parts.kurtosis=null"
     assert call(capsys, "run", "+experiment=heavy", off, *SHORT).status == 0
-    assert not any(tag.startswith("weights.kurtosis/") for tag in tags(with_own))
+    assert not any(tag.startswith("tensors.weights.kurtosis/") for tag in tags(with_own))
 
 
 def test_one_of_ones_own_alone_is_written(
@@ -82,7 +82,7 @@ def test_one_of_ones_own_alone_is_written(
     done = call(capsys, "run", *SHORT, "monitor=none", "monitor.metrics=false", OWN)
     assert done.status == 0, done.err
     sections = {tag.partition("/")[0] for tag in tags(with_own)}
-    assert sections == {"weights.kurtosis", "monitor"}
+    assert sections == {"tensors.weights.kurtosis", "monitor"}
 
 
 def test_a_run_from_a_run_has_its_monitors(
@@ -93,7 +93,7 @@ def test_a_run_from_a_run_has_its_monitors(
     done = call(capsys, "run", "--from", "first", "hydra.run.dir=run")
     assert done.status == 0, done.err
     found = tags(with_own)
-    assert any(tag.startswith("weights.kurtosis/") for tag in found)
+    assert any(tag.startswith("tensors.weights.kurtosis/") for tag in found)
     assert not any(tag.startswith("memory/") for tag in found)
     assert json.loads((with_own / "run" / "run.json").read_text())["monitoring"]["disabled"] == {}
 

@@ -89,9 +89,11 @@ def test_one_read_for_each_sampled_iteration(
     assert {step for step, _ in scalars["loss/total"]} == {1, 2, 3, 4}
     # Losses of other iterations are read together: the first one, and what lies between samples.
     assert reads["meta"] == (len(iterations) + 1 if every == 1 else len(iterations) + 2)
-    assert len([tag for tag in scalars if tag.startswith("gradients.")]) == 5 * (2 * layers + 4)
-    assert "gradients.histogram/0.weight" in writer.histograms
-    activations = [tag for tag in scalars if tag.startswith("activations.")]
+    assert len([tag for tag in scalars if tag.startswith("tensors.gradients.")]) == 5 * (
+        2 * layers + 4
+    )
+    assert "tensors.gradients.histogram/0.weight" in writer.histograms
+    activations = [tag for tag in scalars if tag.startswith("tensors.activations.")]
     assert len(activations) == 2 * (3 * layers + 2) + 2 * layers  # dead of ReLU, saturated of Tanh
 
     reads.clear()

@@ -54,7 +54,8 @@ def test_of_each_parameter(kurtosis_monitor: Any) -> None:
     model = network()
     found = written(model, kurtosis_monitor)
     assert found == pytest.approx(
-        {f"weights.kurtosis/{name}": kurtosis(p) for name, p in model.named_parameters()}, rel=1e-4
+        {f"tensors.weights.kurtosis/{name}": kurtosis(p) for name, p in model.named_parameters()},
+        rel=1e-4,
     )
 
 
@@ -63,22 +64,27 @@ def test_of_a_module_over_all_its_elements_and_no_mean(kurtosis_monitor: Any) ->
     found = written(model, kurtosis_monitor, detail="module")
     modules = ("0", "1.0", "1.1")
     expected = {m: kurtosis(*model.get_submodule(m).parameters()) for m in modules}
-    assert found == pytest.approx({f"weights.kurtosis/{m}": v for m, v in expected.items()}, 1e-4)
+    assert found == pytest.approx(
+        {f"tensors.weights.kurtosis/{m}": v for m, v in expected.items()}, 1e-4
+    )
     one = model.get_submodule("1.0")
     assert abs(expected["1.0"] - kurtosis(one.weight)) > 1
 
 
 def test_include_and_exclude(kurtosis_monitor: Any) -> None:
     found = written(network(), kurtosis_monitor, include="1", exclude="*.bias")
-    assert set(found) == {"weights.kurtosis/1.0.weight", "weights.kurtosis/1.1.weight"}
+    assert set(found) == {
+        "tensors.weights.kurtosis/1.0.weight",
+        "tensors.weights.kurtosis/1.1.weight",
+    }
     assert written(network(), kurtosis_monitor, detail="global") == {}
 
 
 def test_beyond_300_modules_stand_for_parameters(kurtosis_monitor: Any) -> None:
     model = nn.ModuleList([nn.Linear(3, 2) for _ in range(151)])
     found = written(model, kurtosis_monitor)
-    assert set(found) == {f"weights.kurtosis/{i}" for i in range(151)}
-    assert found["weights.kurtosis/150"] == pytest.approx(
+    assert set(found) == {f"tensors.weights.kurtosis/{i}" for i in range(151)}
+    assert found["tensors.weights.kurtosis/150"] == pytest.approx(
         kurtosis(*model[150].parameters()), rel=1e-4
     )
 
@@ -87,7 +93,9 @@ def test_with_several_optimizers_their_names_are_in_the_tags(kurtosis_monitor: A
     models = {"g": nn.Linear(3, 2), "d": nn.Linear(2, 2)}
     sgd = {name: torch.optim.SGD(m.parameters(), lr=0.1) for name, m in models.items()}
     found = written(models, kurtosis_monitor, optimizers=sgd)
-    assert found["weights.kurtosis/d/bias"] == pytest.approx(kurtosis(models["d"].bias), rel=1e-4)
+    assert found["tensors.weights.kurtosis/d/bias"] == pytest.approx(
+        kurtosis(models["d"].bias), rel=1e-4
+    )
     assert len(found) == 4
 
 
@@ -115,7 +123,7 @@ def test_a_known_column_needs_no_pooling_of_its_own() -> None:
     model = network()
     found = written(model, Mean, detail="module")
     whole = torch.cat([p.detach().flatten() for p in model[0].parameters()])
-    assert found["own.mean/0"] == pytest.approx(float(whole.mean()), rel=1e-4)
+    assert found["tensors.own.mean/0"] == pytest.approx(float(whole.mean()), rel=1e-4)
 
 
 def test_an_unknown_column_is_refused_and_never_a_mean() -> None:
@@ -144,7 +152,7 @@ def test_what_cannot_be_measured_costs_itself_only(caplog: pytest.LogCaptureFixt
             return super().measure(tensors)
 
     found = written(nn.Linear(2, 2), Choosy)
-    assert set(found) == {"own.mean/weight"}
+    assert set(found) == {"tensors.own.mean/weight"}
     line = "Choosy leaves out the parameter, also of its global values: bias, which raises"
     assert [r for r in caplog.messages if r.startswith(line)]
 

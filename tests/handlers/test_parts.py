@@ -79,7 +79,7 @@ class Own(Monitor):
 def test_one_is_added_and_shares_the_sampling() -> None:
     found = Run(monitors={"own": Own, "other": partial(Own, what="y")}, every=2).go()
     assert found["own/x"] == found["own/y"] == [1, 2, 4]
-    assert {"loss", "gradients", "weights.norm"} <= sections(found)
+    assert {"loss", "gradients", "tensors.weights.norm"} <= sections(found)
 
 
 @pytest.mark.parametrize("nothing", [None, False])
@@ -87,7 +87,7 @@ def test_one_is_taken_away(nothing: Any) -> None:
     everything = sections(Run().go())
     found = sections(Run(monitors={"gradients": nothing}).go())
     assert everything - found == {
-        s for s in everything if s == "gradients" or s.startswith("gradients.")
+        s for s in everything if s == "gradients" or s.startswith("tensors.gradients.")
     }
 
 
@@ -110,8 +110,12 @@ def test_predictions_alone_are_taken_away_and_not_calibration() -> None:
 def test_one_is_replaced_and_what_it_binds_stays() -> None:
     run = Run(monitors={"weights": partial(WeightMonitor, include=["bias"])}, include=["weight"])
     tags = run.go()
-    assert {t for t in tags if t.startswith("weights.norm/")} == {"weights.norm/bias"}
-    assert {t for t in tags if t.startswith("gradients.norm/")} == {"gradients.norm/weight"}
+    assert {t for t in tags if t.startswith("tensors.weights.norm/")} == {
+        "tensors.weights.norm/bias"
+    }
+    assert {t for t in tags if t.startswith("tensors.gradients.norm/")} == {
+        "tensors.gradients.norm/weight"
+    }
 
 
 def test_an_instance_is_attached_as_it_is() -> None:

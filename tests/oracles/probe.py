@@ -50,25 +50,25 @@ class Truth:
         for name, gradient in self.seen.items():
             if gradient.size:  # what has no elements is left out
                 g = np.abs(gradient) if np.iscomplexobj(gradient) else gradient
-                found[f"gradients.norm/{name}"] = float(np.sqrt(np.sum(g**2)))
-                found[f"gradients.max_abs/{name}"] = float(np.max(np.abs(g)))
-                found[f"gradients.mean/{name}"] = float(np.mean(g))
-                found[f"gradients.std/{name}"] = float(np.std(g))
-                found[f"gradients.zero_fraction/{name}"] = float(np.mean(g == 0))
+                found[f"tensors.gradients.norm/{name}"] = float(np.sqrt(np.sum(g**2)))
+                found[f"tensors.gradients.max_abs/{name}"] = float(np.max(np.abs(g)))
+                found[f"tensors.gradients.mean/{name}"] = float(np.mean(g))
+                found[f"tensors.gradients.std/{name}"] = float(np.std(g))
+                found[f"tensors.gradients.zero_fraction/{name}"] = float(np.mean(g == 0))
         for name, weight in self.after.items():
             if weight.size:
                 w = np.abs(weight) if np.iscomplexobj(weight) else weight
-                found[f"weights.norm/{name}"] = float(np.sqrt(np.sum(w**2)))
-                found[f"weights.max_abs/{name}"] = float(np.max(np.abs(w)))
-                found[f"weights.mean/{name}"] = float(np.mean(w))
-                found[f"weights.std/{name}"] = float(np.std(w))
+                found[f"tensors.weights.norm/{name}"] = float(np.sqrt(np.sum(w**2)))
+                found[f"tensors.weights.max_abs/{name}"] = float(np.max(np.abs(w)))
+                found[f"tensors.weights.mean/{name}"] = float(np.mean(w))
+                found[f"tensors.weights.std/{name}"] = float(np.std(w))
         moved = {n: self.after[n] - self.before[n] for n in self.seen}
         start = {n: self.before[n] for n in self.seen}
         found["updates/global_ratio"] = self.ratio(self.global_norm(moved), self.global_norm(start))
         for name, difference in moved.items():
             if difference.size:
                 a, b = np.linalg.norm(difference), np.linalg.norm(start[name])
-                found[f"updates.ratio/{name}"] = self.ratio(float(a), float(b))
+                found[f"tensors.updates.ratio/{name}"] = self.ratio(float(a), float(b))
         return found
 
     @staticmethod

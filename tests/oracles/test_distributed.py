@@ -53,7 +53,7 @@ def watch(rank: int, static: bool) -> None:
         )
         assert raw == pytest.approx(dict.fromkeys((1, 2, 3), expected), rel=1e-5), static
         assert seen == pytest.approx(raw, rel=1e-6), static
-        assert "gradients.norm/0.weight" in writer.scalars
+        assert "tensors.gradients.norm/0.weight" in writer.scalars
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def test_a_closure_within_the_step(name: str) -> None:
     assert points["gradients/global_norm_raw"] == pytest.approx(raw, rel=1e-5)
     assert points["gradients/global_norm"] == pytest.approx(seen, rel=1e-5)
     assert points["gradients/clipped"] == {i: float(raw[i] > 0.3) for i in raw}
-    assert set(points["updates.ratio/0.weight"]) == set(raw)
+    assert set(points["tensors.updates.ratio/0.weight"]) == set(raw)
 
 
 def test_a_closure_that_leaves_a_parameter_alone() -> None:
@@ -113,10 +113,10 @@ def test_a_closure_that_leaves_a_parameter_alone() -> None:
         optimizer.step(closure)
 
     points = watch(Engine(step), model, optimizer)
-    for tag in ("updates.ratio", "gradients.norm"):
+    for tag in ("tensors.updates.ratio", "tensors.gradients.norm"):
         assert f"{tag}/0.weight" in points
         assert f"{tag}/unused" not in points
-    assert "weights.norm/unused" in points
+    assert "tensors.weights.norm/unused" in points
 
 
 def test_a_gradient_that_is_taken_away_and_one_that_is_put_in() -> None:
@@ -132,7 +132,7 @@ def test_a_gradient_that_is_taken_away_and_one_that_is_put_in() -> None:
 
     points = watch(Engine(step), model, optimizer)
     assert set(points["gradients/clipped"].values()) == {0.0}
-    assert "gradients.norm/a.weight" not in points
+    assert "tensors.gradients.norm/a.weight" not in points
 
 
 class Scaled:
@@ -187,7 +187,7 @@ def test_the_very_first_step_is_skipped() -> None:
     points = watch(loop.engine, loop.model, loop.optimizer)
     assert points["updates/skipped"] == {1: 1, 2: 0, 3: 0, 4: 1, 5: 0, 6: 0}
     assert set(points["gradients/global_norm"]) == {2, 3, 5, 6}
-    assert set(points["updates.ratio/0.weight"]) == {2, 3, 5, 6}
+    assert set(points["tensors.updates.ratio/0.weight"]) == {2, 3, 5, 6}
     good = {i: value for i, value in loop.raw.items() if i not in loop.bad}
     raw = points["gradients/global_norm_raw"]
     assert {i: raw[i] for i in good} == pytest.approx(good, rel=1e-5)
@@ -311,7 +311,7 @@ def test_optimizers_that_share_parameters_count_them_both() -> None:
         assert points[f"gradients/{name}/global_norm_raw"] == pytest.approx(
             expected[name], rel=1e-5
         )
-        assert f"gradients.norm/{name}/body.0.weight" in points
+        assert f"tensors.gradients.norm/{name}/body.0.weight" in points
 
 
 def test_several_backward_passes_one_that_fails_and_gradients_of_gradients() -> None:
@@ -400,8 +400,8 @@ def test_lazy_modules_from_their_first_forward_pass_on() -> None:
 
     points = watch(Engine(step), model, optimizer)
     assert points["gradients/global_norm_raw"] == pytest.approx(expected, rel=1e-5)
-    assert set(points["updates.ratio/0.weight"]) == set(expected)
-    assert set(points["weights.norm/2.bias"]) == set(expected)
+    assert set(points["tensors.updates.ratio/0.weight"]) == set(expected)
+    assert set(points["tensors.weights.norm/2.bias"]) == set(expected)
 
 
 def test_several_steps_in_one_iteration_the_first_is_measured() -> None:
@@ -434,7 +434,7 @@ def test_half_precision_weights_are_subtracted_in_float32() -> None:
         expected[engine.state.iteration] = float((moved**2).sum() ** 0.5 / (before**2).sum() ** 0.5)
 
     points = watch(Engine(step), model, optimizer)
-    assert points["updates.ratio/0.weight"] == pytest.approx(expected, rel=1e-6)
+    assert points["tensors.updates.ratio/0.weight"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_parameters_of_several_precisions_and_one_that_is_replaced() -> None:
@@ -454,7 +454,7 @@ def test_parameters_of_several_precisions_and_one_that_is_replaced() -> None:
 
     points = watch(Engine(step), model, optimizer)
     assert points["gradients/global_norm"] == pytest.approx(expected, rel=1e-5)
-    assert set(points["updates.ratio/b.weight"]) == set(expected)
+    assert set(points["tensors.updates.ratio/b.weight"]) == set(expected)
 
 
 def test_a_step_that_raises_leaves_nothing_behind() -> None:
@@ -491,7 +491,7 @@ def test_histograms_come_with_the_next_step_that_is_measured() -> None:
     GradientMonitor(model, optimizer, writer, 2, histograms_every=5).attach(engine)
     engine.run(batches(12))
     # Sampled: 1, 2, 4, ...; due in the first of them at or after 0, 5 and 10.
-    found = writer.histograms["gradients.histogram/0.weight"]
+    found = writer.histograms["tensors.gradients.histogram/0.weight"]
     assert [i for i, _ in found] == [3, 6, 12]
 
 
@@ -568,8 +568,8 @@ def test_layers_that_are_thawed_one_after_the_other() -> None:
 
     points = watch(Engine(step), model, optimizer)
     assert points["gradients/global_norm_raw"] == pytest.approx(raw, rel=1e-5)
-    assert set(points["gradients.norm/0.weight"]) == {4, 5, 6}
-    assert set(points["gradients.norm/2.weight"]) == {1, 2, 3}
+    assert set(points["tensors.gradients.norm/0.weight"]) == {4, 5, 6}
+    assert set(points["tensors.gradients.norm/2.weight"]) == {1, 2, 3}
 
 
 class Averaging(Optimizer):

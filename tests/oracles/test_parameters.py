@@ -227,7 +227,7 @@ def test_every_kind_of_parameter(model: str, loop: str) -> None:
 def test_names_are_those_of_named_parameters(model: str) -> None:
     made = MODELS[model]()
     writer = watched(Program(made, torch.optim.SGD(made.parameters(), lr=0.1), "plain"))
-    for section in ("gradients.norm/", "weights.norm/", "updates.ratio/"):
+    for section in ("tensors.gradients.norm/", "tensors.weights.norm/", "tensors.updates.ratio/"):
         found = {tag.removeprefix(section) for tag in writer.scalars if tag.startswith(section)}
         assert found == {name for name, _ in made.named_parameters()}
         assert any("parametrizations.weight.original" in name for name in found)
@@ -259,9 +259,9 @@ def test_optimizers_that_share_parameters() -> None:
         monitor(model, optimizers, writer).attach(engine)
     engine.run(batches())
     for name in optimizers:
-        ratios = dict(writer.scalars[f"updates.ratio/{name}/weight"])
+        ratios = dict(writer.scalars[f"tensors.updates.ratio/{name}/weight"])
         assert ratios == pytest.approx(moved[name], rel=1e-4)
-        norms = dict(writer.scalars[f"gradients.norm/{name}/weight"])
+        norms = dict(writer.scalars[f"tensors.gradients.norm/{name}/weight"])
         assert norms == pytest.approx(seen, rel=1e-5)
     whole = nn.utils.get_total_norm([p.detach() for p in model.parameters()]).item()
     assert writer.scalars["weights/global_norm"][-1] == (6, pytest.approx(whole, rel=1e-6))
@@ -295,7 +295,9 @@ def test_sparse_gradients() -> None:
     writer = watched(program)
     agree(writer, program)
     # Rows of the table that no sample used: zeros that the gradient does not store.
-    assert all(value > 0 for _, value in writer.scalars["gradients.zero_fraction/table.weight"])
+    assert all(
+        value > 0 for _, value in writer.scalars["tensors.gradients.zero_fraction/table.weight"]
+    )
 
 
 def test_sparse_adam() -> None:
@@ -335,7 +337,7 @@ def test_accumulation_is_the_gradient_of_the_one_big_batch() -> None:
     for name, p in big.named_parameters():
         assert p.grad is not None
         expected = p.grad.norm().item()
-        assert points[f"gradients.norm/{name}"][3] == pytest.approx(expected, rel=1e-6)
+        assert points[f"tensors.gradients.norm/{name}"][3] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_skipped_step_is_logged_as_skipped_and_not_as_an_update_of_zero() -> None:
@@ -394,8 +396,8 @@ def test_two_optimizers_with_clocks_of_their_own() -> None:
         points = dict(writer.scalars[f"gradients/{name}/global_norm"])
         # b's monitor stays armed over the iterations in which b does not step.
         assert points == pytest.approx(truth[name], rel=1e-5)
-        assert f"gradients.norm/{name}/weight" in writer.scalars
-        assert f"updates.ratio/{name}/weight" in writer.scalars
+        assert f"tensors.gradients.norm/{name}/weight" in writer.scalars
+        assert f"tensors.updates.ratio/{name}/weight" in writer.scalars
         assert f"weights/{name}/global_norm" in writer.scalars
 
 
@@ -430,9 +432,9 @@ def test_parameters_that_come_later_and_lazy_ones() -> None:
 
     program.engine = Engine(step)
     points = {tag: dict(p) for tag, p in watched(program).scalars.items()}
-    assert list(points["gradients.norm/1.weight"]) == [1, 2, 3, 4, 5, 6]
-    assert list(points["gradients.norm/0.weight"]) in ([3, 4, 5, 6], [4, 5, 6])
-    assert list(points["weights.norm/0.weight"]) == [1, 2, 3, 4, 5, 6]
+    assert list(points["tensors.gradients.norm/1.weight"]) == [1, 2, 3, 4, 5, 6]
+    assert list(points["tensors.gradients.norm/0.weight"]) in ([3, 4, 5, 6], [4, 5, 6])
+    assert list(points["tensors.weights.norm/0.weight"]) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -503,7 +505,7 @@ def test_ten_thousand_parameters_become_modules_pooled_exactly() -> None:
     before = [nn.utils.parameters_to_vector(part.parameters()).detach() for part in model]
     engine.run([torch.ones(3, 2)])
     after = [nn.utils.parameters_to_vector(part.parameters()).detach() for part in model]
-    names = [tag for tag in writer.scalars if tag.startswith("gradients.norm/")]
+    names = [tag for tag in writer.scalars if tag.startswith("tensors.gradients.norm/")]
     modules = [name for name in names if not name.endswith(("weight", "bias"))]
     assert len(modules) == 200
     # And the parameters with the largest gradients and updates, by name.
@@ -511,16 +513,16 @@ def test_ten_thousand_parameters_become_modules_pooled_exactly() -> None:
     largest = sorted(norms.values())[-5:]
     worst = [writer.scalars[name][0][1] for name in names if name not in modules]
     assert sorted(worst) == pytest.approx(largest, rel=1e-6)
-    assert len([tag for tag in writer.scalars if tag.startswith("updates.ratio/")]) == 205
+    assert len([tag for tag in writer.scalars if tag.startswith("tensors.updates.ratio/")]) == 205
     for i in (0, 7, 199):
         gradient = torch.cat([p.grad.flatten() for p in model[i].parameters()]).double()
         for tag, value in {
-            f"gradients.norm/{i}": gradient.norm(),
-            f"gradients.mean/{i}": gradient.mean(),
-            f"gradients.std/{i}": gradient.std(correction=0),
-            f"gradients.max_abs/{i}": gradient.abs().max(),
-            f"weights.std/{i}": after[i].std(correction=0),
-            f"updates.ratio/{i}": (after[i] - before[i]).norm() / before[i].norm(),
+            f"tensors.gradients.norm/{i}": gradient.norm(),
+            f"tensors.gradients.mean/{i}": gradient.mean(),
+            f"tensors.gradients.std/{i}": gradient.std(correction=0),
+            f"tensors.gradients.max_abs/{i}": gradient.abs().max(),
+            f"tensors.weights.std/{i}": after[i].std(correction=0),
+            f"tensors.updates.ratio/{i}": (after[i] - before[i]).norm() / before[i].norm(),
         }.items():
             assert writer.scalars[tag][0][1] == pytest.approx(value.item(), rel=1e-5), tag
 
@@ -534,8 +536,8 @@ def test_not_every_iteration_and_names_chosen() -> None:
         model, program.optimizer, writer, 3, include=["*.weight"], exclude=["0.*"]
     ).attach(program.engine)
     program.engine.run(batches())
-    names = {tag for tag in writer.scalars if tag.startswith("gradients.norm/")}
-    assert names == {"gradients.norm/2.weight", "gradients.norm/3.weight"}
+    names = {tag for tag in writer.scalars if tag.startswith("tensors.gradients.norm/")}
+    assert names == {"tensors.gradients.norm/2.weight", "tensors.gradients.norm/3.weight"}
     for iteration, value in writer.scalars["gradients/global_norm"]:
         truth = program.probe.steps[iteration]
         assert value == pytest.approx(truth.global_norm(truth.seen), rel=1e-5)

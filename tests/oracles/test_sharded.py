@@ -47,12 +47,14 @@ for _ in trained(plain, sgd):
     truth.append([p.grad.norm().item() for p in plain.parameters()])
     before = [p.detach().clone() for p in plain.parameters()]
 names = [name for name, _ in plain.named_parameters()]
-expected = {f"gradients.norm/{n}": v for n, v in zip(names, truth[-1])}
+expected = {f"tensors.gradients.norm/{n}": v for n, v in zip(names, truth[-1])}
 for n, p, b in zip(names, plain.parameters(), before):
     p = p.detach()
-    expected |= {f"weights.mean/{n}": p.mean(), f"weights.std/{n}": p.std(correction=0),
-                 f"weights.norm/{n}": p.norm(), f"weights.max_abs/{n}": p.abs().max(),
-                 f"updates.ratio/{n}": (p - b).norm() / b.norm()}
+    expected |= {f"tensors.weights.mean/{n}": p.mean(),
+                 f"tensors.weights.std/{n}": p.std(correction=0),
+                 f"tensors.weights.norm/{n}": p.norm(),
+                 f"tensors.weights.max_abs/{n}": p.abs().max(),
+                 f"tensors.updates.ratio/{n}": (p - b).norm() / b.norm()}
 whole = torch.cat([p.detach().flatten() for p in plain.parameters()])
 expected["weights/global_norm"] = whole.norm()
 

@@ -164,12 +164,12 @@ def test_mlflow_logger_is_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with MLflowLogger(tracking_uri=(tmp_path / "runs").as_uri()) as logger:
         writer = BackgroundWriter(IgniteLoggerWriter(logger))
         write_everything(writer)
-        writer.write_scalars(2, {"weights.norm/0:[é]": torch.tensor(float("nan"))})
+        writer.write_scalars(2, {"tensors.weights.norm/0:[é]": torch.tensor(float("nan"))})
         writer.close()
         run = MlflowClient().get_run(logger.active_run.info.run_id)
     expected = {"a": 1.0, "b": 2.0, "c": 3.0, "h/mean": 1.0, "h/min": 0.5, "h/max": 1.5}
     assert expected.items() <= run.data.metrics.items()
-    assert run.data.metrics["weights.norm/0____"] != 0.0
+    assert run.data.metrics["tensors.weights.norm/0____"] != 0.0
     assert run.data.params == {"lr": "0.1"}
 
 

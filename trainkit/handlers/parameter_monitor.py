@@ -38,7 +38,8 @@ class ParameterMonitor(Monitor):
     Left out: parameters without elements, lazy ones that have no size yet, and, with one line in
     the log, those for which `measure` raises.
 
-    Tags: `<section>.<column>/<name>`; with several optimizers `<optimizer>/` comes before the name.
+    Tags: `tensors.<section>.<column>/<name>`; with several optimizers `<optimizer>/` comes before
+    the name.
 
     Args:
         writer: Where the statistics go.
@@ -78,8 +79,10 @@ class ParameterMonitor(Monitor):
         >>> each = RangeMonitor(writer, model=model, detail="parameter").attach(trainer)
         >>> together = RangeMonitor(writer, model=model, detail="module").attach(trainer)
         >>> _ = trainer.run([0])
-        >>> writer.scalars["weights.range/weight"], writer.scalars["weights.range/(model)"]
-        ([(1, 2.0)], [(1, 6.0)])
+        >>> writer.scalars["tensors.weights.range/weight"]
+        [(1, 2.0)]
+        >>> writer.scalars["tensors.weights.range/(model)"]
+        [(1, 6.0)]
     """
 
     #: First part of the tags.

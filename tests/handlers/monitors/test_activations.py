@@ -20,6 +20,11 @@ from tests.odd_tensors import Holder, WithMemory, Wrapper
 from trainkit import ActivationMonitor, MemoryWriter
 
 
+def shown(writer: MemoryWriter) -> set[str]:
+    """The modules that have series of their own."""
+    return {tag.split("/")[1] for tag in writer.scalars if tag.startswith("tensors.")}
+
+
 class Shared(nn.Module):
     """One module called twice, one that returns a tuple, one that works in place."""
 
@@ -72,7 +77,12 @@ def watched(model: nn.Module, x: Tensor, **options: Any) -> dict[str, float]:
     engine.run([x])
     handle.remove()
     assert leftovers(model, engine) == []
-    return {tag: points[0][1] for tag, points in writer.scalars.items()}
+    found = {tag: points[0][1] for tag, points in writer.scalars.items()}
+    for name in ("dead_fraction", "saturated_fraction"):
+        of_modules = [v for tag, v in found.items() if f".{name}/" in tag]
+        largest = found.pop(f"tensors/{name}_max", None)
+        assert largest == (max(of_modules) if of_modules else None)
+    return found
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
@@ -83,15 +93,15 @@ def test_statistics_are_those_of_all_calls_together(scale: float) -> None:
     assert {tag.split("/")[1] for tag in found} == set(truth) == {"inner", "act", "memory", "gate"}
     for name, ys in truth.items():
         y = torch.cat([each.flatten() for each in ys]).double()
-        assert found[f"activations.mean/{name}"] == pytest.approx(y.mean().item(), rel=1e-4)
+        assert found[f"tensors.activations.mean/{name}"] == pytest.approx(y.mean().item(), rel=1e-4)
         std = y.std(correction=0).item()
-        assert found[f"activations.std/{name}"] == pytest.approx(std, rel=1e-3, abs=1e-7)
+        assert found[f"tensors.activations.std/{name}"] == pytest.approx(std, rel=1e-3, abs=1e-7)
     dead = torch.stack(truth["act"]).eq(0).flatten(0, 1).all(0).double().mean().item()
-    assert found["activations.dead_fraction/act"] == pytest.approx(dead)
+    assert found["tensors.activations.dead_fraction/act"] == pytest.approx(dead)
     gate = truth["gate"][0]
     near = ((gate < 0.01) | (gate > 0.99)).double().mean().item()
-    assert found["activations.saturated_fraction/gate"] == pytest.approx(near)
-    assert "activations.dead_fraction/inner" not in found
+    assert found["tensors.activations.saturated_fraction/gate"] == pytest.approx(near)
+    assert "tensors.activations.dead_fraction/inner" not in found
 
 
 class Block(nn.Module):
@@ -149,14 +159,14 @@ def test_units_lie_where_the_module_before_says(
     embeds = isinstance(modules[0], nn.Embedding)
     x = torch.zeros(shape).long() if embeds else torch.randn(shape, requires_grad=True)
     found = watched(half_dead(*modules), x)
-    assert found[f"activations.dead_fraction/{len(modules) + 1}"] == 0.5
+    assert found[f"tensors.activations.dead_fraction/{len(modules) + 1}"] == 0.5
 
 
 def test_units_of_a_residual_block_are_channels() -> None:
     model = Block()
     nn.init.zeros_(model.norm.weight)
     x = torch.ones(2, 4, 4, 4) * torch.tensor([1.0, -1.0, -1.0, -1.0]).view(4, 1, 1)
-    assert watched(model, x)["activations.dead_fraction/act"] == 0.75
+    assert watched(model, x)["tensors.activations.dead_fraction/act"] == 0.75
 
 
 def test_units_without_a_batch() -> None:
@@ -164,10 +174,10 @@ def test_units_without_a_batch() -> None:
     nn.init.constant_(model[0].weight, 0.0)
     with torch.no_grad():
         model[0].bias.copy_(torch.tensor([-1.0, 1.0, -1.0, -1.0]))
-    assert watched(model, torch.rand(1, 5, 5))["activations.dead_fraction/1"] == 0.75
+    assert watched(model, torch.rand(1, 5, 5))["tensors.activations.dead_fraction/1"] == 0.75
     # One row of features has no units that are 0 for the whole batch.
     found = watched(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.rand(3))
-    assert "activations.dead_fraction/1" not in found
+    assert "tensors.activations.dead_fraction/1" not in found
 
 
 def test_channels_last() -> None:
@@ -175,7 +185,7 @@ def test_channels_last() -> None:
     with torch.no_grad():
         model[0].bias.copy_(torch.tensor([-1e3, 1e3, -1e3, 1e3]))
     x = torch.rand(2, 1, 8, 8).to(memory_format=torch.channels_last)
-    assert watched(model, x)["activations.dead_fraction/1"] == 0.5
+    assert watched(model, x)["tensors.activations.dead_fraction/1"] == 0.5
 
 
 @pytest.mark.parametrize("name", ["spectral_norm", "weight_norm", "orthogonal"])
@@ -200,7 +210,7 @@ def test_a_tied_module_has_its_first_name() -> None:
     found = watched(model, torch.ones(3, 2))
     assert {tag.split("/")[1] for tag in found} == {"0", "1"}
     y = torch.cat([torch.ones(3, 2), model[1](torch.ones(3, 2))]).detach()
-    assert found["activations.std/0"] == pytest.approx(y.std(correction=0).item(), rel=1e-5)
+    assert found["tensors.activations.std/0"] == pytest.approx(y.std(correction=0).item(), rel=1e-5)
 
 
 def test_a_module_of_two_models_whose_first_name_is_left_out_has_its_second() -> None:
@@ -209,7 +219,7 @@ def test_a_module_of_two_models_whose_first_name_is_left_out_has_its_second() ->
     engine = Engine(lambda engine, x: models["b"](x))
     ActivationMonitor(models, writer, exclude=["a"]).attach(engine)
     engine.run([torch.ones(2, 2)])
-    assert {tag.split("/")[1] for tag in writer.scalars} == {"b.0", "b.1"}
+    assert shown(writer) == {"b.0", "b.1"}
 
 
 def test_a_module_that_is_replaced_is_seen_as_replaced() -> None:
@@ -222,10 +232,10 @@ def test_a_module_that_is_replaced_is_seen_as_replaced() -> None:
         model[1] = nn.Sequential(nn.Flatten(), nn.ReLU())
 
     engine.run([-torch.ones(2, 2)] * 3)
-    assert writer.scalars["activations.mean/0"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
-    assert writer.scalars["activations.mean/1"] == [(1, -1.0), (2, -1.0)]
-    assert writer.scalars["activations.mean/1.0"] == [(3, -1.0)]
-    assert writer.scalars["activations.dead_fraction/1.1"] == [(3, 1.0)]
+    assert writer.scalars["tensors.activations.mean/0"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
+    assert writer.scalars["tensors.activations.mean/1"] == [(1, -1.0), (2, -1.0)]
+    assert writer.scalars["tensors.activations.mean/1.0"] == [(3, -1.0)]
+    assert writer.scalars["tensors.activations.dead_fraction/1.1"] == [(3, 1.0)]
 
 
 def calls(step: Callable[[nn.Module, Tensor], Any], model: nn.Module) -> dict[str, float]:
@@ -285,7 +295,7 @@ def test_an_evaluator_in_between_is_not_looked_at() -> None:
     for event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
         trainer.add_event_handler(event, evaluate)
     trainer.run([torch.ones(2, 2)] * 2)
-    assert writer.scalars["activations.mean/0"] == [(1, 1.0), (2, 1.0)]
+    assert writer.scalars["tensors.activations.mean/0"] == [(1, 1.0), (2, 1.0)]
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
@@ -398,9 +408,9 @@ def test_one_odd_module_costs_that_module(
     engine = Engine(lambda engine, x: model(x))
     with ActivationMonitor(model, writer).attach(engine):
         engine.run([torch.ones(2, 2)] * 3)
-    assert writer.scalars["activations.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
-    assert writer.scalars["activations.mean/last"] == [(1, 2.0), (2, 2.0), (3, 2.0)]
-    assert "activations.mean/odd" not in writer.scalars
+    assert writer.scalars["tensors.activations.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert writer.scalars["tensors.activations.mean/last"] == [(1, 2.0), (2, 2.0), (3, 2.0)]
+    assert "tensors.activations.mean/odd" not in writer.scalars
     [line] = [record.getMessage() for record in caplog.records if record.name == "trainkit"]
     assert "no activations of odd, whose output" in line
     assert "the other modules go on" in line
@@ -479,13 +489,13 @@ def test_two_monitors_of_one_engine() -> None:
     for model, writer in zip(models, writers, strict=True):
         ActivationMonitor(model, writer).attach(engine)
     engine.run([torch.ones(2, 2)])
-    assert [w.scalars["activations.mean/0"] for w in writers] == [[(1, 1.0)], [(1, 10.0)]]
+    assert [w.scalars["tensors.activations.mean/0"] for w in writers] == [[(1, 1.0)], [(1, 10.0)]]
 
 
 def test_a_nan_shows() -> None:
     found = watched(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), torch.tensor([[1.0, torch.nan]]))
-    assert found["activations.mean/0"] != found["activations.mean/0"]
-    assert found["activations.std/1"] != found["activations.std/1"]
+    assert found["tensors.activations.mean/0"] != found["tensors.activations.mean/0"]
+    assert found["tensors.activations.std/1"] != found["tensors.activations.std/1"]
 
 
 def test_names_and_details() -> None:
@@ -513,8 +523,8 @@ def test_names_of_several_models_and_of_wrappers() -> None:
     only = MemoryWriter()
     ActivationMonitor(models, only, include={"a": ["none"]}).attach(engine)
     engine.run([x])
-    assert {tag.split("/")[1] for tag in writer.scalars} == {"a.0", "b.0"}
-    assert {tag.split("/")[1] for tag in only.scalars} == {"b.0"}
+    assert shown(writer) == {"a.0", "b.0"}
+    assert shown(only) == {"b.0"}
     # A module of one's own that is called so keeps its name, as its parameters do.
     model = nn.ModuleDict({"module": nn.Sequential(nn.Identity())})
     assert calls(lambda model, x: model.get_submodule("module")(x), model) == {"module.0": 1.0}

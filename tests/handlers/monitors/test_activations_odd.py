@@ -277,7 +277,7 @@ def test_within_a_step_of_a_program_that_compiles(odd: str) -> None:
         engine.run([X] * 3)
     torch._dynamo.reset()
     clean(model)
-    assert writer.scalars["activations.mean/0"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert writer.scalars["tensors.activations.mean/0"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
 
 
 @pytest.mark.parametrize("compiles", [False, True])
@@ -419,4 +419,4 @@ def test_lists_of_parameters_are_no_modules_of_their_own() -> None:
     trainer = Engine(lambda engine, x: model(x).sum().backward())
     ActivationMonitor(model, writer).attach(trainer)
     trainer.run([torch.tensor([[2.0, 4.0]])])
-    assert writer.scalars["activations.mean/0"] == [(1, 4.0)]
+    assert writer.scalars["tensors.activations.mean/0"] == [(1, 4.0)]

@@ -59,7 +59,7 @@ def test_classes_over_an_evaluation_are_those_of_all_its_rows() -> None:
     assert value(writer, "predictions/confidence") == pytest.approx(p.max(1).mean(), 1e-6)
     expected = calibration(x, y, ignore_index=-1)
     for name, number in expected.items():
-        assert value(writer, f"calibration/{name}") == pytest.approx(number.item(), abs=1e-9)
+        assert value(writer, f"predictions/{name}") == pytest.approx(number.item(), abs=1e-9)
     ((step, _),) = writer.histograms["predictions/probability"]
     assert step == 7
     ((step, image),) = writer.images["predictions/reliability"]
@@ -218,7 +218,7 @@ def test_classes_in_the_last_dimension_of_pixels_and_tokens() -> None:
     ):  # fmt: skip
         writer = evaluated([output])
         assert value(writer, "predictions/entropy") == pytest.approx(entropy(p, axis=-1).mean())
-        found = value(writer, "calibration/expected_calibration_error")
+        found = value(writer, "predictions/expected_calibration_error")
         assert found == pytest.approx(expected)
 
 

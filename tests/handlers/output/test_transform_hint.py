@@ -80,7 +80,7 @@ def test_one_line_for_an_engine_and_what_it_says_works(
     tags = {"loss/total", "predictions/entropy"}
     assert tags <= writer.scalars.keys()
     of_evaluator = writer.subruns["validation"].scalars
-    assert tags | {"calibration/overconfidence"} <= of_evaluator.keys()
+    assert tags | {"predictions/overconfidence"} <= of_evaluator.keys()
 
 
 def test_nothing_is_said_where_all_is_understood(caplog: pytest.LogCaptureFixture) -> None:

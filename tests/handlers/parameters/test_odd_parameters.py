@@ -95,8 +95,8 @@ def magnitudes(it: Odd) -> Tensor:
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_weights_without_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
     found = Program(odd(name).tensor).watched_by(WeightMonitor, histograms_every=1)
-    assert found["weights.mean/first"] == [(1, 2.0), (2, 3.0), (3, 4.0)]
-    assert found["weights.max_abs/last"] == [(1, 3.0), (2, 4.0), (3, 5.0)]
+    assert found["tensors.weights.mean/first"] == [(1, 2.0), (2, 3.0), (3, 4.0)]
+    assert found["tensors.weights.max_abs/last"] == [(1, 3.0), (2, 4.0), (3, 5.0)]
     assert found["weights/global_norm"][0] == (1, pytest.approx(math.sqrt(20)))
     assert not any(tag.endswith("/odd") for tag in found)
     lines = told(caplog)
@@ -110,15 +110,19 @@ def test_weights_with_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
     program = Program(it.tensor)
     found = program.watched_by(WeightMonitor, histograms_every=1)
     x = magnitudes(it)
-    assert found["weights.norm/odd"][-1] == (3, pytest.approx(x.norm().item(), rel=1e-5))
-    assert found["weights.mean/odd"][-1][1] == pytest.approx(x.mean().item(), rel=1e-5, abs=1e-6)
-    assert found["weights.std/odd"][-1][1] == pytest.approx(
+    assert found["tensors.weights.norm/odd"][-1] == (3, pytest.approx(x.norm().item(), rel=1e-5))
+    assert found["tensors.weights.mean/odd"][-1][1] == pytest.approx(
+        x.mean().item(), rel=1e-5, abs=1e-6
+    )
+    assert found["tensors.weights.std/odd"][-1][1] == pytest.approx(
         x.std(correction=0).item(), rel=1e-5, abs=1e-6
     )
-    assert found["weights.max_abs/odd"][-1][1] == pytest.approx(x.abs().max().item(), rel=1e-5)
+    assert found["tensors.weights.max_abs/odd"][-1][1] == pytest.approx(
+        x.abs().max().item(), rel=1e-5
+    )
     whole = math.sqrt(20 + x.norm().item() ** 2)
     assert found["weights/global_norm"][0][1] == pytest.approx(whole, rel=1e-5)
-    assert "weights.histogram/odd" in program.writer.histograms
+    assert "tensors.weights.histogram/odd" in program.writer.histograms
     assert told(caplog) == []
 
 
@@ -127,7 +131,7 @@ def test_gradients_without_it(name: str, caplog: pytest.LogCaptureFixture) -> No
     parameter = WithGradient(torch.ones(2))
     parameter.given = odd(name).tensor
     found = Program(parameter).watched_by(GradientMonitor, histograms_every=1)
-    assert found["gradients.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert found["tensors.gradients.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
     assert found["gradients/global_norm"] == [(i, pytest.approx(2.0)) for i in (1, 2, 3)]
     assert found["gradients/non_finite"] == [(i, 0.0) for i in (1, 2, 3)]
     assert not any(tag.endswith("/odd") for tag in found)
@@ -140,8 +144,8 @@ def test_gradients_with_it(name: str, caplog: pytest.LogCaptureFixture) -> None:
     parameter.given = it.tensor
     found = Program(parameter).watched_by(GradientMonitor)
     x = magnitudes(it)
-    assert found["gradients.norm/odd"][-1] == (3, pytest.approx(x.norm().item(), rel=1e-5))
-    assert found["gradients.zero_fraction/odd"][0][1] == pytest.approx(
+    assert found["tensors.gradients.norm/odd"][-1] == (3, pytest.approx(x.norm().item(), rel=1e-5))
+    assert found["tensors.gradients.zero_fraction/odd"][0][1] == pytest.approx(
         (x == 0).double().mean().item(), abs=1e-6
     )
     whole = math.sqrt(4 + x.norm().item() ** 2)
@@ -166,18 +170,18 @@ def test_updates(name: str, caplog: pytest.LogCaptureFixture) -> None:
     it = odd(name)
     assert with_gradient(it.tensor)
     found = Program(it.tensor).watched_by(UpdateMonitor)
-    assert found["updates.ratio/last"] == [
+    assert found["tensors.updates.ratio/last"] == [
         (1, pytest.approx(math.sqrt(2) / 2)),
         (2, pytest.approx(math.sqrt(2) / math.sqrt(10))),
         (3, pytest.approx(math.sqrt(2) / math.sqrt(20))),
     ]
     if name in READABLE:
         x = magnitudes(it)
-        assert found["updates.ratio/odd"] == [(1, 0.0), (2, 0.0), (3, 0.0)]
+        assert found["tensors.updates.ratio/odd"] == [(1, 0.0), (2, 0.0), (3, 0.0)]
         whole = 2 / math.sqrt(8 + x.norm().item() ** 2)
         assert found["updates/global_ratio"][0][1] == pytest.approx(whole, rel=1e-5)
     else:
-        assert "updates.ratio/odd" not in found
+        assert "tensors.updates.ratio/odd" not in found
         assert found["updates/global_ratio"][0][1] == pytest.approx(2 / math.sqrt(8))
     assert len(told(caplog)) == (0 if name in READABLE else 1)
 
@@ -205,10 +209,10 @@ def test_a_step_that_makes_something_else_of_one(
 
     program.optimizer.within = within
     found = program.watched_by(UpdateMonitor)
-    assert found["updates.ratio/first"][0] == (1, pytest.approx(math.sqrt(2) / 2))
-    assert len(found["updates.ratio/first"]) == 3
+    assert found["tensors.updates.ratio/first"][0] == (1, pytest.approx(math.sqrt(2) / 2))
+    assert len(found["tensors.updates.ratio/first"]) == 3
     if change == "type":
-        assert found["updates.ratio/odd"][0] == (1, pytest.approx(2.0))
+        assert found["tensors.updates.ratio/odd"][0] == (1, pytest.approx(2.0))
     else:
         assert len(told(caplog)) == 1
         assert found["updates/global_ratio"][0][1] == pytest.approx(2 / math.sqrt(8))
@@ -228,8 +232,8 @@ def test_one_that_becomes_readable_is_measured_again(caplog: pytest.LogCaptureFi
 
     program.optimizer.within = within
     found = program.watched_by(WeightMonitor)
-    assert found["weights.mean/odd"] == [(1, 5.0), (3, 6.0)]
-    assert len(found["weights.mean/first"]) == 3
+    assert found["tensors.weights.mean/odd"] == [(1, 5.0), (3, 6.0)]
+    assert len(found["tensors.weights.mean/first"]) == 3
     assert len(told(caplog)) == 1
 
 
@@ -252,7 +256,7 @@ def test_one_that_answers_nothing(
     (last,) = {tag for tag in found if tag.endswith(("norm/last", "ratio/last"))}
     assert [i for i, _ in found[last]] == [1, 2, 3]
     if monitor is GradientMonitor:  # its gradient is an ordinary tensor
-        assert found["gradients.mean/odd"][0] == (1, 1.0)
+        assert found["tensors.gradients.mean/odd"][0] == (1, 1.0)
     else:
         (line,) = told(caplog)
         assert "the parameter, also of its global values: odd, which raises RuntimeError: " in line
@@ -266,7 +270,7 @@ def test_many_have_one_line_for_each_reason(caplog: pytest.LogCaptureFixture) ->
     WeightMonitor(model, None, writer).attach(engine)
     with caplog.at_level(logging.INFO):
         engine.run([0, 0])
-    assert sorted(writer.scalars)[0] == "weights.max_abs/50.bias"
+    assert sorted(writer.scalars)[0] == "tensors.weights.max_abs/50.bias"
     several, one = sorted(told(caplog))
     assert "leaves out 100 parameters, also of its global values: 0.weight, 0.bias, " in several
     assert "2.weight and 95 more, which each is on the meta device" in several
@@ -288,7 +292,7 @@ def test_gradients_beside_a_parameter_that_has_none(name: str) -> None:
         setattr(p, "grad", None) for p in program.moved
     ]
     found = program.watched_by(GradientMonitor)
-    assert found["gradients.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert found["tensors.gradients.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
     assert found["gradients/global_norm_raw"] == [
         (i, pytest.approx(math.sqrt(10))) for i in (1, 2, 3)
     ]
@@ -326,9 +330,9 @@ def test_a_model_whose_own_ways_to_name_what_is_inside_raise() -> None:
     )
     trainer.run([torch.tensor([[3.0, 0.0]])])
     assert attached.failures == {}
-    assert writer.scalars["gradients.norm/inside.weight"] == [(1, 3.0)]
-    assert writer.scalars["weights.norm/inside.weight"] == [(1, 4.0)]
-    assert writer.scalars["activations.mean/inside"] == [(1, 9.0)]
+    assert writer.scalars["tensors.gradients.norm/inside.weight"] == [(1, 3.0)]
+    assert writer.scalars["tensors.weights.norm/inside.weight"] == [(1, 4.0)]
+    assert writer.scalars["tensors.activations.mean/inside"] == [(1, 9.0)]
 
 
 def test_who_cannot_tell_its_tensors_does_not_end_the_others() -> None:

@@ -76,12 +76,12 @@ def test_the_weight_that_is_in_the_model_now(
 ) -> None:
     model = linear()
     writer = watched(model, sgd(model), lambda: change(model))
-    assert writer.scalars["weights.mean/weight"] == [(1, 1.0), (2, 7.0), (3, 7.0)]
+    assert writer.scalars["tensors.weights.mean/weight"] == [(1, 1.0), (2, 7.0), (3, 7.0)]
     norms = writer.scalars["weights/global_norm"]
     assert norms == [(1, pytest.approx(2**0.5)), *((i, pytest.approx(98**0.5)) for i in (2, 3))]
     # The optimizer goes on with the old one, which has no name any more.
-    assert writer.scalars["gradients.norm/weight"][0][0] == 1
-    assert writer.scalars["gradients.norm/0.0"][-1][0] == 3
+    assert writer.scalars["tensors.gradients.norm/weight"][0][0] == 1
+    assert writer.scalars["tensors.gradients.norm/0.0"][-1][0] == 3
     idle, gone = lines(caplog)
     assert idle.startswith("1 parameter of the model is in no optimizer: weight; ")
     assert gone.startswith(
@@ -102,7 +102,7 @@ def test_a_swap_that_keeps_the_parameter_is_no_replacement(
             torch.__future__.set_swap_module_params_on_conversion(False)
 
     writer = watched(model, sgd(model, lr=1.0), change)
-    assert writer.scalars["weights.mean/weight"] == [(1, 0.0), (2, -1.0), (3, -2.0)]
+    assert writer.scalars["tensors.weights.mean/weight"] == [(1, 0.0), (2, -1.0), (3, -2.0)]
     assert lines(caplog) == []
 
 
@@ -117,8 +117,8 @@ def test_modules_that_are_added_and_given_to_the_optimizer(
         optimizer.add_param_group({"params": model[1].parameters()})
 
     writer = watched(model, optimizer, change)
-    assert writer.scalars["weights.mean/1.weight"] == [(2, 3.0), (3, 3.0)]
-    assert writer.scalars["gradients.mean/1.weight"][-1] == (3, 1.0)
+    assert writer.scalars["tensors.weights.mean/1.weight"] == [(2, 3.0), (3, 3.0)]
+    assert writer.scalars["tensors.gradients.mean/1.weight"][-1] == (3, 1.0)
     assert lines(caplog) == []
 
 
@@ -126,7 +126,7 @@ def test_a_module_that_is_replaced_deep_inside(caplog: pytest.LogCaptureFixture)
     model = nn.Sequential(nn.Sequential(linear()), linear())
     optimizer = sgd(model)
     writer = watched(model, optimizer, lambda: model[0].__setitem__(0, linear(5.0)))
-    assert [v for _, v in writer.scalars["weights.mean/0.0.weight"]] == [1.0, 5.0, 5.0]
+    assert [v for _, v in writer.scalars["tensors.weights.mean/0.0.weight"]] == [1.0, 5.0, 5.0]
     assert len(lines(caplog)) == 2
 
 
@@ -201,4 +201,4 @@ def test_the_norm_of_all_with_several_optimizers() -> None:
 def test_a_scripted_model_is_looked_at_too() -> None:
     scripted = torch.jit.script(linear()) if hasattr(torch.jit, "script") else linear()
     writer = watched(scripted, sgd(scripted), lambda: None)
-    assert writer.scalars["weights.mean/weight"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+    assert writer.scalars["tensors.weights.mean/weight"] == [(1, 1.0), (2, 1.0), (3, 1.0)]

@@ -90,7 +90,7 @@ def test_a_series_that_is_asked_again_has_the_very_same_tags() -> None:
     series = Series()
     first, second = (series.tags("s", ["norm"], ("a", "b")) for _ in range(2))
     assert first is second
-    assert first == ("s.norm/a", "s.norm/b")
+    assert first == ("tensors.s.norm/a", "tensors.s.norm/b")
 
 
 def test_an_attribute_called_like_a_wrapper_keeps_its_name() -> None:
@@ -162,7 +162,7 @@ def test_pooled_statistics_are_those_of_the_module() -> None:
             "max_abs": whole.abs().max(),
             "zero_fraction": (whole == 0).double().mean(),
         }.items():
-            value = found[f"s.{column}/net/{group}"]
+            value = found[f"tensors.s.{column}/net/{group}"]
             assert value == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -170,8 +170,8 @@ def test_a_nan_shows_in_its_module_and_in_no_other() -> None:
     tensors = [torch.tensor([1.0, torch.nan]), torch.ones(2), torch.ones(2)]
     found = pooled(Series("module"), tensors, ("a.x", "a.y", "b.x"), [2, 2, 2])
     for column in ("norm", "mean", "std", "max_abs"):
-        assert math.isnan(found[f"s.{column}/a"])
-        assert math.isfinite(found[f"s.{column}/b"])
+        assert math.isnan(found[f"tensors.s.{column}/a"])
+        assert math.isfinite(found[f"tensors.s.{column}/b"])
 
 
 def test_what_is_kept_does_not_grow_with_the_names_that_come_and_go() -> None:

@@ -149,10 +149,16 @@ def shown(include: Selection, exclude: Selection = ()) -> set[str]:
     engine.run([torch.ones(1, 2)])
     of = {
         section: {tag.removeprefix(section) for tag in writer.scalars if tag.startswith(section)}
-        for section in ("gradients.norm/", "weights.norm/", "updates.ratio/")
+        for section in (
+            "tensors.gradients.norm/",
+            "tensors.weights.norm/",
+            "tensors.updates.ratio/",
+        )
     }
-    assert of["gradients.norm/"] == of["weights.norm/"] == of["updates.ratio/"]
-    return of["weights.norm/"]
+    assert (
+        of["tensors.gradients.norm/"] == of["tensors.weights.norm/"] == of["tensors.updates.ratio/"]
+    )
+    return of["tensors.weights.norm/"]
 
 
 def test_names_of_several_models_and_optimizers() -> None:

@@ -61,7 +61,9 @@ def test_scalars_arrive_bit_for_bit(steps: dict[int, dict[str, float]], in_bulk:
 
 
 CHUNKS = st.lists(
-    st.sampled_from([("loss/total", "loss/l2"), ("loss/total",), ("weights.norm/w", "a", "b")]),
+    st.sampled_from(
+        [("loss/total", "loss/l2"), ("loss/total",), ("tensors.weights.norm/w", "a", "b")]
+    ),
     max_size=3,
 )
 

@@ -22,6 +22,7 @@ from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed, say_once
 from trainkit.names import Selection
 from trainkit.stats.outputs.activations import OutputStatistics, OutputTotals
+from trainkit.stats.outputs.largest import WithLargest
 from trainkit.stats.tensors.readable import UnreadableError
 from trainkit.writers.protocol import Scalars, Writer
 
@@ -30,6 +31,8 @@ __all__ = ["ActivationMonitor"]
 _log = logging.getLogger("trainkit")
 
 _STATISTICS = ("mean", "std", "dead_fraction", "saturated_fraction")
+# Of the statistics of this number, the largest of all modules is written under this tag.
+_LARGEST = {2: "tensors/dead_fraction_max", 3: "tensors/saturated_fraction_max"}
 
 
 class ActivationMonitor(Monitor):
@@ -56,7 +59,8 @@ class ActivationMonitor(Monitor):
     threads. A module whose outputs nobody can read (within vmap, on the meta device) is left out,
     with a line in the log.
 
-    Tags: `activations.mean/<module>`, `.std/`, `.dead_fraction/`, `.saturated_fraction/`.
+    Tags: `tensors.activations.mean/<module>`, `.std/`, `.dead_fraction/`, `.saturated_fraction/`;
+    the largest of all modules as `tensors/dead_fraction_max` and `tensors/saturated_fraction_max`.
 
     Args:
         model: A module, or a mapping from name to module (names are then `<model>.<module>`).
@@ -81,8 +85,10 @@ class ActivationMonitor(Monitor):
         >>> trainer = Engine(lambda engine, x: {"y_pred": model(x)})
         >>> handle = ActivationMonitor(model, writer).attach(trainer)
         >>> _ = trainer.run([torch.tensor([[-1.0, 4.0], [-2.0, 0.0]])])
-        >>> writer.scalars["activations.mean/0"], writer.scalars["activations.dead_fraction/0"]
-        ([(1, 1.0)], [(1, 0.5)])
+        >>> writer.scalars["tensors.activations.mean/0"]
+        [(1, 1.0)]
+        >>> writer.scalars["tensors.activations.dead_fraction/0"]
+        [(1, 0.5)]
     """
 
     def __init__(
@@ -107,7 +113,7 @@ class ActivationMonitor(Monitor):
         self._layers: dict[int, Layer] = {}
         self._names: list[str] = []
         self._totals = OutputTotals(0)
-        self._tags: dict[tuple[tuple[int, int], ...], tuple[str, ...]] = {}
+        self._tags: dict[Any, tuple[tuple[str, ...], WithLargest]] = {}
         # Which sampled iteration it is, where the units lay last, and of which shape that was.
         self._stamp = 0
         self._units: int | None = None
@@ -150,10 +156,8 @@ class ActivationMonitor(Monitor):
         self._calls.close()
         statistics = self._totals.take()
         for found in statistics:
-            scalars = Scalars(
-                self._tags_of(found), found.parts, finish=found.finish,
-                together=found.finish is not None,
-            )  # fmt: skip
+            tags, finish = self._tags_of(found)
+            scalars = Scalars(tags, found.parts, finish=finish, together=True)
             self.writer.write_scalars(engine.state.iteration, scalars)
         self._tell_of_trouble()
         if self._open and not self._heard and not self._told_of_silence:
@@ -233,16 +237,26 @@ class ActivationMonitor(Monitor):
             units = 1 if n >= 4 else -1
         return units % n
 
-    def _tags_of(self, found: OutputStatistics) -> tuple[str, ...]:
-        tags = self._tags.get(found.keys)
-        if tags is None:
+    def _tags_of(self, found: OutputStatistics) -> tuple[tuple[str, ...], WithLargest]:
+        known = self._tags.get(found.keys)
+        if known is None:
             if len(self._tags) >= 64:  # of branches that are taken at random
                 self._tags.clear()
-            tags = self._tags[found.keys] = tuple(
-                f"activations.{_STATISTICS[which]}/{self._names[module]}"
+            finish = WithLargest(
+                found.finish,
+                tuple(
+                    places
+                    for kind in _LARGEST
+                    if (places := [i for i, (_, which) in enumerate(found.keys) if which == kind])
+                ),
+            )
+            largest = [tag for kind, tag in _LARGEST.items() if kind in {k for _, k in found.keys}]
+            tags = (
+                f"tensors.activations.{_STATISTICS[which]}/{self._names[module]}"
                 for module, which in found.keys
             )
-        return tags
+            known = self._tags[found.keys] = (*tags, *largest), finish
+        return known
 
     def _tell_of_trouble(self) -> None:
         """One line for the modules of which this iteration took nothing, if that is new."""

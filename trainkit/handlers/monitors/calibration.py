@@ -42,8 +42,8 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
     streaming pass on the device. Left out are targets that are `ignore_index`, and, with a line in
     the log, predictions that cannot be of this `kind`.
 
-    Tags: `calibration/expected_calibration_error`, `calibration/maximum_calibration_error`,
-    `calibration/overconfidence`; image `predictions/reliability`.
+    Tags: `predictions/expected_calibration_error`, `predictions/maximum_calibration_error`,
+    `predictions/overconfidence`; image `predictions/reliability`.
 
     Args:
         writer: Where the statistics go.
@@ -71,7 +71,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         >>> handle = monitor.attach(evaluator)
         >>> half = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
         >>> _ = evaluator.run([(half, torch.tensor([0, 1]))])
-        >>> writer.scalars["calibration/expected_calibration_error"]
+        >>> writer.scalars["predictions/expected_calibration_error"]
         [(0, 0.0)]
     """
 
@@ -143,7 +143,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         complaints = (looks_wrong(totals.looks.form),)
         if self._checked.complaints != complaints:
             self._checked = Checked(None, complaints, self.said, self.prefix)
-        tags = tuple(f"calibration/{name}" for name in found)
+        tags = tuple(f"predictions/{name}" for name in found)
         values = torch.stack(list(found.values()))
         self.writer.write_scalars(step, Scalars(tags, (values, wrong), finish=self._checked))
         if self._is_drawn and self._checked.wrong is not True:

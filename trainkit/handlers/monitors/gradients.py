@@ -20,14 +20,19 @@ from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.step_monitor import StepMonitor
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
+from trainkit.stats.logarithm import log10, log10_extremes
 from trainkit.writers.protocol import Scalars, Writer
 
 __all__ = ["GradientMonitor"]
 
 Numbers = NDArray[Any]
 
-_GLOBAL = ("gradients/global_norm", "gradients/non_finite")
-_COMPARED = ("gradients/global_norm_raw", "gradients/clipped")
+_GLOBAL = ("gradients/global_norm", "gradients/log10_global_norm", "gradients/non_finite")
+_COMPARED = (
+    "gradients/global_norm_raw", "gradients/log10_global_norm_raw", "gradients/clipped",
+)  # fmt: skip
+# Of the tensors with the smallest and the largest norm: one that vanishes, one that explodes.
+_EXTREMES = ("tensors/log10_gradient_norm_min", "tensors/log10_gradient_norm_max")
 _COLUMNS = COLUMNS[:5]
 
 # A norm that got smaller by less than this is rounding (of unscaling, say) and not clipping.
@@ -59,9 +64,11 @@ class GradientMonitor(StepMonitor):
     line in the log, also of the global values.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
-        `gradients/global_norm_raw`, `gradients/global_norm`, `gradients/clipped` (1 or 0),
-        `gradients/non_finite` (elements); `gradients.norm/<name>`, `.mean/`, `.std/`,
-        `.max_abs/`, `.zero_fraction/`; `gradients.histogram/<name>`.
+        `gradients/global_norm_raw`, `gradients/global_norm`, and both as `log10_…`;
+        `gradients/clipped` (1 or 0), `gradients/non_finite` (elements);
+        `tensors/log10_gradient_norm_min`, `…_max` (of the tensors);
+        `tensors.gradients.norm/<name>`, `.mean/`, `.std/`, `.max_abs/`, `.zero_fraction/`;
+        `tensors.gradients.histogram/<name>`.
 
     Args:
         model: A module, or a mapping from name to module; wrapped and compiled ones too.
@@ -223,7 +230,7 @@ class GradientMonitor(StepMonitor):
     ) -> Layout:
         prefix, series = self.parameters.section(key), self.series[key]
         columns = _COLUMNS if series.chosen(names) else ()
-        own = [*_GLOBAL, *(() if raw is None else _COMPARED)]
+        own = [*_GLOBAL, *_EXTREMES, *(() if raw is None else _COMPARED)]
         finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
         return Layout(
             tags=(
@@ -263,9 +270,11 @@ class _Statistics:
     scaled: Sequence[bool]
 
     def __call__(self, table: Numbers, *rest: Numbers) -> Numbers:
-        """The values of `_GLOBAL`, those of `_COMPARED` where there are raw norms, the series."""
+        """Those of `_GLOBAL`, `_EXTREMES`, `_COMPARED` where there are raw norms, the series."""
         table = self._unscaled(table, rest)
-        own = [global_norm(table[..., 0, :]), table[..., -1, :].sum(-1)]
+        each = table[..., 0, :]
+        total = global_norm(each)
+        own = [total, log10(total), table[..., -1, :].sum(-1), *log10_extremes(each)]
         if self.raw is not None:
             own += self._compared(table[..., 0, :], *rest)
         shown = table[..., : len(self.columns), :]
@@ -295,7 +304,7 @@ class _Statistics:
             both = set(self.raw or ()).intersection(self.names)
             raw = raw[..., [i for i, name in enumerate(self.raw or ()) if name in both]]
             seen = seen[..., [i for i, name in enumerate(self.names) if name in both]]
-        return [total, (seen < raw * (1 - _ROUNDING)).any(-1)]
+        return [total, log10(total), (seen < raw * (1 - _ROUNDING)).any(-1)]
 
 
 def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:

@@ -20,11 +20,18 @@ from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.step_monitor import StepMonitor
 from trainkit.names import Selection
 from trainkit.stats import Snapshot
+from trainkit.stats.logarithm import log10
 from trainkit.writers.protocol import Writer
 
 __all__ = ["UpdateMonitor"]
 
 Numbers = NDArray[Any]
+
+_RATIO = ("updates/global_ratio", "updates/log10_global_ratio")
+# Between these log10 of the global ratio usually is; the dashboard shades what lies between, for
+# which TensorBoard wants both as series.
+_BAND = ("tensors/log10_update_ratio_usual_min", "tensors/log10_update_ratio_usual_max")
+_USUAL = (-4.0, -2.0)
 
 
 class _Moving(NamedTuple):
@@ -48,8 +55,9 @@ class UpdateMonitor(StepMonitor):
     line in the log, also of the global ratio.
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
-        `updates/global_ratio`; `updates.ratio/<name>`; where there is a loss scaler
-        `updates/skipped` (1 or 0).
+        `updates/global_ratio`, `updates/log10_global_ratio`; `tensors.updates.ratio/<name>`; where
+        there is a loss scaler `updates/skipped` (1 or 0). `tensors/log10_update_ratio_usual_min`
+        and `…_max` are -4 and -2, the usual range: charts shade it.
 
     Args:
         model: A module, or a mapping from name to module; wrapped and compiled ones too.
@@ -83,7 +91,7 @@ class UpdateMonitor(StepMonitor):
         ...     sgd.step()
         >>> handle = UpdateMonitor(model, sgd, writer).attach(trainer := Engine(step))
         >>> _ = trainer.run([torch.ones(1, 1)])
-        >>> writer.scalars["updates.ratio/weight"]
+        >>> writer.scalars["tensors.updates.ratio/weight"]
         [(1, 0.25)]
     """
 
@@ -158,7 +166,7 @@ class UpdateMonitor(StepMonitor):
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
         prefix, series = self.parameters.section(key), self.series[key]
-        own = (*(("updates/skipped",) if scaled else ()), "updates/global_ratio")
+        own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *_BAND)
         finish = _Ratios(series, names, scaled)
         return Layout(
             tags=(
@@ -191,9 +199,10 @@ class _Ratios:
     def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
         """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
         moved, before = self._moved(found, found_inf)
-        own = [ratio(global_norm(moved), global_norm(before))]
+        total = ratio(global_norm(moved), global_norm(before))
+        own = [total, log10(total), *(np.full_like(total, limit) for limit in _USUAL)]
         if self.scaled:
-            own.insert(0, _skipped(own[0], found_inf))
+            own.insert(0, _skipped(total, found_inf))
         series = self.series.ratios(moved, before, self.names)
         return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
 

@@ -41,8 +41,8 @@ class WeightMonitor(Monitor):
 
     Tags (with several optimizers `<optimizer>/` comes after the section; `weights/global_norm` is
     then of all parameters, also of those that no optimizer holds):
-        `weights/global_norm`; `weights.norm/<name>`, `.mean/`, `.std/`, `.max_abs/`;
-        `weights.histogram/<name>`.
+        `weights/global_norm`; `tensors.weights.norm/<name>`, `.mean/`, `.std/`, `.max_abs/`;
+        `tensors.weights.histogram/<name>`.
 
     Args:
         model: A module, or a mapping from name to module; wrapped and compiled ones too.
@@ -72,8 +72,10 @@ class WeightMonitor(Monitor):
         >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> handle = WeightMonitor(model, sgd, writer).attach(trainer)
         >>> _ = trainer.run([0])
-        >>> writer.scalars["weights.mean/weight"], writer.scalars["weights.std/weight"]
-        ([(1, 3.0)], [(1, 0.0)])
+        >>> writer.scalars["tensors.weights.mean/weight"]
+        [(1, 3.0)]
+        >>> writer.scalars["tensors.weights.std/weight"]
+        [(1, 0.0)]
     """
 
     late = True

@@ -61,5 +61,5 @@ class TensorHistograms:
             lambda _, some: histograms(some),
         )
         if found is not None:
-            tags = [f"{self.section}.histogram/{prefix}{name}" for name in shown]
+            tags = [f"tensors.{self.section}.histogram/{prefix}{name}" for name in shown]
             writer.write_histograms(step, Histograms(tags, *found))

@@ -138,12 +138,14 @@ class Series:
     def tags(
         self, section: str, columns: Sequence[str], names: tuple[str, ...], prefix: str = ""
     ) -> tuple[str, ...]:
-        """`<section>.<column>/<prefix><label>` of all series, column by column."""
+        """`tensors.<section>.<column>/<prefix><label>` of all series, column by column."""
         labels, columns = self._choice(names).labels, tuple(columns)
         # The same tuple again and again: whoever reads the tags can tell by its identity.
         tags: tuple[str, ...] = self._once(
             (section, columns, prefix, names),
-            lambda: tuple(f"{section}.{c}/{prefix}{label}" for c in columns for label in labels),
+            lambda: tuple(
+                f"tensors.{section}.{c}/{prefix}{label}" for c in columns for label in labels
+            ),
         )
         return tags
 
@@ -214,7 +216,7 @@ class Series:
             return ()
         tags: tuple[str, ...] = self._once(
             ("worst", section, column, prefix, names),
-            lambda: tuple(f"{section}.{column}/{prefix}{name}" for name in choice.names),
+            lambda: tuple(f"tensors.{section}.{column}/{prefix}{name}" for name in choice.names),
         )
         return tags
 
