@@ -39,11 +39,14 @@ ARROWS = {
     "engines": {"data", "losses", "samples", "unwrap"},
     "rundir": {"masking", "settings", "writers.protocol"},
     "training": {
-        "fill_partials", "data", "engines", "handlers", "losses", "masking", "names", "optimizers",
-        "rundir", "samples", "schedules", "screen", "settings", "writers",
+        "dashboard", "data", "engines", "fill_partials", "handlers", "losses", "masking", "names",
+        "optimizers", "rundir", "samples", "schedules", "screen", "settings", "writers",
     },
-    "config": {"fill_partials", "masking", "nearest", "rundir", "screen", "settings", "training"},
-    "cli": {"config", "masking", "nearest", "rundir", "screen", "training"},
+    "config": {
+        "dashboard", "fill_partials", "masking", "nearest", "rundir", "screen", "settings",
+        "training",
+    },
+    "cli": {"config", "dashboard", "masking", "nearest", "rundir", "screen", "training"},
 }  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainkit.cli.failure import UsageError, tell
+from trainkit.dashboard.contents import contents_of
+from trainkit.dashboard.pages import pages
 
 __all__ = ["main"]
 
@@ -23,6 +25,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Become TensorBoard, by default listening on 127.0.0.1 alone.
 
+    Before, the pages that answer a question are printed: each an address to click.
+
     Raises:
         UsageError: The folder is not there, holds no run, or host or port cannot be had.
     """
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         help="the address to listen on, by default 127.0.0.1: this machine alone; 0.0.0.0 lets in "
         "everybody who reaches this machine, without a password",
     )
-    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.add_argument("--open", action="store_true", help="open the first page in the browser")
     given = parser.parse_args(arguments)
     directory = Path(given.directory)
     if not directory.is_dir():
@@ -49,16 +53,20 @@ def main(arguments: Sequence[str]) -> int:
     everywhere = given.host in ("0.0.0.0", "::")  # noqa: S104
     shown = _HOST if everywhere else f"[{given.host}]" if ":" in given.host else given.host
     address = f"http://{shown}:{port}/"
+    shown_pages = pages(address, contents_of(directory))
     command = [
         # -P: the working folder is not searched, where a file `random.py` may lie.
         sys.executable, "-P", "-m", "trainkit.cli.dashboard",
-        *(["--open", address] if given.open else []),
+        *(["--open", shown_pages[0].address] if given.open else []),
         "--logdir", str(directory), "--host", given.host, "--port", str(port),
         # TensorBoard thins out by default: to 10 images and 1,000 points.
         "--samples_per_plugin", "images=200,scalars=10000,histograms=200,text=200",
     ]  # fmt: skip
     note = ", to everybody who reaches this machine" if everywhere else ""
     tell(f"{address} shows {directory.resolve()}{note}; Ctrl-C ends it")
+    width = max(len(page.question) for page in shown_pages)
+    for page in shown_pages:
+        print(f"  {page.question:{width}}  {page.address}", file=sys.stderr, flush=True)
     os.execv(sys.executable, command)  # noqa: S606  # no shell, a fixed program
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _open(address: str) -> None:
     """Open the browser once somebody answers."""
-    host, _, port = address.removeprefix("http://").strip("/").rpartition(":")
+    host, _, port = urlsplit(address).netloc.rpartition(":")
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:

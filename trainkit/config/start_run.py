@@ -63,6 +63,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
         *_without_effect(plain["monitor"], origins),
         *check_targets({**parts, "monitor": {"parts": monitors}}, origins),
     ]
+    from trainkit.dashboard.hyperparameters import choices
     from trainkit.rundir import Best, seed_everything
     from trainkit.training import run
 
@@ -83,7 +84,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
             directory=composed.directory,
             config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
             overrides=composed.overrides,
-            hparams=masked_config(_hparams(plain)),
+            hparams=masked_config(choices(plain)),
             notes=notes,
             name=str(plain["name"] or ""),
         )
@@ -211,22 +212,3 @@ def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origi
         inner = str(error).rpartition("full_key: ")[2].split() if "full_key: " in str(error) else []
         node = ".".join(part for part in (key, *inner[:1]) if part)
         raise blamed(cause, plain, origins, node) from error
-
-
-def _hparams(plain: Mapping[str, Any]) -> dict[str, bool | float | str]:
-    """What the HPARAMS table shows: every number, switch and name in the config."""
-    found: dict[str, bool | float | str] = {}
-
-    def walk(key: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for name, inner in value.items():
-                if name not in ("_partial_", "_convert_", "_recursive_", "_args_"):
-                    walk(f"{key}.{name}" if key else str(name), inner)
-        elif isinstance(value, bool | int | float | str):
-            found[key.removesuffix("._target_")] = value
-
-    walk(
-        "",
-        {k: v for k, v in plain.items() if k not in ("samples", "handlers", "metrics", "monitor")},
-    )
-    return found

@@ -1,1 +1,1 @@
-"""What TensorBoard shows of a run beside plain curves: pictures, layout and tables."""
+"""What TensorBoard shows beside the series: layout, table of runs, texts, pictures, pages."""

@@ -18,6 +18,13 @@ class RunDirectory:
         self.status = self.path / "run.json"
         self.log = self.path / "run.log"
         self.history = self.path / "history.csv"
+        #: The event file of the row in TensorBoard's HPARAMS.
+        self.results = self.path / "results"
+
+    @property
+    def label(self) -> str:
+        """What tells this run from others: the last two parts of its path."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
     def events(self, part: str) -> Path:
         """The folder of the event files of `train`, `validation` or `test`."""

@@ -1,6 +1,6 @@
 """One batch before the training, so that parts that do not fit are refused at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
+from trainkit.dashboard.model_table import output_shapes
 from trainkit.engines.prepare_batch import contributions_and_total
 from trainkit.losses import LossError
 from trainkit.rundir import preserved_random_state
@@ -18,12 +19,16 @@ from trainkit.training.loss_warnings import Broadcasts, check_predictions, has_u
 __all__ = ["rehearse"]
 
 
-def rehearse(built: Built) -> list[str]:
+def rehearse(built: Built, shapes: MutableMapping[nn.Module, str] | None = None) -> list[str]:
     """Evaluate one batch: model, loss and metrics, without a trace.
 
     In evaluation mode, without gradients; the random state and all buffers are put back. Only the
     modules' own lazy initialization, where they have one, happens here instead of in the first
     iteration.
+
+    Args:
+        built: What takes part.
+        shapes: Filled in: module → shape of what it returned.
 
     Returns:
         What is doubtful and may be meant, a line for each.
@@ -45,7 +50,8 @@ def rehearse(built: Built) -> list[str]:
             return []
         unknown = built.loss_fn is not None and has_unknown_parts(built.loss_fn)
         watch = Broadcasts() if unknown else None
-        output: Any = _evaluate(built, evaluator, batch, watch)
+        with output_shapes(built.models, {} if shapes is None else shapes):
+            output: Any = _evaluate(built, evaluator, batch, watch)
         _check_loss(output)
         doubts = [] if watch is None else watch.doubts()
         if isinstance(output, Mapping):

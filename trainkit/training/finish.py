@@ -3,6 +3,7 @@
 import logging
 from time import perf_counter
 
+from trainkit.dashboard.texts import ending_text
 from trainkit.rundir import Bookkeeping, History, RunDirectory, Status
 from trainkit.settings import CheckpointSettings, TrainerSettings
 from trainkit.training.build import Built
@@ -100,8 +101,9 @@ class Ending:
 
     def _end(self, status: str, reason: str, shown: str = "") -> RunResult:
         self._progress.close()
-        self._monitoring.close()
         training, monitoring = self._training, self._monitoring
+        self._conclude(status, reason)
+        monitoring.close()
         if self._status is not None:
             facts = monitoring.facts()
             facts["monitoring"]["non_finite"] = self._non_finite()
@@ -140,6 +142,30 @@ class Ending:
         )
         self._progress.say(summary(result, shown, best_kept=self._checkpoint.best))
         return result
+
+    def _conclude(self, status: str, reason: str) -> None:
+        """Tell the dashboard how the run ended."""
+        training, watch = self._training, self._watch
+        iteration = self._built.engines.trainer.state.iteration
+        alarms = self._alarms()
+        outcome = status
+        if watch.first is not None and not watch.ends_finite:
+            outcome = "diverged"
+            alarms.append(
+                "a loss that is NaN or infinite does not come back: lower the learning rate, clip "
+                "the gradients, or look for the first bad value in TIME SERIES, `gradients` and "
+                "`tensors`"
+            )
+        values = {
+            "best": training.best_values,
+            "last": training.last_values,
+            f"test, {training.tested_with} weights": {"test": training.test_values},
+        }
+        text = ending_text(outcome, reason, alarms=alarms, values=values)
+        self._monitoring.conclude(iteration, text)
+        self._monitoring.record(
+            iteration, training.best_values, training.last_values, training.test_values, outcome
+        )
 
     def _non_finite(self) -> dict[str, int]:
         """Of what is monitored; and the loss, which is looked at even if nothing is."""

@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainkit.dashboard.hyperparameters import RunRow
+from trainkit.dashboard.layout import write_layout
+from trainkit.dashboard.model_table import model_table
+from trainkit.dashboard.texts import OUTCOME, starting_texts
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.handle import AttachedMonitors
 from trainkit.handlers.monitors.metrics import MetricMonitor
@@ -75,6 +79,7 @@ class Monitoring:
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
         self._writers: dict[str, Writer] = {}
+        self._row: RunRow | None = None
         self._newest: dict[str, LatestValues] = {}
         self._faults: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # part → why its event files failed at the end
@@ -88,6 +93,7 @@ class Monitoring:
         if not self._enabled:
             return
         try:
+            write_layout(self._place.events("train"))
             for part in ("train", *(name for name in self._evaluators if name != "train")):
                 self._writers[part] = self._open(part)
         except OSError as error:
@@ -123,19 +129,68 @@ class Monitoring:
                 monitor = MetricMonitor(self._writers[name], trainer=built.engines.trainer)
                 self._attached.add(name, evaluator, monitor)
 
-    def describe(self, config: str, hparams: Mapping[str, bool | float | str]) -> None:
-        """Write what the run was started with."""
+    def describe(
+        self,
+        config: str,
+        hparams: Mapping[str, bool | float | str],
+        shapes: Mapping[nn.Module, str],
+    ) -> None:
+        """Write what the run was started with.
+
+        Args:
+            config: Resolved, YAML.
+            hparams: Of the row in the table of runs.
+            shapes: Module → shape of what it returns.
+        """
         train = self._writers.get("train")
         if train is None:
             return
-        if config:
-            text = f"```yaml\n{config.rstrip()}\n```"
-            self._keep_in("config", lambda: train.write_texts(0, {"config": text}))
+
+        def describe() -> None:
+            table = model_table(self._built.models, shapes)
+            train.write_texts(0, starting_texts(self._place.path, config, table))
+
+        self._keep_in("texts about the run", describe)
         if hparams:
-            self._keep_in("hparams", lambda: train.write_hparams(0, hparams))
+            self._row = RunRow(self._place.results, self._place.label, hparams)
+            self.record(0, {}, {})
         # Now, and not beside the first iterations: these are TensorBoard's protobuf classes, which
         # take long to import and would be taken for what a sample costs.
         self._keep_in("config", train.flush)
+
+    def record(
+        self,
+        step: int,
+        best: Mapping[str, Mapping[str, float]],
+        last: Mapping[str, Mapping[str, float]],
+        test: Mapping[str, float] | None = None,
+        outcome: str = "running",
+    ) -> None:
+        """Bring the row of this run in the table of runs up to date; see `RunRow.update`.
+
+        Args:
+            step: The trainer's iteration.
+            best: Part of the data → metric → value, where the run was best.
+            last: The same of the last evaluation.
+            test: Metric → value of the test data.
+            outcome: How it ended.
+        """
+        row = self._row
+        if row is not None:
+            part = "validation" if "validation" in last else "train"
+            values = best.get(part, {}), last.get(part, {}), test
+            self._keep_in("the row in HPARAMS", lambda: row.update(step, *values, outcome))
+
+    def conclude(self, step: int, text: str) -> None:
+        """Write how the run ended.
+
+        Args:
+            step: The trainer's iteration.
+            text: In Markdown.
+        """
+        train = self._writers.get("train")
+        if train is not None:
+            self._keep_in("outcome", lambda: train.write_texts(step, {OUTCOME: text}))
 
     def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
         """Make the samples and write them, under `generated/<name>` (a name with `/` as it is).

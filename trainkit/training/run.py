@@ -10,6 +10,7 @@ from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Events
+from torch import nn
 
 from trainkit.data import length_of
 from trainkit.handlers.checked import looks_wrong
@@ -155,7 +156,8 @@ def run(
         check_metric_names(built, kept)
         attached = check_handlers(handlers, built.known, ["loss", *built.metrics])
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
-        doubts = rehearse(built)
+        shapes: dict[nn.Module, str] = {}
+        doubts = rehearse(built, shapes)
         notes = [*notes, *check_optimizers(built), *doubts]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
@@ -188,6 +190,7 @@ def run(
                 name,
                 attached,
                 any(isinstance(doubt, OfProbabilities) for doubt in doubts),
+                shapes,
             )
 
 
@@ -205,6 +208,7 @@ def _train(
     name: str,
     handlers: Mapping[str, Any],
     told_of_probabilities: bool,
+    shapes: Mapping[nn.Module, str],
 ) -> RunResult:
     first = idist.get_rank() == 0
     facts = {"name": name} if name else {}
@@ -267,7 +271,7 @@ def _train(
     process = os.getpid()
     try:
         monitoring.attach()
-        monitoring.describe(config, hparams)
+        monitoring.describe(config, hparams, shapes)
         progress.attach(built.engines.trainer)
         with _workers_that_were_stopped_too(built, stop):
             training.run(

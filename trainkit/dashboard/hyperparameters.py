@@ -1,0 +1,147 @@
+"""The page HPARAMS: a row per run, with what was chosen and what came of it."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainkit.dashboard.event_folder import write_events
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+__all__ = ["RunRow", "choices"]
+
+# Parts of a config that say how a run is watched and not how it trains.
+_WATCHING = ("samples", "handlers", "metrics", "monitor", "checkpoint")
+_HYDRA = ("_partial_", "_convert_", "_recursive_", "_args_")
+
+Choice = bool | float | str
+
+
+def choices(config: Mapping[str, Any]) -> dict[str, Choice]:
+    """What a run was started with, as columns of the table.
+
+    A `_target_` is written under the key of its node, without its module: `optimizer: Adam`. What
+    is no number, switch or text (None, a list) is written as text, so that a column shows where
+    one run has it and another has not.
+
+    Args:
+        config: Resolved; nested mappings.
+
+    Example:
+        >>> choices({"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.1, "eps": None}})
+        {'optimizer': 'Adam', 'optimizer.lr': 0.1, 'optimizer.eps': 'None'}
+    """
+    found: dict[str, Choice] = {}
+
+    def walk(key: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                if name == "_target_":
+                    found[key] = str(inner).rpartition(".")[2]
+                elif name not in _HYDRA:
+                    walk(f"{key}.{name}" if key else str(name), inner)
+        elif isinstance(value, bool | int | float | str):
+            found[key] = value
+        else:
+            found[key] = str(value)
+
+    walk("", {name: value for name, value in config.items() if name not in _WATCHING})
+    return found
+
+
+class RunRow:
+    """The row of one run, in a folder of its own.
+
+    TensorBoard makes a column of every scalar in the folder that holds the session, and of every
+    folder below it; beside the series of a training it takes half a minute to open. In a folder of
+    its own the row has what counts: `results/best_<metric>`, `/last_<metric>`, `/test_<metric>`.
+    What is not finite is left out: a NaN takes the whole row out of the parallel coordinates. The
+    column `outcome` says how the run ended. The file is written whole, every time anew; a reader
+    sees the old one or the new one.
+
+    Args:
+        folder: Made if need be; it holds nothing else.
+        name: Of the row; unique, or TensorBoard makes one row of several runs.
+        choices: Column → value: see `choices`.
+    """
+
+    def __init__(self, folder: Path, name: str, choices: Mapping[str, Choice]) -> None:
+        self._folder = folder
+        self._name = name
+        self._choices = dict(choices)
+        self._began = time.time()
+        self._file: Path | None = None
+
+    def update(
+        self,
+        step: int,
+        best: Mapping[str, float],
+        last: Mapping[str, float],
+        test: Mapping[str, float] | None = None,
+        outcome: str = "running",
+    ) -> None:
+        """Write what came of the run so far, or at its end.
+
+        Args:
+            step: The trainer's iteration.
+            best: Metric → value of the validation data where the run was best.
+            last: The same of the last evaluation.
+            test: The same of the test data.
+            outcome: `running`, `completed`, `interrupted`, `failed` or `diverged`.
+
+        Raises:
+            OSError: It cannot be written; what was written before stays.
+        """
+        parts = {"best": best, "last": last, "test": test or {}}
+        values = {
+            f"results/{part}_{metric}": value
+            for part, found in parts.items()
+            for metric, value in found.items()
+            if math.isfinite(value)
+        }
+        before = self._file
+        self._file = write_events(self._folder, [(step, self._summary(values, outcome))])
+        if before is not None and before != self._file:
+            with suppress(OSError):
+                before.unlink()
+
+    def _summary(self, values: Mapping[str, float], outcome: str) -> "Summary":
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=self._began, group_name=self._name)
+        for name, value in {**self._choices, "outcome": outcome}.items():
+            field = start.hparams[name]
+            if isinstance(value, bool):
+                field.bool_value = value
+            elif isinstance(value, str):
+                field.string_value = value
+            else:
+                field.number_value = value
+        found = [_value(metadata.SESSION_START_INFO_TAG, session_start_info=start)]
+        found += [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        status = {
+            "running": api_pb2.STATUS_RUNNING,
+            "completed": api_pb2.STATUS_SUCCESS,
+        }.get(outcome, api_pb2.STATUS_FAILURE)
+        if outcome != "running":
+            end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+            found.append(_value(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+        return Summary(value=found)
+
+
+def _value(tag: str, **content: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
+    plugin = SummaryMetadata.PluginData(
+        plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString()
+    )
+    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))
+    value.tensor.CopyFrom(metadata.NULL_TENSOR)
+    return value
