@@ -11,7 +11,7 @@ __all__ = ["Contents", "contents_of"]
 
 # Nearly all tags of a run are in its first events; images make events long.
 _EVENTS, _BYTES = 40, 1 << 22
-_PART = re.compile(r"^(?:(.*)/)?(train|validation|test)$")
+_PART = re.compile(r"^(?:(.*)/)?(train|validation|test|results)$")
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Contents:
         found = set()
         for folder in self.folders:
             part = _PART.match(folder)
-            found.add((part[1] or ".") if part else folder.removesuffix("/results"))
+            found.add((part[1] or ".") if part else folder)
         return found
 
 

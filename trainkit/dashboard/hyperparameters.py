@@ -101,7 +101,7 @@ class RunRow:
             f"results/{part}_{metric}": value
             for part, found in parts.items()
             for metric, value in found.items()
-            if math.isfinite(value)
+            if "/" not in metric and math.isfinite(value)  # parts of the loss are in the charts
         }
         before = self._file
         self._file = write_events(self._folder, [(step, self._summary(values, outcome))])

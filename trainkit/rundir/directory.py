@@ -23,8 +23,10 @@ class RunDirectory:
 
     @property
     def label(self) -> str:
-        """What tells this run from others: the last two parts of its path."""
-        return f"{self.path.parent.name}/{self.path.name}"
+        """What tells this run from others, in front: lists of runs cut long names off."""
+        name, above = self.path.name, self.path.parent.name
+        # `runs/digits/<date>_<time>`, but `<date>_<time>_multirun/0_lr=0.1`.
+        return f"{above}/{name}" if name[:2].isdigit() else f"{name} ({above})"
 
     def events(self, part: str) -> Path:
         """The folder of the event files of `train`, `validation` or `test`."""
