@@ -213,7 +213,7 @@ def test_a_run_is_the_same_to_the_bit_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_it = go(tmp_path / "with")
-    monkeypatch.setattr(sys.modules["trainkit.training.run"], "rehearse", lambda built: [])
+    monkeypatch.setattr(sys.modules["trainkit.training.run"], "rehearse", lambda *_: [])
     assert torch.equal(weights(go(tmp_path / "without")), weights(with_it))
 
 

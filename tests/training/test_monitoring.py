@@ -46,7 +46,7 @@ def test_the_same_tags_in_each_part_with_the_trainers_iteration(tmp_path: Path) 
     accuracy = validation.Scalars("metrics/accuracy")[-1].value
     assert accuracy == pytest.approx(result.last["validation"]["accuracy"])
     assert test.Scalars("metrics/accuracy")[0].value == pytest.approx(result.test["accuracy"])
-    assert b"a: 1" in train.Tensors("config")[0].tensor_proto.string_val[0]
+    assert b"a: 1" in train.Tensors("about/6_config")[0].tensor_proto.string_val[0]
 
 
 def test_components_add_up_to_the_total(tmp_path: Path) -> None:
@@ -217,8 +217,20 @@ def test_the_budget_is_kept_and_told(tmp_path: Path) -> None:
     assert told["budget"] == 0.5
 
 
-def test_hparams_are_in_the_train_run(tmp_path: Path) -> None:
-    go(tmp_path, monitor=FULL, hparams={"optimizer.lr": 0.1, "model": "mlp"})
-    found = events(tmp_path, "train")
+def test_the_row_of_the_run_is_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    result = go(tmp_path, monitor=FULL, hparams={"optimizer.lr": 0.1, "model": "mlp"})
+    assert len(list((tmp_path / "results").iterdir())) == 1
+    found = events(tmp_path, "results")
     plugin = found.SummaryMetadata("_hparams_/session_start_info").plugin_data
     assert b"optimizer.lr" in plugin.content
+    assert b"completed" in plugin.content
+    for when, values in (
+        ("best", result.best["validation"]),
+        ("last", result.last["validation"]),
+        ("test", result.test),
+    ):
+        for metric in ("loss", "accuracy"):
+            (point,) = found.Scalars(f"results/{when}_{metric}")
+            assert point.step == result.iterations
+            assert point.value == pytest.approx(values[metric])
+    assert "_hparams_/session_start_info" not in events(tmp_path, "train").summary_metadata

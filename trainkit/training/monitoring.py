@@ -20,7 +20,7 @@ from trainkit.handlers.parts import CHECKLIST, check_monitors
 from trainkit.handlers.sampling.budget import Budget, Metered
 from trainkit.handlers.sampling.cadence import Every
 from trainkit.handlers.sampling.visible_loss import loss_in_sight
-from trainkit.rundir import RunDirectory, preserved_random_state
+from trainkit.rundir import Bookkeeping, RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
@@ -50,6 +50,7 @@ class Monitoring:
         settings: What is watched.
         built: What takes part in the run.
         evaluations: By part of the data.
+        books: Keeps a full disk from ending the run.
         enabled: False in all processes but the first.
         alarm: Told of a step and its training tags that were not finite for the first time; in a
             writer's thread.
@@ -63,6 +64,7 @@ class Monitoring:
         built: Built,
         evaluations: Mapping[str, Evaluation],
         *,
+        books: Bookkeeping,
         enabled: bool = True,
         alarm: Callable[[int, Sequence[str]], None] | None = None,
         said: Iterable[str] = (),
@@ -70,6 +72,7 @@ class Monitoring:
         self._said = tuple(said)
         self._alarm = alarm
         self._place = place
+        self._books = books
         self._settings = settings
         self._built = built
         self._evaluators = {name: each.engine for name, each in evaluations.items()}
@@ -179,7 +182,10 @@ class Monitoring:
         if row is not None:
             part = "validation" if "validation" in last else "train"
             values = best.get(part, {}), last.get(part, {}), test
-            self._keep_in("the row in HPARAMS", lambda: row.update(step, *values, outcome))
+            self._keep_in(
+                "the row in HPARAMS",
+                lambda: self._books.keep("results", lambda: row.update(step, *values, outcome)),
+            )
 
     def conclude(self, step: int, text: str) -> None:
         """Write how the run ended.

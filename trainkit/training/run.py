@@ -224,6 +224,7 @@ def _train(
         watched,
         built,
         evaluations,
+        books=books,
         enabled=first,
         alarm=watch.hear,
         said=[looks_wrong("logits")] if told_of_probabilities else (),
