@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainkit.dashboard.descriptions import describe
 from trainkit.dashboard.hyperparameters import RunRow
 from trainkit.dashboard.layout import write_layout
 from trainkit.dashboard.model_table import model_table
@@ -305,7 +306,7 @@ class Monitoring:
         alarm = self._alarm if part == "train" else None
         newest = self._newest[part] = LatestValues("loss/total", alarm=alarm)
         # In one background writer, so that the device is read once for both.
-        return BackgroundWriter(EventFileSink(self._place.events(part)), newest)
+        return BackgroundWriter(EventFileSink(self._place.events(part), describe), newest)
 
     def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
         with preserved_random_state(), _preserved_modes(self._built.models), torch.no_grad():

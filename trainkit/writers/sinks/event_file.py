@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,26 @@ class EventFileSink:
 
     Args:
         directory: Made if need be.
+        describe: What a tag of a scalar means, in Markdown; empty: nothing. It is asked once for
+            each tag. TensorBoard's page SCALARS shows it.
 
     Raises:
         OSError: The directory cannot be made or written.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        describe: Callable[[str], str] | None = None,
+    ) -> None:
         self.directory = Path(directory)
+        self._describe = describe
         self._log = EventLog(self.directory)
         self._templates = ScalarTemplates()
         self._lock = threading.Lock()
         self._has_session = False
-        self._described: set[tuple[str, ...]] = set()
+        # Tags that stand in the file already: what describes a tag stands in its first value.
+        self._described: set[str] = set()
 
     def __repr__(self) -> str:
         return f"EventFileSink({str(self.directory)!r})"
@@ -80,25 +88,49 @@ class EventFileSink:
         Raises:
             TypeError, ValueError: The name would lead elsewhere, or is no name of a folder.
         """
-        return EventFileSink(folder_inside(self.directory, name))
+        return EventFileSink(folder_inside(self.directory, name), self._describe)
 
     def _write_block(self, block: HostBlock) -> None:
         steps, times, values = block.steps, block.times, block.values
-        if block.tags not in self._described:
-            # What describes a tag stands in its first value.
-            self._described.add(block.tags)
-            content = message(_SUMMARY, described(block.tags, values[0], block.description))
+        if not self._described.issuperset(block.tags):
+            found = self._descriptions(block.tags, block.description)
+            content = message(_SUMMARY, described(block.tags, values[0], found))
             self._log.add(int(steps[0]), event(int(steps[0]), float(times[0]), content))
             steps, times, values = steps[1:], times[1:], values[1:]
         for some in block_records(block.tags, steps, times, values):
             self._log.add_records(*some)
 
     def _write_steps(self, steps: Sequence[Step]) -> None:
+        if self._describe is not None and self._is_new(steps[0]):
+            self._write_described(steps[0])
+            steps = steps[1:]
+            if not steps:
+                return
         scalars = self._templates.serialize([step.chunks for step in steps])
         for step, numbers in zip(steps, scalars, strict=True):
             content = message(_SUMMARY, numbers + readable_summary(step))
             self._log.add(step.step, event(step.step, step.wall_time, content))
             self._has_session = self._has_session or bool(step.hparams)
+
+    def _is_new(self, step: Step) -> bool:
+        return not all(self._described.issuperset(chunk.tags) for chunk in step.chunks)
+
+    def _write_described(self, step: Step) -> None:
+        """Write a step with tags that are new in this file: their descriptions come with them."""
+        tags = tuple(step.scalars)
+        found = self._descriptions(tags)
+        numbers = described(tags, list(step.scalars.values()), found)
+        content = message(_SUMMARY, numbers + readable_summary(step))
+        self._log.add(step.step, event(step.step, step.wall_time, content))
+        self._has_session = self._has_session or bool(step.hparams)
+
+    def _descriptions(self, tags: Sequence[str], more: str = "") -> dict[str, str]:
+        """Of those tags that are new, which then are not any more."""
+        new = [tag for tag in tags if tag not in self._described]
+        self._described.update(new)
+        own = {tag: self._describe(tag) if self._describe is not None else "" for tag in new}
+        texts = {tag: " ".join(part for part in (text, more) if part) for tag, text in own.items()}
+        return {tag: text for tag, text in texts.items() if text}
 
 
 class EventFileWriter(SinkWriter):

@@ -65,23 +65,31 @@ def _one_by_one(host_step: Step) -> Iterator[tuple[str, Step]]:
             yield tag, alone
 
 
-def described(tags: Sequence[str], values: Sequence[float], description: str) -> bytes:
-    """A serialized Summary of these scalars, each with what TensorBoard says about its tag."""
+def described(
+    tags: Sequence[str], values: Sequence[float], descriptions: Mapping[str, str]
+) -> bytes:
+    """A serialized Summary of these scalars, with descriptions that TensorBoard shows.
+
+    Args:
+        tags: One per value.
+        values: Numbers.
+        descriptions: Tag → Markdown; a tag that is missing gets none.
+    """
     from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, Summary, SummaryMetadata
 
-    plugin = SummaryMetadata.PluginData(plugin_name="scalars")
-    metadata = SummaryMetadata(
-        plugin_data=plugin, data_class=DATA_CLASS_SCALAR, summary_description=description
-    )
+    def value_of(tag: str, value: float) -> Any:
+        found = Summary.Value(tag=_readable(tag), simple_value=float(value))
+        if tag in descriptions:
+            metadata = SummaryMetadata(
+                data_class=DATA_CLASS_SCALAR, summary_description=descriptions[tag]
+            )
+            metadata.plugin_data.plugin_name = "scalars"
+            found.metadata.CopyFrom(metadata)
+        return found
+
     rows = zip(tags, values, strict=True)
-    return bytes(
-        Summary(
-            value=[
-                Summary.Value(tag=_readable(tag), simple_value=float(value), metadata=metadata)
-                for tag, value in rows
-            ]
-        ).SerializeToString()
-    )
+    with np.errstate(over="ignore"):
+        return bytes(Summary(value=[value_of(*row) for row in rows]).SerializeToString())
 
 
 def session_end() -> bytes:
