@@ -180,7 +180,7 @@ def test_the_report_says_what_was_written_and_when(caplog: pytest.LogCaptureFixt
     assert report["train/LossMonitor"] == "1 tag written, last at iteration 6"
     found = [tag for tag in writer.scalars if "update" in tag]
     assert report["train/UpdateMonitor"] == f"{len(found)} tags written, last at iteration 4"
-    assert report["train/HyperparameterMonitor"] == "1 tag written, last at iteration 6"
+    assert report["train/HyperparameterMonitor"] == "2 tags written, last at iteration 6"
     assert repr(attached).splitlines()[0] == "AttachedMonitors:"
     attached.remove()
     assert "UpdateMonitor" in attached.report()

@@ -47,6 +47,7 @@ _TEXTS = {
     rf"updates/{_ANY}log10_global_ratio": "log10 of the size of the step relative to the weights: "
     "usual between -4 and -2. Above: the learning rate is too high; below: too low.",
     rf"updates/{_ANY}skipped": "1 if the loss scaler skipped this step.",
+    r"hyperparameters/(?:.+/)?log10_lr": "log10 of the learning rate. -38 stands for 0.",
     r"hyperparameters/.+": "A value that changes over time, at the first and the last iteration "
     "that used it. Constants stand in HPARAMS and in the config.",
     r"throughput/samples_per_second": "Samples that training takes in, per second.",

@@ -141,7 +141,10 @@ CATEGORIES = (
         "6. What moved?",
         (
             Lines("Learning rate", (r"hyperparameters/(?:.+/)?lr$",)),
-            Lines("Everything else that is scheduled", (r"hyperparameters/(?!(?:.+/)?lr$).+$",)),
+            Lines(
+                "Everything else that is scheduled",
+                (r"hyperparameters/(?!(?:.+/)?(?:log10_)?lr$).+$",),
+            ),
         ),
         closed=True,
     ),

@@ -18,7 +18,7 @@ _TRAINING = (
     ("loss/total",),
     ("gradients/log10_global_norm_raw", "gradients/log10_global_norm"),
     ("updates/log10_global_ratio",),
-    ("hyperparameters/lr",),
+    ("hyperparameters/log10_lr", "hyperparameters/lr"),
     ("predictions/entropy_normalized", "predictions/entropy", "residuals/std"),
     ("throughput/samples_per_second",),
 )

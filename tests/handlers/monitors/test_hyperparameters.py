@@ -40,7 +40,9 @@ def test_each_value_at_the_first_and_the_last_iteration_that_used_it() -> None:
     HyperparameterMonitor(optimizer, writer).attach(trainer)
     trainer.run([1, 2, 3, 4])
     assert writer.scalars[LR] == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
-    assert set(writer.scalars) == {LR}  # of what is constant there is no chart
+    logarithms = [(step, pytest.approx(math.log10(lr))) for step, lr in writer.scalars[LR]]
+    assert writer.scalars["hyperparameters/log10_lr"] == logarithms
+    assert set(writer.scalars) == {LR, "hyperparameters/log10_lr"}  # no chart of a constant
 
 
 @pytest.mark.parametrize("attached_first", [True, False])

@@ -5,6 +5,7 @@ from operator import is_
 from typing import Any
 
 from ignite.engine import Engine
+from torch import Tensor
 from torch.optim import Optimizer
 
 from trainkit.handlers.curves.staircase import Drawn, Staircases
@@ -15,6 +16,7 @@ from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.step_monitor import StepObserver
+from trainkit.stats.logarithm import LOWEST, log10
 from trainkit.writers.protocol import Writer
 
 __all__ = ["HyperparameterMonitor"]
@@ -42,6 +44,7 @@ class HyperparameterMonitor(StepObserver):
     by its entry `name` or its position (a group that was alone at first keeps its tags when
     others join it); elements of a tuple as `<key>.<position>`, e.g. `betas.0`; with several
     optimizers `hyperparameters/<optimizer>/…`; `hyperparameters/<name>` for scheduled values.
+    Beside each `lr` its `log10_lr`.
 
     Args:
         optimizers: One, or a mapping from name to optimizer.
@@ -193,7 +196,23 @@ class HyperparameterMonitor(StepObserver):
     def _write(self, drawn: Drawn) -> None:
         if drawn:
             for step in sorted(drawn):
-                self.writer.write_scalars(step, drawn[step])
+                found = drawn[step]
+                self.writer.write_scalars(step, {**found, **_logarithms(found)})
+
+
+def _logarithms(found: Mapping[str, Number]) -> dict[str, Number]:
+    """log10 of the learning rates: TensorBoard rounds 3e-5 to 0."""
+    return {
+        f"{tag.removesuffix('lr')}log10_lr": _log10(value)
+        for tag, value in found.items()
+        if tag.endswith("/lr")
+    }
+
+
+def _log10(value: Number) -> Number:
+    if isinstance(value, Tensor):
+        return value.detach().double().clamp_min(10.0**LOWEST).log10()
+    return float(log10(value))
 
 
 def _by_prefix(optimizers: Optimizer | Mapping[str, Optimizer]) -> dict[str, Optimizer]:
