@@ -1,6 +1,7 @@
 """Runs of real experiments, made once for all tests of the dashboard, and a browser to see them."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ COMMANDS = (
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with `runs/` in it, shared by all test processes."""
-    folder = tmp_path_factory.getbasetemp().parent / "dashboard"
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each process has a folder of its own in there
+        folder = folder.parent
+    folder /= "dashboard"
     folder.mkdir(exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
