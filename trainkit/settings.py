@@ -134,6 +134,8 @@ class MonitorSettings:
         throughput: Speed and memory.
         histograms_every: Histograms of gradients, weights and predictions, in iterations;
             None writes none.
+        graph: The graph of the model, for TensorBoard's page GRAPHS.
+        projector: What the last layer gets of validation samples, for TensorBoard's PROJECTOR.
         include: Only parameters and modules whose names match one of these patterns.
         exclude: None whose name matches one of these.
         parts: Monitors by name: one's own beside the checklist, or in the place of one of it;
@@ -158,6 +160,8 @@ class MonitorSettings:
     hyperparameters: bool = True
     throughput: bool = True
     histograms_every: int | None = None
+    graph: bool = False
+    projector: bool = False
     include: list[str] = field(default_factory=lambda: ["*"])
     exclude: list[str] = field(default_factory=list)
     parts: dict[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from trainkit.rundir import preserved_random_state
 from trainkit.training.build import Built
 from trainkit.training.loss_warnings import Broadcasts, check_predictions, has_unknown_parts
 
-__all__ = ["rehearse"]
+__all__ = ["preserved_buffers", "rehearse"]
 
 
 def rehearse(built: Built, shapes: MutableMapping[nn.Module, str] | None = None) -> list[str]:
@@ -44,7 +44,7 @@ def rehearse(built: Built, shapes: MutableMapping[nn.Module, str] | None = None)
     if hasattr(part, "__next__"):  # what is taken from an iterator is gone
         return []
     losses = [built.loss_fn] if isinstance(built.loss_fn, nn.Module) else []
-    with preserved_random_state(), _preserved_buffers([*built.models.values(), *losses]):
+    with preserved_random_state(), preserved_buffers([*built.models.values(), *losses]):
         batch = next(iter(part), None)
         if batch is None:  # the training says so, and where
             return []
@@ -105,7 +105,7 @@ def _evaluate(built: Built, evaluator: Engine, batch: Any, watch: Broadcasts | N
 
 
 @contextmanager
-def _preserved_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
+def preserved_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Buffers that a loss or a model counts in are put back."""
     before = [
         (module, name, buffer, buffer._version, buffer.clone())

@@ -145,7 +145,9 @@ class Ending:
 
     def _conclude(self, status: str, reason: str) -> None:
         """Tell the dashboard how the run ended."""
-        training, watch = self._training, self._watch
+        training, watch, about = self._training, self._watch, self._monitoring.about
+        if about is None:
+            return
         iteration = self._built.engines.trainer.state.iteration
         alarms = self._alarms()
         outcome = status
@@ -162,8 +164,8 @@ class Ending:
             f"test, {training.tested_with} weights": {"test": training.test_values},
         }
         text = ending_text(outcome, reason, alarms=alarms, values=values)
-        self._monitoring.conclude(iteration, text)
-        self._monitoring.record(
+        about.ended(iteration, text)
+        about.record(
             iteration, training.best_values, training.last_values, training.test_values, outcome
         )
 

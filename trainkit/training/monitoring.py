@@ -1,8 +1,7 @@
 """The monitors and writers of a run, and what they found."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,10 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from trainkit.dashboard.descriptions import describe
-from trainkit.dashboard.hyperparameters import RunRow
-from trainkit.dashboard.layout import write_layout
-from trainkit.dashboard.model_table import model_table
-from trainkit.dashboard.texts import OUTCOME, starting_texts
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.handle import AttachedMonitors
 from trainkit.handlers.monitors.metrics import MetricMonitor
@@ -23,6 +18,7 @@ from trainkit.handlers.sampling.cadence import Every
 from trainkit.handlers.sampling.visible_loss import loss_in_sight
 from trainkit.rundir import Bookkeeping, RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings
+from trainkit.training.about import About, preserved_modes
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
 from trainkit.writers import BackgroundWriter
@@ -83,7 +79,8 @@ class Monitoring:
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
         self._writers: dict[str, Writer] = {}
-        self._row: RunRow | None = None
+        #: Tells the dashboard what the run is and how it ended; None: nothing is written.
+        self.about: About | None = None
         self._newest: dict[str, LatestValues] = {}
         self._faults: dict[str, str] = {}
         self.unwritten: dict[str, str] = {}  # part → why its event files failed at the end
@@ -97,12 +94,14 @@ class Monitoring:
         if not self._enabled:
             return
         try:
-            write_layout(self._place.events("train"))
+            about = About(self._place, self._built, self._settings, self._keep_in)
+            about.prepare()
             for part in ("train", *(name for name in self._evaluators if name != "train")):
                 self._writers[part] = self._open(part)
         except OSError as error:
             self._fault("event files", error)
             return
+        self.about = about
         settings, built = self._settings, self._built
         automatic = settings.every == "auto"
         self._cadence = Budget(settings.budget) if automatic else Metered(Every(settings.every))
@@ -147,57 +146,11 @@ class Monitoring:
             shapes: Module → shape of what it returns.
         """
         train = self._writers.get("train")
-        if train is None:
-            return
-
-        def describe() -> None:
-            table = model_table(self._built.models, shapes)
-            train.write_texts(0, starting_texts(self._place.path, config, table))
-
-        self._keep_in("texts about the run", describe)
-        if hparams:
-            self._row = RunRow(self._place.results, self._place.label, hparams)
-            self.record(0, {}, {})
-        # Now, and not beside the first iterations: these are TensorBoard's protobuf classes, which
-        # take long to import and would be taken for what a sample costs.
-        self._keep_in("config", train.flush)
-
-    def record(
-        self,
-        step: int,
-        best: Mapping[str, Mapping[str, float]],
-        last: Mapping[str, Mapping[str, float]],
-        test: Mapping[str, float] | None = None,
-        outcome: str = "running",
-    ) -> None:
-        """Bring the row of this run in the table of runs up to date; see `RunRow.update`.
-
-        Args:
-            step: The trainer's iteration.
-            best: Part of the data → metric → value, where the run was best.
-            last: The same of the last evaluation.
-            test: Metric → value of the test data.
-            outcome: How it ended.
-        """
-        row = self._row
-        if row is not None:
-            part = "validation" if "validation" in last else "train"
-            values = best.get(part, {}), last.get(part, {}), test
-            self._keep_in(
-                "the row in HPARAMS",
-                lambda: self._books.keep("results", lambda: row.update(step, *values, outcome)),
-            )
-
-    def conclude(self, step: int, text: str) -> None:
-        """Write how the run ended.
-
-        Args:
-            step: The trainer's iteration.
-            text: In Markdown.
-        """
-        train = self._writers.get("train")
-        if train is not None:
-            self._keep_in("outcome", lambda: train.write_texts(step, {OUTCOME: text}))
+        if train is not None and self.about is not None:
+            self.about.started(train, config, hparams, shapes, self._books)
+            # Now, and not beside the first iterations: these are TensorBoard's protobuf classes,
+            # which take long to import and would be taken for what a sample costs.
+            self._keep_in("texts about the run", train.flush)
 
     def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
         """Make the samples and write them, under `generated/<name>` (a name with `/` as it is).
@@ -309,7 +262,7 @@ class Monitoring:
         return BackgroundWriter(EventFileSink(self._place.events(part), describe), newest)
 
     def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
-        with preserved_random_state(), _preserved_modes(self._built.models), torch.no_grad():
+        with preserved_random_state(), preserved_modes(self._built.models), torch.no_grad():
             shown = make()
         if "/" not in tag:
             tag = f"generated/{tag}"  # the first section on TensorBoard's page of images
@@ -334,13 +287,3 @@ def _kind(wanted: bool | str, of_engine: str | None) -> str | None:
     if not wanted or of_engine is None:
         return None
     return of_engine if wanted in (True, "auto") else str(wanted)
-
-
-@contextmanager
-def _preserved_modes(models: Mapping[str, nn.Module]) -> Iterator[None]:
-    modes = [(module, module.training) for root in models.values() for module in root.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

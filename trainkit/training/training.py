@@ -232,7 +232,8 @@ class Training:
         if self._status is not None:
             self._status.update(**self.facts())
         self._monitoring.show(iteration, self._built.samples)
-        self._monitoring.record(iteration, self.best_values, values)
+        if self._monitoring.about is not None:
+            self._monitoring.about.record(iteration, self.best_values, values)
         self._tell(trainer, values, before, best=better)
         self._watch.look_at_device(iteration)
         self._watch.look_at_values(iteration, values)
