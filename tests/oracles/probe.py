@@ -1,5 +1,6 @@
 """What really happened in a training step: everything cloned, recomputed in float64 with NumPy."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,19 @@ class Truth:
             if difference.size:
                 a, b = np.linalg.norm(difference), np.linalg.norm(start[name])
                 found[f"tensors.updates.ratio/{name}"] = self.ratio(float(a), float(b))
+        for tag in ("gradients/global_norm_raw", "gradients/global_norm", "updates/global_ratio"):
+            section, _, name = tag.partition("/")
+            found[f"{section}/log10_{name}"] = self.log10(found[tag])
+        norms = [v for tag, v in found.items() if tag.startswith("tensors.gradients.norm/")]
+        found["tensors/log10_gradient_norm_min"] = self.log10(min(norms))
+        found["tensors/log10_gradient_norm_max"] = self.log10(max(norms))
+        found["tensors/log10_update_ratio_usual_min"] = -4.0
+        found["tensors/log10_update_ratio_usual_max"] = -2.0
         return found
+
+    @staticmethod
+    def log10(value: float) -> float:
+        return math.log10(value) if value else -38.0
 
     @staticmethod
     def ratio(moved: float, before: float) -> float:
