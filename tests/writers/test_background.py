@@ -101,7 +101,7 @@ def test_few_large_steps_wait() -> None:
     def write() -> None:
         nonlocal written
         for step in range(40):
-            many = Scalars(("a",), (torch.full((20_000,), float(step)),), finish=lambda x: x[:1])
+            many = Scalars(("a",), (torch.full((20_000,), float(step)),), finish=lambda x: x[:, :1])
             writer.write_scalars(step, many)
             written = step + 1
 

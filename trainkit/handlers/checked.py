@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainkit.writers.protocol import LeftOut
+from trainkit.writers.values import LeftOut
 
 __all__ = ["Checked", "looks_wrong", "no_scores"]
 
@@ -44,10 +44,11 @@ class Checked:
         """The values.
 
         Raises:
-            LeftOut: Something is wrong.
+            LeftOut: Something is wrong at one of the steps.
         """
         *others, flags = parts
-        found = [c for c, flag in zip(self.complaints, flags.reshape(-1), strict=True) if flag > 0]
+        raised = flags.reshape(len(flags), -1).max(0, initial=0).tolist()
+        found = [c for c, flag in zip(self.complaints, raised, strict=True) if flag > 0]
         self.wrong = bool(found)
         for complaint in found:
             if complaint not in self._told:

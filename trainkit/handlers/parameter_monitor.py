@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.measurable import Measurable
-from trainkit.handlers.parameters.series import Layout, Layouts, Series
+from trainkit.handlers.parameters.series import Layouts, Series, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.sampler import Sampler
@@ -24,6 +24,7 @@ from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats.pooling import Members, check_poolable, pooled
 from trainkit.writers.protocol import Writer
+from trainkit.writers.values import Layout
 
 __all__ = ["ParameterMonitor"]
 
@@ -160,16 +161,17 @@ class ParameterMonitor(Monitor):
         elements = tuple(tensor.numel() for tensor in tensors)
         measured = tuple(part.columns for part in parts)
         positions = tuple(part.positions for part in parts)
-        layout = self._layouts.of(
+        layouts = self._layouts.of(
             (found.section, elements, measured, positions),
             (names,),
-            lambda: Layout(
-                tags=chosen.series.tags(self.section, self.columns, names, found.section),
-                finish=_Pooling(self, chosen.series, names, elements, measured, positions),
-                together=False,
+            lambda: (
+                Layout(
+                    chosen.series.tags(self.section, self.columns, names, found.section),
+                    _Pooling(self, chosen.series, names, elements, measured, positions),
+                ),
             ),
         )
-        layout.write(self.writer, step, *(part.table for part in parts))
+        write(self.writer, step, layouts, *(part.table for part in parts))
 
     def _choice(self, found: Named) -> "_Chosen":
         known = self._chosen.get(found.section)
@@ -242,7 +244,11 @@ class _Pooling:
     positions: Sequence[tuple[int, ...]]
 
     def __call__(self, *tables: NDArray[Any]) -> NDArray[Any]:
-        """The values under the tags: column by column."""
+        """The values under the tags, column by column, a row per step."""
+        # A user's `pool` gets the numbers of one step at a time.
+        return np.stack([self._of_step(step) for step in zip(*tables, strict=True)])
+
+    def _of_step(self, tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
         columns = self.measured[0]
         table = np.empty((len(columns), len(self.names)))
         for positions, part in zip(self.positions, tables, strict=True):

@@ -1,6 +1,7 @@
 """One number for many: the statistics of a module from those of its parameters, on the host."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ class Members:
     it is a module of its own, so that one formula serves both.
 
     Args:
-        columns: Column → numbers of the members, `[members]`.
+        columns: Column → numbers of the members, `[members]`; with any dimensions in front.
         elements: Number of elements of each member, above 0.
         module: Position of each member's module, from 0.
         modules: Number of modules.
@@ -51,8 +52,11 @@ class Members:
 
     def sum(self, values: Floats) -> Floats:
         """Per module, the sum over its members."""
-        found = np.bincount(self.module, values, minlength=self.modules)
-        return found.astype(np.float64, copy=False)
+        rows = values.reshape(-1, len(self.module)) if values.ndim != 1 else values[None]
+        found = np.empty((len(rows), self.modules))
+        for i, row in enumerate(rows):
+            found[i] = np.bincount(self.module, row, minlength=self.modules)
+        return found.reshape(*values.shape[:-1], self.modules)
 
     def mean(self, values: Floats) -> Floats:
         """Per module, the mean over its members, weighted by their numbers of elements."""
@@ -60,14 +64,15 @@ class Members:
 
     def max(self, values: Floats) -> Floats:
         """Per module, the largest of its members; NaN where one is NaN."""
-        found = np.full(self.modules, -np.inf)
+        found = np.full((*values.shape[:-1], self.modules), -np.inf)
         with np.errstate(invalid="ignore"):  # NaN is an answer
-            np.maximum.at(found, self.module, values)
+            at: Any = (..., self.module)
+            np.maximum.at(found, at, values)
         return found
 
     def of_module(self, values: Floats) -> Floats:
         """Per member, the number of its module."""
-        return values[self.module]
+        return values[..., self.module]
 
 
 def _std(members: Members) -> Floats:

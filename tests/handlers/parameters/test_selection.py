@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from trainkit.handlers.parameters.held import Parameters
 from trainkit.handlers.parameters.selection import Subset, module_groups
-from trainkit.handlers.parameters.series import Layout, Layouts, Series
+from trainkit.handlers.parameters.series import Layouts, Series
 from trainkit.stats import COLUMNS, summary_table
+from trainkit.writers.values import Layout
 
 
 def test_groups_are_as_deep_as_fits() -> None:
@@ -34,9 +35,9 @@ def test_a_subset_is_the_same_tuple_while_it_has_the_same_members() -> None:
 def test_a_layout_is_worked_out_once_for_the_same_names() -> None:
     made: list[int] = []
 
-    def make() -> Layout:
+    def make() -> tuple[Layout, ...]:
         made.append(1)
-        return Layout(("tag",), None, together=False)
+        return (Layout(("tag",)),)
 
     layouts, names, others = Layouts(), ("a", "b"), tuple("ab")
     first = layouts.of("key", (names, None), make)
@@ -164,6 +165,27 @@ def test_pooled_statistics_are_those_of_the_module() -> None:
         }.items():
             value = found[f"tensors.s.{column}/net/{group}"]
             assert value == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_several_steps_are_pooled_as_each_of_them_is() -> None:
+    torch.manual_seed(0)
+    names, sizes = ("a.x", "b.x", "a.y", "b.y"), [3, 7, 50, 1]
+    steps = [[torch.randn(n) * n + step for n in sizes] for step in range(3)]
+    columns = COLUMNS[:-1]
+    tables = np.stack([summary_table(step)[:-1].numpy() for step in steps])
+    found = Series("module").values(columns, tables, names, sizes)
+    assert found.shape == (3, len(columns) * 2)
+    for row, tensors in zip(found, steps, strict=True):
+        for place, members in enumerate((tensors[::2], tensors[1::2])):
+            whole = torch.cat(members).double()
+            expected = (
+                whole.norm(),
+                whole.mean(),
+                whole.std(correction=0),
+                whole.abs().max(),
+                (whole == 0).double().mean(),
+            )
+            assert row[place::2] == pytest.approx([float(x) for x in expected], rel=1e-5)
 
 
 def test_a_nan_shows_in_its_module_and_in_no_other() -> None:

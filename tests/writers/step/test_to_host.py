@@ -13,16 +13,12 @@ from trainkit.writers import Histograms, Scalars
 from trainkit.writers.step import to_host as reading
 from trainkit.writers.step.pending import Gathering
 from trainkit.writers.step.to_host import read_step, read_steps
+from trainkit.writers.values import Layout
 
 
 def total(table: Any, factor: Any) -> Any:
     """For any dimensions in front: the sum of each row, times a factor."""
     return table.sum(-1) * factor[..., None]
-
-
-def alone(table: Any, factor: Any) -> Any:
-    assert table.ndim == 2  # it was not told that there may be more
-    return total(table, factor)
 
 
 def unless_negative(table: Any, factor: Any) -> Any:
@@ -31,12 +27,7 @@ def unless_negative(table: Any, factor: Any) -> Any:
     return total(table, factor)
 
 
-WAYS = {
-    "together": (total, True),
-    "alone": (alone, False),
-    "fault": (unless_negative, True),
-    "fault alone": (unless_negative, False),
-}
+WAYS = {"total": total, "fault": unless_negative}
 calls = st.tuples(
     st.sampled_from([*WAYS, "plain", "numbers", "integers", "largest", "histograms"]),
     st.integers(2, 3),  # rows
@@ -52,9 +43,8 @@ def gathered(step: int, what: Sequence[tuple[str, int, float]]) -> tuple[Gatheri
         table = torch.arange(float(4 * rows)).reshape(rows, 4) + step
         values = [float(sum(row)) * factor for row in table.tolist()]
         if way in WAYS:
-            finish, together = WAYS[way]
             parts = [table, torch.tensor(factor)]
-            gathering.keep_scalars(Scalars(tags, parts, finish=finish, together=together))
+            gathering.keep_scalars(Scalars(tags, parts, finish=WAYS[way]))
             if not (way.startswith("fault") and factor < 0):
                 expected |= dict(zip(tags, values, strict=True))
         elif way == "plain":
@@ -109,7 +99,7 @@ def test_steps_that_are_alike_are_finished_in_one_call() -> None:
         made = Gathering(step)
         made.add_scalars({"loss/total": 1.0 / (step + 1)})
         parts = torch.full((len(tags), 3), float(step))
-        made.keep_scalars(Scalars(tags, parts, finish=finish, together=True))
+        made.keep_scalars(Scalars(tags, parts, finish=finish))
         return made
 
     steps = [gathering(i, "a", "b") for i in range(5)] + [gathering(5, "c")]
@@ -132,7 +122,7 @@ def test_a_fault_of_one_step_loses_the_values_of_that_step(
         made = Gathering(step)
         factor = torch.tensor(-1.0 if step == 2 else 1.0)
         parts = [torch.full((1, 2), float(step)), factor]
-        made.keep_scalars(Scalars(("sum",), parts, finish=finish, together=True))
+        made.keep_scalars(Scalars(("sum",), parts, finish=finish))
         made.add_scalars({"good": float(step)})
         return made
 
@@ -146,7 +136,7 @@ def test_who_finishes_differs_from_step_to_step() -> None:
     def gathering(step: int) -> Gathering:
         made = Gathering(step)
         ways = (lambda x: x.sum(-1), lambda x: x.max(-1))
-        scalars = Scalars(("a",), torch.tensor([[1.0, 2.0]]), finish=ways[step], together=True)
+        scalars = Scalars(("a",), torch.tensor([[1.0, 2.0]]), finish=ways[step])
         made.keep_scalars(scalars)
         return made
 
@@ -157,9 +147,35 @@ def test_who_finishes_differs_from_step_to_step() -> None:
 def test_shapes_that_change_from_step_to_step() -> None:
     def gathering(step: int) -> Gathering:
         made = Gathering(step)
-        scalars = Scalars(("sum",), torch.ones(1, step), finish=lambda x: x.sum(-1), together=True)
+        scalars = Scalars(("sum",), torch.ones(1, step), finish=lambda x: x.sum(-1))
         made.keep_scalars(scalars)
         return made
 
     found = read_steps([gathering(i) for i in (2, 2, 3)])
     assert [host.scalars for host in found] == [{"sum": 2.0}, {"sum": 2.0}, {"sum": 3.0}]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_finish_without_the_steps_in_front_is_told_what_it_gets(
+    steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gathering(step: int) -> Gathering:
+        made = Gathering(step)
+        made.keep_scalars(Scalars(("a", "b"), torch.ones(2, 3), finish=finish))
+        return made
+
+    def finish(table: Any) -> Any:
+        return table[0].sum(-1)  # one step alone: [tags]
+
+    found = read_steps([gathering(i) for i in range(steps)])
+    assert [host.scalars for host in found] == [{}] * steps
+    assert caplog.text.count("got [2]: finish gets arrays with the steps in front") == 1
+
+
+def test_a_layout_is_what_its_parts_are() -> None:
+    layout = Layout(("a", "b", "c"), lambda x: 2 * x, largest=1)
+    made = Gathering(1)
+    made.keep_scalars(Scalars(layout, torch.tensor([1.0, 3.0, 2.0])))
+    assert read_step(made).scalars == {"b": 6.0}
+    with pytest.raises(TypeError, match="a Layout has finish and largest already"):
+        Scalars(layout, torch.ones(3), largest=2)

@@ -157,7 +157,7 @@ class ActivationMonitor(Monitor):
         statistics = self._totals.take()
         for found in statistics:
             tags, finish = self._tags_of(found)
-            scalars = Scalars(tags, found.parts, finish=finish, together=True)
+            scalars = Scalars(tags, found.parts, finish=finish)
             self.writer.write_scalars(engine.state.iteration, scalars)
         self._tell_of_trouble()
         if self._open and not self._heard and not self._told_of_silence:

@@ -14,14 +14,15 @@ from torch.optim import Optimizer
 
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
-from trainkit.handlers.parameters.series import Layout, Layouts, Series, global_norm
+from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.step_monitor import StepMonitor
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
 from trainkit.stats.logarithm import log10, log10_extremes
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Writer
+from trainkit.writers.values import Layout, Scalars
 
 __all__ = ["GradientMonitor"]
 
@@ -193,7 +194,7 @@ class GradientMonitor(StepMonitor):
         scales = [self.loss_scale.inside_step(optimizer)[0]]
         if raw is not None:
             scales.append(self.loss_scale.scale(optimizer))
-        layout = self._layouts.of(
+        layouts = self._layouts.of(
             (
                 key,
                 scaled := tuple(map(_is_there, scales)),
@@ -207,7 +208,7 @@ class GradientMonitor(StepMonitor):
             parts.append(raw.norms)
         # The scaler will write into its own.
         parts += [scale.detach().reshape(()).clone() for scale in scales if scale is not None]
-        layout.write(self.writer, self.steps.iteration, *parts)
+        write(self.writer, self.steps.iteration, layouts, *parts)
         if self._histograms.due(self.steps.sampled, key):
             if scales[0] is not None:
                 gradients = [g / scales[0].to(g.device) for g in gradients]
@@ -227,21 +228,17 @@ class GradientMonitor(StepMonitor):
         gradients: Sequence[Tensor],
         raw: tuple[str, ...] | None,
         scaled: Sequence[bool],
-    ) -> Layout:
+    ) -> tuple[Layout, ...]:
         prefix, series = self.parameters.section(key), self.series[key]
         columns = _COLUMNS if series.chosen(names) else ()
         own = [*_GLOBAL, *_EXTREMES, *(() if raw is None else _COMPARED)]
         finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
-        return Layout(
-            tags=(
-                *(self.tag(tag, key) for tag in own),
-                *series.tags("gradients", columns, names, prefix),
-            ),
-            finish=finish,
-            together=series.per_parameter(names),
-            worst=series.worst_tags("gradients", "norm", names, prefix),
-            each=finish.norms,
+        tags = (
+            *(self.tag(tag, key) for tag in own),
+            *series.tags("gradients", columns, names, prefix),
         )
+        largest = series.largest("gradients", "norm", names, prefix, finish.norms)
+        return Layout(tags, finish), *largest
 
 
 def _is_there(scale: Tensor | None) -> bool:
@@ -308,7 +305,7 @@ class _Statistics:
 
 
 def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:
-    return np.array([global_norm(norms), *(count.sum() for count in non_finite)])
+    return np.stack([global_norm(norms), *(count.sum(-1) for count in non_finite)], axis=-1)
 
 
 def _norms_only(gradients: Sequence[Tensor]) -> Tensor:

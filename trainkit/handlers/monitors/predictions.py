@@ -203,7 +203,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         if totals.offered is not None:
             parts.append(totals.offered)
         if wrong is None:
-            scalars = Scalars(self._tags, parts, finish=self._finish, together=True)
+            scalars = Scalars(self._tags, parts, finish=self._finish)
         else:
             complaints = (looks_wrong(form),)
             if self._checked.finish is not self._finish or self._checked.complaints != complaints:

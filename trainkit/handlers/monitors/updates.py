@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
-from trainkit.handlers.parameters.series import Layout, Layouts, Series, global_norm, ratio
+from trainkit.handlers.parameters.series import Layouts, Series, global_norm, ratio, write
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.step_monitor import StepMonitor
@@ -22,6 +22,7 @@ from trainkit.names import Selection
 from trainkit.stats import Snapshot
 from trainkit.stats.logarithm import log10
 from trainkit.writers.protocol import Writer
+from trainkit.writers.values import Layout
 
 __all__ = ["UpdateMonitor"]
 
@@ -161,23 +162,21 @@ class UpdateMonitor(StepMonitor):
         parts = [found]
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
-        layout = self._layouts.of((key, scaled), (names,), lambda: self._layout(key, names, scaled))
-        layout.write(self.writer, self.steps.iteration, *parts)
+        layouts = self._layouts.of(
+            (key, scaled), (names,), lambda: self._layout(key, names, scaled)
+        )
+        write(self.writer, self.steps.iteration, layouts, *parts)
 
-    def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> Layout:
+    def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[Layout, ...]:
         prefix, series = self.parameters.section(key), self.series[key]
         own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *_BAND)
         finish = _Ratios(series, names, scaled)
-        return Layout(
-            tags=(
-                *(self.tag(tag, key) for tag in own),
-                *series.tags("updates", ("ratio",), names, prefix),
-            ),
-            finish=finish,
-            together=series.per_parameter(names),
-            worst=series.worst_tags("updates", "ratio", names, prefix),
-            each=finish.each,
+        tags = (
+            *(self.tag(tag, key) for tag in own),
+            *series.tags("updates", ("ratio",), names, prefix),
         )
+        largest = series.largest("updates", "ratio", names, prefix, finish.each)
+        return Layout(tags, finish), *largest
 
     def skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""

@@ -15,7 +15,7 @@ from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable
-from trainkit.handlers.parameters.series import Layout, Layouts, Series, global_norm
+from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
@@ -23,6 +23,7 @@ from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, norms, summary_table
 from trainkit.writers.protocol import Writer
+from trainkit.writers.values import Layout
 
 __all__ = ["WeightMonitor"]
 
@@ -128,23 +129,22 @@ class WeightMonitor(Monitor):
         if table is None:
             return None
         total = sections == 1 or bool(section)
-        layout = self._layouts.of(
+        layouts = self._layouts.of(
             (section, total, series.elements(names, tensors)),
             (names,),
             lambda: self._layout(series, section, names, tensors, total),
         )
-        if layout.tags:
-            layout.write(self.writer, step, table)
+        write(self.writer, step, layouts, table)
         if draw:
             self._histograms.write(self.writer, step, series, names, tensors, section)
         return _Written(names, tensors, table[0])
 
     def _write_total(self, step: int, written: "list[_Written]") -> None:
         """The norm over all optimizers and the rest; what several of them hold counts once."""
-        layout = self._layouts.of(
+        layouts = self._layouts.of(
             "all", tuple(part.names for part in written), lambda: _layout_of_total(written)
         )
-        layout.write(self.writer, step, *(part.norms for part in written))
+        write(self.writer, step, layouts, *(part.norms for part in written))
 
     @staticmethod
     def _measure(series: Series, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
@@ -157,13 +157,13 @@ class WeightMonitor(Monitor):
         names: tuple[str, ...],
         tensors: Sequence[Tensor],
         total: bool,
-    ) -> Layout:
+    ) -> tuple[Layout, ...]:
         columns = _COLUMNS if series.chosen(names) else ()
         tags = series.tags("weights", columns, names, section)
         if total:
             tags = (f"weights/{section}global_norm", *tags)
         finish = _Statistics(series, columns, names, series.elements(names, tensors), total)
-        return Layout(tags, finish, together=series.per_parameter(names))
+        return (Layout(tags, finish),) if tags else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +193,14 @@ class _Written(NamedTuple):
     norms: Tensor
 
 
-def _layout_of_total(written: Sequence[_Written]) -> Layout:
+def _layout_of_total(written: Sequence[_Written]) -> tuple[Layout, ...]:
     seen: set[int] = set()
     kept = []
     for part in written:
         positions = [i for i, tensor in enumerate(part.tensors) if id(tensor) not in seen]
         seen.update(map(id, part.tensors))
         kept.append(positions)
-    return Layout(("weights/global_norm",), _Total(kept), together=True)
+    return (Layout(("weights/global_norm",), _Total(kept)),)
 
 
 @dataclass(frozen=True, eq=False)

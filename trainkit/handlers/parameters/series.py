@@ -7,7 +7,7 @@ left their device, by the thread that reads them.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from trainkit.handlers.parameters.unmatched import chosen
 from trainkit.names import Selection, selected
 from trainkit.stats.cpu.sizes import PlainTensors
 from trainkit.stats.pooling import Members, pooled
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Writer
+from trainkit.writers.values import Layout, Scalars
 
-__all__ = ["WORST", "Layout", "Layouts", "Series", "global_norm", "ratio"]
+__all__ = ["WORST", "Layouts", "Series", "global_norm", "ratio", "write"]
 
 Numbers = NDArray[Any]
 
@@ -28,38 +29,21 @@ Numbers = NDArray[Any]
 WORST = 5
 
 
-class Layout(NamedTuple):
-    """Under which tags numbers are written, and what is left to compute of them on the host.
-
-    Args:
-        tags: Of all that are always written.
-        finish: Makes their values of the parts.
-        together: Whether it takes several steps at once.
-        worst: Tags of which only those with the largest values are written.
-        each: Makes their values of the same parts.
-    """
-
-    tags: tuple[str, ...]
-    finish: Any
-    together: bool
-    worst: tuple[str, ...] = ()
-    each: Any = None
-
-    def write(self, writer: Writer, step: int, *parts: Tensor) -> None:
-        """Write these tensors so."""
-        scalars = Scalars(self.tags, parts, finish=self.finish, together=self.together)
-        writer.write_scalars(step, scalars)
-        if self.worst:
-            writer.write_scalars(step, Scalars(self.worst, parts, finish=self.each, largest=WORST))
+def write(writer: Writer, step: int, layouts: Sequence[Layout], *parts: Tensor) -> None:
+    """Write the same tensors under each of the layouts."""
+    for layout in layouts:
+        writer.write_scalars(step, Scalars(layout, parts))
 
 
 class Layouts:
     """Layouts that depend on names and little else: each is worked out once."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, tuple[tuple[Any, ...], Layout]] = {}
+        self._known: dict[Any, tuple[tuple[Any, ...], tuple[Layout, ...]]] = {}
 
-    def of(self, key: Any, names: tuple[Any, ...], make: Callable[[], Layout]) -> Layout:
+    def of(
+        self, key: Any, names: tuple[Any, ...], make: Callable[[], tuple[Layout, ...]]
+    ) -> tuple[Layout, ...]:
         """What was made before for this key and these very tuples of names, or what is made now."""
         known = self._known.get(key)
         if known is None or not all(map(is_, known[0], names)):
@@ -160,8 +144,7 @@ class Series:
 
         Args:
             columns: The statistics.
-            table: Their values, `[len(columns), len(names)]`; where every tensor has a series of
-                its own (`per_parameter`), with any dimensions in front.
+            table: Their values, `[S, len(columns), len(names)]`; S, the steps, may be left out.
             names: Of all the tensors.
             elements: Number of elements of each; looked at where they are pooled.
         """
@@ -169,9 +152,9 @@ class Series:
         table = choice.rows(table)
         if choice.groups:
             n = choice.rows(np.asarray(elements))
-            found = dict(zip(columns, table, strict=True))
+            found = dict(zip(columns, np.moveaxis(table, -2, 0), strict=True))
             members = Members(found, n, choice.groups, len(choice.labels))
-            table = np.stack([*pooled(columns, members).values()])
+            table = np.stack([*pooled(columns, members).values()], axis=-2)
         return table.reshape(*table.shape[:-2], -1)
 
     def members(
@@ -204,12 +187,24 @@ class Series:
             *(self.values(("norm",), x[..., None, :], names, one) for x in (moved, before))
         )
 
-    def worst_tags(
-        self, section: str, column: str, names: tuple[str, ...], prefix: str
-    ) -> tuple[str, ...]:
-        """Where modules stand for parameters, a tag for each of these; else none.
+    def largest(
+        self,
+        section: str,
+        column: str,
+        names: tuple[str, ...],
+        prefix: str,
+        finish: Callable[..., Numbers],
+    ) -> tuple[Layout, ...]:
+        """Where parameters are pooled by module, the layout of the largest of them; else none.
 
-        Only the largest are to be kept, and which those are is seen when they are read.
+        Which are the largest is decided on the host.
+
+        Args:
+            section: First part of the tags.
+            column: Second part of the tags.
+            names: Of all the tensors.
+            prefix: Before each name.
+            finish: Computes the value of each chosen tensor.
         """
         choice = self._choice(names)
         if not choice.groups:
@@ -218,7 +213,7 @@ class Series:
             ("worst", section, column, prefix, names),
             lambda: tuple(f"tensors.{section}.{column}/{prefix}{name}" for name in choice.names),
         )
-        return tags
+        return (Layout(tags, finish, largest=WORST),)
 
     def rows(self, values: Numbers, names: tuple[str, ...]) -> Numbers:
         """Those of the chosen tensors."""

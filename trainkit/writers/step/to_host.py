@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainkit.writers.protocol import LeftOut, Scalars
 from trainkit.writers.step import transfer
 from trainkit.writers.step.host_step import (
     HostHistogram,
@@ -27,6 +26,7 @@ from trainkit.writers.step.host_step import (
 from trainkit.writers.step.make_deferred import make_deferred
 from trainkit.writers.step.pending import Gathering
 from trainkit.writers.step.tracks import Block, read_block
+from trainkit.writers.values import LeftOut, Scalars, check_finished
 
 __all__ = ["in_main_memory", "read_items", "read_step", "read_steps"]
 
@@ -204,15 +204,8 @@ def _values(what: Scalars, parts: Sequence[Sequence[Tensor | Array]]) -> Array |
     steps = len(parts[0]) if parts else 1
     try:
         columns = [_stacked(part) for part in parts]
-        if what.finish is None:
-            found = columns[0]
-        elif what.together:
-            found = what.finish(*columns)
-        else:
-            found = np.stack([what.finish(*(c[i] for c in columns)) for i in range(steps)])
-        if found.shape != (steps, len(what.tags)):
-            raise ValueError(f"expected {len(what.tags)} values, got shape {list(found.shape[1:])}")
-        return found
+        found = columns[0] if what.finish is None else what.finish(*columns)
+        return check_finished(found, steps, len(what.tags))
     except LeftOut:
         if steps == 1:
             return [None]
