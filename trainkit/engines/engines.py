@@ -26,7 +26,7 @@ class Engines:
     """The engines of one way of training, and what else is particular to it.
 
     `run` makes it by calling the `engine` partial, which gets, by parameter name, what its
-    signature asks for: see "engines/" in DESIGN.md.
+    signature asks for: see "engines/" in docs/internals.md.
 
     Args:
         trainer: One optimizer step, or one micro-batch, per iteration; its output is the step
