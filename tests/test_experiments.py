@@ -124,7 +124,7 @@ def test_charlm_learns_and_shows_what_it_would_write() -> None:
     written = [
         event.tensor_proto.string_val[0].decode()
         for tag in events.Tags()["tensors"]
-        if tag.startswith("text")
+        if tag == "generated/text"
         for event in events.Tensors(tag)
     ]
     assert len(written) == 2

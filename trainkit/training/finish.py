@@ -4,6 +4,7 @@ import logging
 from time import perf_counter
 
 from trainkit.dashboard.texts import ending_text
+from trainkit.masking import masked
 from trainkit.rundir import Bookkeeping, History, RunDirectory, Status
 from trainkit.settings import CheckpointSettings, TrainerSettings
 from trainkit.training.build import Built
@@ -164,7 +165,7 @@ class Ending:
             f"test, {training.tested_with} weights": {"test": training.test_values},
         }
         text = ending_text(outcome, reason, alarms=alarms, values=values)
-        about.ended(iteration, text)
+        about.ended(iteration, masked(text))  # an exception may say what it was given
         about.record(
             iteration, training.best_values, training.last_values, training.test_values, outcome
         )
