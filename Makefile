@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHMARKS := $(filter-out benchmarks/programs.py,$(wildcard benchmarks/*.py))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: demo test quick check wheel-test bench format board clean
+.PHONY: demo test browser quick check wheel-test bench format board clean
 
 demo: $(VENV)/installed  ## train on handwritten digits, watch everything, say what to open next
 	$(BIN)/trainkit run +experiment=digits
@@ -15,11 +15,14 @@ demo: $(VENV)/installed  ## train on handwritten digits, watch everything, say w
 board: $(VENV)/installed  ## the dashboard of every run under runs/
 	$(BIN)/trainkit board runs
 
-test: check  ## every check: style, types, tests (slow ones too)
-	$(PYTEST)
+test: check  ## every check: style, types, tests (slow ones too; those in a browser: make browser)
+	$(PYTEST) -m "not browser"
+
+browser: $(VENV)/installed  ## the tests that look at the dashboard in Debian's chromium
+	$(PYTEST) -m browser
 
 quick: $(VENV)/installed  ## the tests without the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not browser"
 
 check: $(VENV)/installed  ## style and types
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from trainkit.dashboard.descriptions import describe
 from trainkit.dashboard.layout import CATEGORIES
 from trainkit.dashboard.pages import Page, pages
 
-pytestmark = [pytest.mark.slow, needs_browser]
+pytestmark = [pytest.mark.browser, needs_browser]
 
 PLAIN = ["-m", "tensorboard.main", "--logdir", "runs", "--host", "127.0.0.1", "--port", "0"]
 
