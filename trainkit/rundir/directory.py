@@ -1,5 +1,6 @@
 """Where everything of one run lies."""
 
+import re
 from pathlib import Path
 
 __all__ = ["RunDirectory"]
@@ -26,7 +27,7 @@ class RunDirectory:
         """What tells this run from others, in front: lists of runs cut long names off."""
         name, above = self.path.name, self.path.parent.name
         # `runs/digits/<date>_<time>`, but `<date>_<time>_multirun/0_lr=0.1`.
-        return f"{above}/{name}" if name[:2].isdigit() else f"{name} ({above})"
+        return f"{above}/{name}" if re.match(r"\d{4}-\d\d-", name) else f"{name} ({above})"
 
     def events(self, part: str) -> Path:
         """The folder of the event files of `train`, `validation` or `test`."""
