@@ -26,7 +26,7 @@ def composed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, d
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name == "breast_cancer" else pytest.mark.slow)
+        pytest.param(name, marks=[] if name == "breast_cancer" else pytest.mark.long)
         for name in EXPERIMENTS
     ],
 )

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,8 @@ def served(command: Sequence[str], folder: Path) -> Iterator[str]:
         command: Of the form `python -m ...`.
         folder: Where it is started.
     """
+    if "board" in command:  # two that look for a free port at once may find the same one
+        command = [*command, "--port", str(_free_port())]
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -156,3 +159,11 @@ def served(command: Sequence[str], folder: Path) -> Iterator[str]:
         finally:
             board.terminate()
             board.wait(30)
+
+
+def _free_port() -> int:
+    """A port that nobody listens on: the system gives each caller another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
