@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainkit.dashboard.event_folder import write_events
+from trainkit.writers.tensorboard.sessions import session_end, session_start
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -111,37 +112,10 @@ class RunRow:
 
     def _summary(self, values: Mapping[str, float], outcome: str) -> "Summary":
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-        start = plugin_data_pb2.SessionStartInfo(start_time_secs=self._began, group_name=self._name)
-        for name, value in {**self._choices, "outcome": outcome}.items():
-            field = start.hparams[name]
-            if isinstance(value, bool):
-                field.bool_value = value
-            elif isinstance(value, str):
-                field.string_value = value
-            else:
-                field.number_value = value
-        found = [_value(metadata.SESSION_START_INFO_TAG, session_start_info=start)]
+        columns = {**self._choices, "outcome": outcome}
+        found = [session_start(self._began, columns, self._name)]
         found += [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        status = {
-            "running": api_pb2.STATUS_RUNNING,
-            "completed": api_pb2.STATUS_SUCCESS,
-        }.get(outcome, api_pb2.STATUS_FAILURE)
         if outcome != "running":
-            end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-            found.append(_value(metadata.SESSION_END_INFO_TAG, session_end_info=end))
+            found.append(session_end(time.time(), outcome))
         return Summary(value=found)
-
-
-def _value(tag: str, **content: Any) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-
-    data = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
-    plugin = SummaryMetadata.PluginData(
-        plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString()
-    )
-    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))
-    value.tensor.CopyFrom(metadata.NULL_TENSOR)
-    return value

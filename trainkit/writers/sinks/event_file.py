@@ -15,7 +15,8 @@ from trainkit.writers.tensorboard.blocks import block_records
 from trainkit.writers.tensorboard.event_log import EventLog
 from trainkit.writers.tensorboard.protobuf import event, message
 from trainkit.writers.tensorboard.scalars import ScalarTemplates
-from trainkit.writers.tensorboard.summaries import described, readable_summary, session_end
+from trainkit.writers.tensorboard.sessions import session_end
+from trainkit.writers.tensorboard.summaries import described, readable_summary
 
 __all__ = ["EventFileSink", "EventFileWriter"]
 
@@ -78,8 +79,7 @@ class EventFileSink:
         if self._log.closed:
             return
         if self._has_session:
-            end = message(_SUMMARY, session_end())
-            self._log.add(0, event(0, time.time(), end))
+            self._log.add(0, event(0, time.time(), message(_SUMMARY, _session_end())))
         self._log.close()
 
     def subrun(self, name: str) -> "EventFileSink":
@@ -179,6 +179,13 @@ class EventFileWriter(SinkWriter):
 
     def _of_subrun(self, name: str) -> "EventFileWriter":
         return EventFileWriter(folder_inside(self.directory, name))
+
+
+def _session_end() -> bytes:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # A writer does not know whether the run ended well.
+    return bytes(Summary(value=[session_end(time.time())]).SerializeToString())
 
 
 def _tags(item: HostItem) -> tuple[tuple[str, ...], ...] | None:

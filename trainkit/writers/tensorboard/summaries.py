@@ -1,7 +1,6 @@
 """Images, texts and hyperparameters as TensorBoard's protobuf messages."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ from trainkit.writers.step.host_step import Step
 from trainkit.writers.step.images import grid, png
 from trainkit.writers.tensorboard.histograms import serialized_histogram
 from trainkit.writers.tensorboard.protobuf import utf8
+from trainkit.writers.tensorboard.sessions import session_start
 
-__all__ = ["described", "readable_summary", "session_end", "summary"]
+__all__ = ["described", "readable_summary", "summary"]
 
 _log = logging.getLogger("trainkit")
 
@@ -34,7 +34,7 @@ def summary(host_step: Step) -> bytes:
         *(_pr_curve(tag, curve) for tag, curve in host_step.pr_curves.items()),
     ]
     if host_step.hparams:
-        values.append(_session_start(host_step.wall_time, host_step.hparams))
+        values.append(session_start(host_step.wall_time, host_step.hparams))
     return histograms + bytes(Summary(value=values).SerializeToString())
 
 
@@ -92,18 +92,6 @@ def described(
         return bytes(Summary(value=[value_of(*row) for row in rows]).SerializeToString())
 
 
-def session_end() -> bytes:
-    """A serialized Summary that says when the session of the HPARAMS table ended."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-
-    # Whether it ended well, a writer does not know: the status stays unknown.
-    ended = plugin_data_pb2.SessionEndInfo(end_time_secs=time.time())
-    data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
-    value = _hparams_value(metadata.SESSION_END_INFO_TAG, data)
-    return bytes(Summary(value=[value]).SerializeToString())
-
-
 def _image(tag: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -135,37 +123,6 @@ def _pr_curve(tag: str, curve: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
         display_name=_readable(tag), description="", num_thresholds=curve.shape[1]
     )
     return Summary.Value(tag=_readable(tag), tensor=make_tensor_proto(curve), metadata=metadata)
-
-
-def _session_start(wall_time: float, hparams: Mapping[str, bool | float | str]) -> Any:
-    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
-
-    started = plugin_data_pb2.SessionStartInfo(start_time_secs=wall_time)
-    for name, value in hparams.items():
-        field = started.hparams[_readable(name)]
-        if isinstance(value, bool):
-            field.bool_value = value
-        elif isinstance(value, str):
-            field.string_value = _readable(value)
-        else:
-            field.number_value = value
-    # There is no EXPERIMENT value on purpose: TensorBoard takes the first one that it finds for
-    # all runs, and without one it finds out by itself which columns the table needs.
-    data = plugin_data_pb2.HParamsPluginData(session_start_info=started)
-    return _hparams_value(metadata.SESSION_START_INFO_TAG, data)
-
-
-def _hparams_value(tag: str, data: Any) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.plugins.hparams import metadata
-
-    data.version = metadata.PLUGIN_DATA_VERSION
-    plugin = SummaryMetadata.PluginData(
-        plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString()
-    )
-    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin))
-    value.tensor.CopyFrom(metadata.NULL_TENSOR)
-    return value
 
 
 def _readable(text: str) -> str:
