@@ -57,8 +57,8 @@ class UpdateMonitor(StepMonitor):
 
     Tags (with several optimizers `<optimizer>/` comes after the section):
         `updates/global_ratio`, `updates/log10_global_ratio`; `tensors.updates.ratio/<name>`; where
-        there is a loss scaler `updates/skipped` (1 or 0). `tensors/log10_update_ratio_usual_min`
-        and `…_max` are -4 and -2, the usual range: charts shade it.
+        there is a loss scaler `updates/skipped` (1 or 0). With one optimizer also
+        `tensors/log10_update_ratio_usual_min` and `…_max`: -4 and -2, which a chart shades.
 
     Args:
         model: A module, or a mapping from name to module; wrapped and compiled ones too.
@@ -169,8 +169,10 @@ class UpdateMonitor(StepMonitor):
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[Layout, ...]:
         prefix, series = self.parameters.section(key), self.series[key]
-        own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *_BAND)
-        finish = _Ratios(series, names, scaled)
+        # The layout of the dashboard shades the band of a single optimizer only.
+        band = () if prefix else _BAND
+        own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *band)
+        finish = _Ratios(series, names, scaled, bool(band))
         tags = (
             *(self.tag(tag, key) for tag in own),
             *series.tags("updates", ("ratio",), names, prefix),
@@ -194,12 +196,15 @@ class _Ratios:
     series: Series
     names: tuple[str, ...]
     scaled: bool
+    band: bool
 
     def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
         """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
         moved, before = self._moved(found, found_inf)
         total = ratio(global_norm(moved), global_norm(before))
-        own = [total, log10(total), *(np.full_like(total, limit) for limit in _USUAL)]
+        own = [total, log10(total)]
+        if self.band:
+            own += [np.full_like(total, limit) for limit in _USUAL]
         if self.scaled:
             own.insert(0, _skipped(total, found_inf))
         series = self.series.ratios(moved, before, self.names)
