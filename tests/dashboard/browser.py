@@ -51,6 +51,21 @@ return found;
 """
 
 
+# Milliseconds until an element has this text, looked for every 50 of them.
+_TIME = """
+const [page, selector, text, done] = arguments;
+const start = performance.now();
+const has = root =>
+  [...root.querySelectorAll(selector)].some(element => element.textContent.includes(text)) ||
+  [...root.querySelectorAll('*')].some(element => element.shadowRoot && has(element.shadowRoot));
+const look = () => {
+  if (has(document)) done(performance.now() - start); else setTimeout(look, 50);
+};
+window.location.hash = page;
+look();
+"""
+
+
 class Browser:
     """One window of a headless Chromium.
 
@@ -117,6 +132,14 @@ class Browser:
         hue, saturation, value = np.moveaxis(np.asarray(picture), -1, 0)
         strong = hue[(saturation > 100) & (value > 80)] // 16
         return int((np.bincount(strong, minlength=16) > 12).sum())
+
+    def seconds_until(self, page: str, selector: str, text: str) -> float:
+        """Go to another page of TensorBoard, and time it until an element has this text.
+
+        The clock is the browser's own: asking it through its driver takes longer than the page.
+        """
+        self.driver.set_script_timeout(60)
+        return float(self.driver.execute_async_script(_TIME, page, selector, text)) / 1000
 
     def text(self) -> str:
         """All text that can be seen, in shadow roots too."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -84,11 +85,17 @@ def test_the_layout_of_plain_tensorboard_has_the_shaded_band(runs: Path, browser
         assert browser.errors() == []
 
 
-def test_hparams_shows_what_differs_and_what_counts(runs: Path, browser: Browser) -> None:
+def test_hparams_shows_what_differs_and_what_counts(
+    runs: Path, browser: Browser, record_property: Callable[[str, object], None]
+) -> None:
     (sweep,) = (runs / "runs" / "digits").glob("*multirun")
     with served(["-m", "trainkit", "board", str(sweep)], runs) as address:
-        browser.open(f"{address}#hparams")
+        browser.open(address)
+        browser.charts("scalar-card", 1)  # TensorBoard itself has been loaded
+        seconds = browser.seconds_until("#hparams", "vaadin-grid-cell-content", "results/best")
         found = browser.wait_for(lambda: cells(browser) if len(cells(browser)) > 20 else None)
+        record_property("seconds until HPARAMS shows its table", seconds)
+        print(f"HPARAMS shows its table after {seconds:.2f} s")
         assert {"model", "optimizer.lr", "results/best_accuracy"} <= set(found)
         assert {"MLP", "CNN"} <= set(found)
         rows = [cell for cell in found if re.match(r"\d_model=", cell)]
