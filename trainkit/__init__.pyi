@@ -22,6 +22,7 @@ from .handlers import LossMonitor as LossMonitor
 from .handlers import MemoryMonitor as MemoryMonitor
 from .handlers import Metered as Metered
 from .handlers import MetricMonitor as MetricMonitor
+from .handlers import Moment as Moment
 from .handlers import Monitor as Monitor
 from .handlers import ParameterMonitor as ParameterMonitor
 from .handlers import PictureMonitor as PictureMonitor

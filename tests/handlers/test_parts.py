@@ -14,6 +14,7 @@ from trainkit import (
     GradientMonitor,
     LossMonitor,
     MemoryWriter,
+    Moment,
     Monitor,
     Sampler,
     WeightMonitor,
@@ -69,11 +70,11 @@ class Own(Monitor):
         super().__init__(writer, every)
         self.what, self.every = what, every
 
+    def moments(self) -> Any:
+        return {Moment.ITERATION_COMPLETED: self.end}
+
     def end(self, engine: Engine) -> None:
         self.writer.write_scalars(engine.state.iteration, {f"own/{self.what}": 1.0})
-
-    def cancel(self) -> None:
-        pass
 
 
 def test_one_is_added_and_shares_the_sampling() -> None:

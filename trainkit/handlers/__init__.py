@@ -5,6 +5,7 @@ from trainkit.handlers.handle import AttachedMonitors
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.monitors.activations import ActivationMonitor
 from trainkit.handlers.monitors.calibration import CalibrationMonitor
+from trainkit.handlers.monitors.cost import CostMonitor
 from trainkit.handlers.monitors.gradients import GradientMonitor
 from trainkit.handlers.monitors.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
@@ -18,8 +19,9 @@ from trainkit.handlers.monitors.weights import WeightMonitor
 from trainkit.handlers.output.as_step_output import StepOutput, as_step_output
 from trainkit.handlers.output.prediction_kind import prediction_kind
 from trainkit.handlers.parameter_monitor import ParameterMonitor
-from trainkit.handlers.sampling.budget import Budget, CostMonitor, Metered
+from trainkit.handlers.sampling.budget import Budget, Metered
 from trainkit.handlers.sampling.cadence import Cadence, Every
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "MemoryMonitor",
     "Metered",
     "MetricMonitor",
+    "Moment",
     "Monitor",
     "ParameterMonitor",
     "PictureMonitor",

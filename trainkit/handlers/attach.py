@@ -13,9 +13,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.handlers.destinations import destinations
-from trainkit.handlers.evaluation.output_monitor import OutputMonitor, PassMonitor
+from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.evaluation.passes import Passes
 from trainkit.handlers.handle import AttachedMonitors
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.monitors.metrics import StepTransform
 from trainkit.handlers.monitors.predictions import check_kind
@@ -287,7 +288,7 @@ def _leave_out(parts: dict[str, Any], kind: str | None, sampler: Sampler) -> Non
             del parts[name]
     elif kind == "values" and waits_for(parts.get("calibration"), "kind"):
         del parts["calibration"]
-    if not isinstance(sampler.cadence, Metered) and waits_for(parts.get("cost"), "sampler"):
+    if not isinstance(sampler.cadence, Metered) and waits_for(parts.get("cost"), "every"):
         del parts["cost"]
 
 
@@ -309,7 +310,7 @@ def _prepare(
     passes: Passes | None,
 ) -> None:
     """Tell a monitor where it is, before it is attached."""
-    if passes is not None and isinstance(monitor, PassMonitor):
+    if passes is not None and isinstance(monitor, Monitor):
         monitor.passes = passes
     if isinstance(monitor, OutputMonitor):
         monitor.engine_name, monitor.complained, monitor.said = name, complained, said

@@ -109,8 +109,7 @@ class AttachedMonitors:
         except Exception:
             if isinstance(monitor, Monitor):
                 with suppress(Exception):  # half of it may be attached
-                    monitor.sampler.unsubscribe(monitor)
-                    monitor.cancel()
+                    monitor.detach()
             raise
         if hasattr(handle, "remove"):
             self._handles.append(handle)

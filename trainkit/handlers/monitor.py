@@ -1,14 +1,18 @@
-"""What every monitor of a training engine is: something that measures in sampled iterations."""
+"""The base class of every monitor: it says at which moments it measures, and is called there."""
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events, RemovableEventHandle
+from torch.optim import Optimizer
 
+from trainkit.handlers.evaluation.passes import Passes
+from trainkit.handlers.parameters.held import check_hooks, one_or_several
 from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.guard import Guard
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.writers.guarded import GuardedWriter
 from trainkit.writers.protocol import Sink, Writer
@@ -17,33 +21,51 @@ __all__ = ["Monitor", "MonitorHandle"]
 
 _log = logging.getLogger("trainkit")
 
+_PASS: Sequence[tuple[Moment, Events]] = (
+    (Moment.PASS_STARTED, Events.STARTED),
+    (Moment.PASS_ITERATION, Events.ITERATION_COMPLETED),
+    (Moment.PASS_COMPLETED, Events.COMPLETED),
+)
 
-class Monitor(ABC):
-    """Measures in the sampled iterations of one engine, and writes what it measured.
 
-    An iteration that is sampled is `begin`, the engine's process function, `release`, `end`.
-    Hooks on tensors, modules and optimizers exist between `begin` and `release` only: in the
-    handlers of other people there is none, whatever became of the iteration. Every call is
-    guarded: a fault is reported once, disables this monitor and never reaches the training loop.
-    Hooks that torch calls must be wrapped with `self.guard.wrap`.
+class Monitor:
+    """Measures at the moments that it names, and writes what it measured.
 
-    Monitors of the optimizer's step are `StepObserver`s: their hooks are shared.
+    A subclass has one method to write, `moments`: it maps each `Moment` to the function to call
+    then. Every call is guarded: the first fault is reported, disables this monitor, and never
+    reaches the training loop.
+
+    On a trainer the moments are those of sampled iterations. Tensors, modules and optimizers have
+    hooks while the process function runs, at no other time. Wrap hooks of your own with
+    `self.guard.wrap`, and remove them at `Moment.PROCESS_LEFT`.
+
+    On an evaluator (`trainer` is given) the moments are `PASS_STARTED`, `PASS_ITERATION` and
+    `PASS_COMPLETED`, in every pass; write with `write_pass`.
 
     Args:
         writer: Where the statistics go.
         every: How often: a number of iterations, a function of the engine and the iteration, an
             event of Ignite's with a filter; or a `Sampler` shared with other monitors.
+        optimizers: Whose steps are observed: one, or a mapping from key to optimizer. The hooks
+            are shared with all monitors of the sampler. A sampled iteration arms them; the next
+            step of each optimizer is observed, in whichever iteration it comes (with gradient
+            accumulation in a later one).
+        trainer: Given, the monitor is for an evaluator, and the step of what it writes is the
+            iteration of this trainer.
+
+    Raises:
+        TypeError: An optimizer is no `Optimizer`, or cannot call hooks.
 
     Example:
         >>> from ignite.engine import Engine
-        >>> from trainkit import MemoryWriter, Monitor
+        >>> from trainkit import MemoryWriter, Moment, Monitor
         >>> class BatchMonitor(Monitor):
-        ...     def end(self, engine):
+        ...     def moments(self):
+        ...         return {Moment.ITERATION_COMPLETED: self.measure}
+        ...
+        ...     def measure(self, engine):
         ...         size = float(len(engine.state.batch))
         ...         self.writer.write_scalars(engine.state.iteration, {"data/batch_size": size})
-        ...
-        ...     def cancel(self):
-        ...         pass
         >>> writer, trainer = MemoryWriter(), Engine(lambda engine, batch: None)
         >>> handle = BatchMonitor(writer).attach(trainer)
         >>> state = trainer.run([[1, 2], [3]])
@@ -51,86 +73,155 @@ class Monitor(ABC):
         {'data/batch_size': [(1, 2.0), (2, 1.0)]}
     """
 
+    #: Catches what the monitor raises; there once it is attached.
     guard: Guard
-    #: Whether `end` alone, without `begin`, measures the iteration: where its loss is seen not to
-    #: be finite, it is called in an iteration that was not to be sampled.
-    late = False
+    #: Tells apart the passes of the evaluator; its monitors may share one. Only with a `trainer`.
+    passes: Passes
+    #: Whether to wait for the next optimizer step after the loss scaler skipped one.
+    waits_through_skips = False
     #: The engines for which `attach_monitors` makes one each: `trainer`; `evaluators`; the name of
-    #: an evaluator. One that is called `train` writes where the trainer does: what is for the
-    #: trainer too is made for it only if `train` is named.
+    #: an evaluator. An evaluator called `train` writes where the trainer does, so its monitors are
+    #: made only if `train` is named.
     engines: ClassVar[Sequence[str]] = ("trainer",)
 
-    def __init__(self, writer: Writer | Sink, every: "When | Sampler" = 1) -> None:
+    def __init__(
+        self,
+        writer: Writer | Sink,
+        every: "When | Sampler" = 1,
+        *,
+        optimizers: Optimizer | Mapping[str, Optimizer] | None = None,
+        trainer: Engine | None = None,
+    ) -> None:
         #: Notes what this monitor writes, for reports.
         self.writer = GuardedWriter(writer)
         self.sampler = as_sampler(every)
+        #: Iteration and loss scale at an optimizer's step.
+        self.steps = self.sampler.step_state
+        #: Observed optimizers, by key.
+        self.optimizers: Mapping[str, Optimizer] = {}
+        if optimizers is not None:
+            self.optimizers = one_or_several("optimizers", optimizers, Optimizer)
+            check_hooks(self.optimizers.values())
+        self.trainer = trainer
+        if trainer is not None:
+            self.passes = Passes(trainer)
+        self._observes_passes = False
+        self._handles: dict[str, RemovableEventHandle] = {}
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """The functions to call: moment → function. It is asked once, when it is attached.
+
+        `Moment` says which arguments each moment has.
+        """
+        name = type(self).__name__
+        old = "end" if hasattr(self, "end") else "measure"
+        raise TypeError(
+            f"{name} must say when it measures: def moments(self): "
+            f"return {{Moment.ITERATION_COMPLETED: self.{old}}}"
+        )
 
     def attach(self, engine: Engine) -> RemovableEventHandle:
-        """Measure in the sampled iterations of `engine` from now on.
+        """Measure on `engine` from now on.
 
         Returns:
             Ignite's handle; after its `remove()` no hook is left anywhere.
 
         Raises:
+            TypeError: `moments` does not return a mapping from moment to function.
             ValueError: The monitor is attached already.
         """
-        self.guard = self.sampler.subscribe(engine, self)
+        if self.trainer is None:
+            self.guard = self.sampler.subscribe(engine, self)
+            return MonitorHandle(engine, self)
+        if self._observes_passes:
+            raise ValueError(f"{type(self).__name__} is attached already; remove() it first")
+        moments = self.moments()
+        self.guard = Guard(type(self).__name__, self._stop_passes)
+        self._observes_passes = True
+        self.passes.join(engine)
+        for moment, event in _PASS:
+            if moment in moments:
+                self.listen(engine, event, moments[moment], moment.value)
         return MonitorHandle(engine, self)
 
-    def does(self, name: str) -> bool:
-        """Whether it has a method of its own of this name: those of `Monitor` do nothing."""
-        return getattr(type(self), name) is not getattr(Monitor, name)
+    def detach(self) -> None:
+        """Measure no more; every hook and event handler is removed. Harmless when detached."""
+        if self.trainer is None:
+            self.sampler.unsubscribe(self)
+        moments = self.moments()
+        for moment in (Moment.PROCESS_LEFT, Moment.CANCELLED):
+            try:
+                moments.get(moment, _nothing)()
+            except Exception:  # often called at the end of a training, which is worth more
+                _log.exception("%s could not take all of its hooks away", type(self).__name__)
+        self.remove_handles()
 
-    def begin(self, engine: Engine) -> None:
-        """Prepare, just before the process function of a sampled iteration."""
-        return
+    def listen(
+        self, engine: Engine, event: Any, function: Callable[[Engine], None], name: str
+    ) -> None:
+        """Add an event handler, guarded and timed, that goes with the monitor.
 
-    def release(self) -> None:
-        """Take every hook away, just after the process function; also when that raised."""
-        return
-
-    def end(self, engine: Engine) -> None:
-        """Measure what is left to measure and write, when the sampled iteration is completed."""
-        return
-
-    def enter(self, engine: Engine) -> None:
-        """Look, just before the process function of every iteration: a microsecond, no more."""
-        return
-
-    def leave(self, engine: Engine, returned: bool) -> None:
-        """Look, just after the process function of every iteration; also when that raised."""
-        return
-
-    def look(self, engine: Engine) -> float | None:
-        """Look, when every iteration is completed: a few microseconds, no more.
-
-        Returns:
-            The loss of the iteration, where it was read for it; nobody else need read it then.
+        Args:
+            engine: Any engine.
+            event: Of Ignite's.
+            function: Called with the engine.
+            name: An earlier handler of this name is removed.
         """
-        return None
+        handle = engine.add_event_handler(event, self.guard.wrap(function))
+        self.keep(handle, name)
 
-    def finish(self, engine: Engine) -> None:
-        """Write what is left to write, when the run is completed."""
-        return
+    def keep(self, handle: RemovableEventHandle, name: str) -> None:
+        """Remove this handle with the monitor, and an earlier one of this name now."""
+        self.drop(name)
+        self._handles[name] = handle
 
-    @abstractmethod
-    def cancel(self) -> None:
-        """Take every hook away and forget what was begun; harmless at any time."""
+    def drop(self, name: str) -> None:
+        """Remove the event handler of this name, if there is one."""
+        handle = self._handles.pop(name, None)
+        if handle is not None:
+            handle.remove()
+
+    def remove_handles(self) -> None:
+        """Remove the event handlers of `listen` and `keep`; harmless at any time."""
+        for name in [*self._handles]:
+            self.drop(name)
+        if self._observes_passes:
+            self._observes_passes = False
+            self.passes.leave()
+
+    def write_pass(
+        self,
+        engine: Engine,
+        write: Callable[[], None],
+        as_training: Callable[[], None] | None = None,
+    ) -> None:
+        """Write a pass of an evaluator where it belongs, now or later: see `Passes`.
+
+        Args:
+            engine: The evaluator.
+            write: Writes it as one of this evaluator.
+            as_training: Writes it as one over the training data; None where its tags are the
+                trainer's own.
+        """
+        other = None if as_training is None else partial(self.guard, as_training)
+        self.passes.complete(engine, self.writer, partial(self.guard, write), other)
+
+    def _stop_passes(self) -> None:
+        self.remove_handles()
+        self.moments().get(Moment.CANCELLED, _nothing)()
 
 
 class MonitorHandle(RemovableEventHandle):
-    """Takes a monitor off its engine again; usable as a context manager, like Ignite's own."""
+    """Takes a monitor off its engine; usable as a context manager, like Ignite's own handles."""
 
     def __init__(self, engine: Engine, monitor: Monitor) -> None:
-        super().__init__(Events.ITERATION_COMPLETED, monitor.end, engine)
+        super().__init__(Events.ITERATION_COMPLETED, monitor.attach, engine)
         self._monitor = monitor
 
     def remove(self) -> None:
         """Detach the monitor; harmless when it is detached already."""
-        monitor = self._monitor
-        monitor.sampler.unsubscribe(monitor)
-        for take_away in (monitor.release, monitor.cancel):
-            try:
-                take_away()
-            except Exception:  # often called at the end of a training, which is worth more
-                _log.exception("%s could not take all of its hooks away", type(monitor).__name__)
+        self._monitor.detach()
+
+
+def _nothing() -> None:
+    return

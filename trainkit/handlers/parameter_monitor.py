@@ -1,7 +1,7 @@
 """A statistic of one's own of every weight: shown per parameter or per module, as ours are."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +19,7 @@ from trainkit.handlers.parameters.measurable import Measurable
 from trainkit.handlers.parameters.series import Layouts, Series, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import When
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
@@ -139,14 +140,15 @@ class ParameterMonitor(Monitor):
         """
         return pooled(self.columns, members)
 
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the iteration."""
+        return {Moment.ITERATION_COMPLETED: self.end}
+
     def end(self, engine: Engine) -> None:
         """Measure and write."""
         self._parameters.look()
         for found in self._parameters.by_section():
             self._write(engine.state.iteration, found)
-
-    def cancel(self) -> None:
-        """Nothing was put in place."""
 
     def _write(self, step: int, found: Named) -> None:
         chosen = self._choice(found)

@@ -10,6 +10,7 @@ from typing import Any
 from trainkit.fill_partials import check_complete, described, named_parameters_of
 from trainkit.handlers.monitors.activations import ActivationMonitor
 from trainkit.handlers.monitors.calibration import CalibrationMonitor
+from trainkit.handlers.monitors.cost import CostMonitor
 from trainkit.handlers.monitors.gradients import GradientMonitor
 from trainkit.handlers.monitors.hyperparameters import HyperparameterMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
@@ -20,7 +21,6 @@ from trainkit.handlers.monitors.predictions import PredictionMonitor
 from trainkit.handlers.monitors.throughput import ThroughputMonitor
 from trainkit.handlers.monitors.updates import UpdateMonitor
 from trainkit.handlers.monitors.weights import WeightMonitor
-from trainkit.handlers.sampling.budget import CostMonitor
 from trainkit.nearest import closest
 
 __all__ = ["CHECKLIST", "check_monitors", "engines_of", "made_for", "waits_for"]

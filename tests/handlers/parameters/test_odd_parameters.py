@@ -335,12 +335,12 @@ def test_a_model_whose_own_ways_to_name_what_is_inside_raise() -> None:
     assert writer.scalars["tensors.activations.mean/inside"] == [(1, 9.0)]
 
 
-def test_who_cannot_tell_its_tensors_does_not_end_the_others() -> None:
+def test_a_monitor_that_fails_after_the_backward_pass_does_not_end_the_others() -> None:
     weight, writer = nn.Parameter(torch.tensor([2.0])), MemoryWriter()
     model, sgd = nn.ParameterList([weight]), torch.optim.SGD([weight], lr=1.0)
 
     class Failing(GradientMonitor):
-        def tensors(self, key: str) -> tuple[Tensor, ...]:
+        def after_backward(self, key: str, optimizer: torch.optim.Optimizer) -> None:
             raise ZeroDivisionError
 
     def step(engine: Engine, x: Any) -> None:

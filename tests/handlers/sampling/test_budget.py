@@ -9,11 +9,12 @@ import torch
 from ignite.engine import Engine, Events
 
 from trainkit.handlers.monitor import Monitor
+from trainkit.handlers.monitors.cost import CostMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.sampling import budget as budget_module
-from trainkit.handlers.sampling import sampler as sampler_module
-from trainkit.handlers.sampling.budget import Budget, CostMonitor, Metered
+from trainkit.handlers.sampling.budget import Budget, Metered
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter
 
@@ -215,22 +216,18 @@ def test_what_happens_between_epochs_and_runs_is_no_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(sampler_module, "perf_counter", lambda: clock.now)
 
     def take(seconds: float) -> None:
         clock.now += seconds
 
     class Dear(Monitor):
-        def end(self, engine: Engine) -> None:
-            take(0.5)
-
-        def cancel(self) -> None:
-            pass
+        def moments(self) -> Any:
+            return {Moment.ITERATION_COMPLETED: lambda engine: take(0.5)}
 
     cadence = Metered(Every(1))
     trainer = Engine(lambda engine, batch: take(1.0))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: take(7.0))  # less than a pause
-    Dear(MemoryWriter(), Sampler(cadence)).attach(trainer)
+    Dear(MemoryWriter(), Sampler(cadence, clock=lambda: clock.now)).attach(trainer)
     trainer.run([0] * 3, max_epochs=4)
     take(1000.0)
     trainer.run([0] * 3, max_epochs=6)
@@ -258,7 +255,6 @@ def test_a_cost_longer_than_its_iteration_does_no_harm_to_the_rest(
 
 def test_an_iteration_that_was_left_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(sampler_module, "perf_counter", lambda: clock.now)
 
     def step(engine: Engine, batch: str) -> None:
         clock.now += 1.0
@@ -267,7 +263,7 @@ def test_an_iteration_that_was_left_is_no_pause(monkeypatch: pytest.MonkeyPatch)
 
     cadence = Metered(Every(100))
     trainer = Engine(step)
-    CostMonitor(MemoryWriter(), Sampler(cadence)).attach(trainer)
+    CostMonitor(MemoryWriter(), Sampler(cadence, clock=lambda: clock.now)).attach(trainer)
     with pytest.raises(ValueError, match="bad"):
         trainer.run(["good"] * 5 + ["bad"])
     trainer.state.max_epochs = None
@@ -355,12 +351,15 @@ def test_an_output_that_cannot_be_looked_at_does_no_harm(caplog: pytest.LogCaptu
 
 def test_the_threads_time_reaches_the_budget() -> None:
     writer = BackgroundWriter(MemoryWriter(), queue_size=4)
-    sampler = Sampler(Metered(Every(1)))
-    trainer = Engine(lambda engine, batch: time.sleep(0.002))
-    CostMonitor(writer, sampler).attach(trainer)
     told: list[float] = []
-    spend = sampler._spend_beside
-    sampler._spend_beside = lambda seconds: (told.append(seconds), spend(seconds))  # type: ignore
+
+    class Told(Metered):
+        def spend_beside(self, seconds: float) -> None:
+            told.append(seconds)
+            super().spend_beside(seconds)
+
+    trainer = Engine(lambda engine, batch: time.sleep(0.002))
+    CostMonitor(writer, Told(Every(1))).attach(trainer)
     trainer.run([0] * 20)
     writer.close()
     assert sum(told) > 0

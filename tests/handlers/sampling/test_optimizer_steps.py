@@ -8,9 +8,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from tests.handlers.leftovers import leftovers
-from trainkit import MemoryWriter, Sampler, UpdateMonitor
+from trainkit import MemoryWriter, Moment, Monitor, Sampler, UpdateMonitor
 from trainkit.handlers.sampling.loss_scale import LossScale
-from trainkit.handlers.step_monitor import StepObserver
 
 Notes = list[tuple[str, str, int]]
 
@@ -21,15 +20,22 @@ def optimizer() -> torch.optim.SGD:
     return torch.optim.SGD([parameter], lr=0.1)
 
 
-class Diary(StepObserver):
+class Diary(Monitor):
     """Notes what it is told; fails where it is asked to."""
 
     def __init__(
         self, name: str, optimizers: Any, every: Any, notes: Notes, fail: str = ""
     ) -> None:
-        super().__init__(optimizers, MemoryWriter(), every)
+        super().__init__(MemoryWriter(), every, optimizers=optimizers)
         self.name, self.notes, self.fail = name, notes, fail
         self.discarded: list[str] = []
+
+    def moments(self) -> Any:
+        return {
+            Moment.BEFORE_STEP: self.before_step,
+            Moment.AFTER_STEP: self.after_step,
+            Moment.STEP_DROPPED: self.discard,
+        }
 
     def note(self, what: str) -> None:
         self.notes.append((self.name, what, self.steps.iteration))
@@ -47,8 +53,11 @@ class Diary(StepObserver):
         self.discarded.append(key)
 
 
-class First(StepObserver):
+class First(Monitor):
     """Looks only before the step."""
+
+    def moments(self) -> Any:
+        return {Moment.BEFORE_STEP: self.before_step}
 
     def before_step(self, key: str, optimizer: Any, closure: bool) -> None:
         pass
@@ -172,7 +181,7 @@ def test_the_gradient_mode_is_put_back() -> None:
             modes.append(torch.is_grad_enabled())
 
     engine = Engine(step)
-    First({"k": sgd}, MemoryWriter()).attach(engine)
+    First(MemoryWriter(), optimizers={"k": sgd}).attach(engine)
     engine.run([True, False])
     assert modes == [True, False]
 

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import FastaiLRFinder
 
 from tests.handlers.leftovers import leftovers
-from trainkit import Every, MemoryWriter, Monitor, Sampler, attach_monitors
+from trainkit import Every, MemoryWriter, Moment, Monitor, Sampler, attach_monitors
 from trainkit.handlers.sampling.guard import Guard
 
 
@@ -23,6 +23,13 @@ class Diary(Monitor):
         self.notes: list[tuple[str, int]] = []
         self.fail = fail
         self.cancelled = 0
+
+    def moments(self) -> Any:
+        return {
+            Moment.ITERATION_STARTED: self.begin,
+            Moment.ITERATION_COMPLETED: self.end,
+            Moment.CANCELLED: self.cancel,
+        }
 
     def note(self, what: str, engine: Engine) -> None:
         self.notes.append((what, engine.state.iteration))
@@ -122,6 +129,14 @@ def test_a_cadence_that_raises_ends_the_monitoring_and_not_the_training(
 
 class Broken(Diary):
     """Fails wherever it is called."""
+
+    def moments(self) -> Any:
+        return super().moments() | {
+            Moment.PROCESS_LEFT: self.release,
+            Moment.EVERY_ITERATION_STARTED: self.enter,
+            Moment.EVERY_PROCESS_LEFT: self.leave,
+            Moment.RUN_COMPLETED: self.finish,
+        }
 
     def release(self) -> None:
         raise RuntimeError("release")

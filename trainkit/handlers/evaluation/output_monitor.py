@@ -2,15 +2,13 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from ignite.engine import Engine, Events, RemovableEventHandle
+from ignite.engine import Engine
 
-from trainkit.handlers.evaluation.passes import Passes
-from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output.as_step_output import (
     StepOutput,
     UnclearOutputError,
@@ -19,12 +17,12 @@ from trainkit.handlers.output.as_step_output import (
 )
 from trainkit.handlers.output.transform_hint import transform_for
 from trainkit.handlers.sampling.cadence import Cadence
-from trainkit.handlers.sampling.guard import Guard
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
-__all__ = ["OutputMonitor", "PassMonitor"]
+__all__ = ["OutputMonitor"]
 
 _log = logging.getLogger("trainkit")
 
@@ -36,114 +34,7 @@ _read: "WeakKeyDictionary[Engine, _Read]" = WeakKeyDictionary()
 Totals = TypeVar("Totals")
 
 
-class PassMonitor(Monitor):
-    """Observes whole passes of an evaluator and writes once for each, at its end.
-
-    The step of what it writes is the trainer's iteration. Without a trainer it is an ordinary
-    monitor of sampled iterations. A pass that an exception ends is forgotten.
-
-    Args:
-        writer: Where the statistics go.
-        every: How often, in iterations, where there is no trainer.
-        trainer: The engine whose iteration is the step; attach the monitor to the evaluator then.
-
-    Attributes:
-        passes: Tells the evaluator's passes apart; its monitors may share one.
-    """
-
-    passes: Passes
-
-    #: Attached by `attach_monitors` to each of these: see `Monitor.engines`.
-    engines: ClassVar[Sequence[str]] = ("trainer", "evaluators")
-
-    def __init__(
-        self, writer: Writer, every: int | Cadence | Sampler = 1, *, trainer: Engine | None = None
-    ) -> None:
-        super().__init__(writer, every)
-        self.trainer = trainer
-        self._handles: list[RemovableEventHandle] = []
-        self._joined = False
-        if trainer is not None:
-            self.passes = Passes(trainer)
-
-    def attach(self, engine: Engine) -> RemovableEventHandle:
-        """Observe `engine` from now on: each whole pass, or its sampled iterations.
-
-        Returns:
-            Ignite's handle; after its `remove()` no handler is left.
-
-        Raises:
-            ValueError: The monitor is attached already.
-        """
-        if self.trainer is None:
-            return super().attach(engine)
-        return self.listen(
-            engine,
-            (Events.STARTED, self.start_pass),
-            (Events.ITERATION_COMPLETED, self.observe),
-            (Events.COMPLETED, self.end_pass),
-        )
-
-    def listen(
-        self, engine: Engine, *handlers: tuple[Any, Callable[[Engine], None]]
-    ) -> RemovableEventHandle:
-        """Attach guarded handlers of events to `engine`.
-
-        Raises:
-            ValueError: The monitor is attached already.
-        """
-        if self._handles:
-            raise ValueError(f"{type(self).__name__} is attached already; remove() it first")
-        self.guard = Guard(type(self).__name__, self.cancel)
-        self._handles = [
-            engine.add_event_handler(event, self.guard.wrap(function))
-            for event, function in handlers
-        ]
-        if self.trainer is not None:
-            self._joined = True
-            self.passes.join(engine)
-        return MonitorHandle(engine, self)
-
-    def settle(
-        self,
-        engine: Engine,
-        write: Callable[[], None],
-        as_training: Callable[[], None] | None = None,
-    ) -> None:
-        """Write a pass where it belongs: see `Passes`.
-
-        Args:
-            engine: The evaluator.
-            write: Writes it as one of this evaluator.
-            as_training: Writes it as one over the training data; None where its tags are the
-                trainer's own.
-        """
-        other = None if as_training is None else partial(self.guard, as_training)
-        self.passes.complete(engine, self.writer, partial(self.guard, write), other)
-
-    @abstractmethod
-    def start_pass(self, engine: Engine) -> None:
-        """Forget the pass before."""
-
-    @abstractmethod
-    def observe(self, engine: Engine) -> None:
-        """Take in one batch; everything stays on the device."""
-
-    @abstractmethod
-    def end_pass(self, engine: Engine) -> None:
-        """Write what the pass came to."""
-
-    def cancel(self) -> None:
-        """Take every handler away; harmless at any time."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        if self._joined:
-            self._joined = False
-            self.passes.leave()
-
-
-class OutputMonitor(PassMonitor, Generic[Totals]):
+class OutputMonitor(Monitor, Generic[Totals]):
     """Measures what the step returned; over a pass, the totals of its batches are added up.
 
     `output_transform` is called at most once in an iteration, for all monitors of an engine that
@@ -157,7 +48,7 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         trainer: Given, the monitor belongs on an evaluator: it averages over the whole pass.
     """
 
-    late = True
+    engines: ClassVar[Sequence[str]] = ("trainer", "evaluators")
     #: What `attach_monitors` calls the engine; None where the monitor was attached by itself.
     engine_name: str | None = None
 
@@ -186,6 +77,21 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
     @abstractmethod
     def write(self, step: int, totals: Totals) -> None:
         """Write the statistics of these totals."""
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the iteration; on an evaluator in every iteration of a pass."""
+        if self.trainer is None:
+            return {
+                Moment.ITERATION_COMPLETED: self.end,
+                Moment.NON_FINITE_LOSS: self.end,
+                Moment.CANCELLED: self.cancel,
+            }
+        return {
+            Moment.PASS_STARTED: self.start_pass,
+            Moment.PASS_ITERATION: self.observe,
+            Moment.PASS_COMPLETED: self.end_pass,
+            Moment.CANCELLED: self.cancel,
+        }
 
     def end(self, engine: Engine) -> None:
         """Measure the output of this iteration and write."""
@@ -216,11 +122,10 @@ class OutputMonitor(PassMonitor, Generic[Totals]):
         totals, self._totals = self._totals, None
         if totals is not None:
             step = self.trainer.state.iteration
-            self.settle(engine, lambda: self.write(step, totals))
+            self.write_pass(engine, lambda: self.write(step, totals))
 
     def cancel(self) -> None:
-        """Take every handler away and forget what was begun; harmless at any time."""
-        super().cancel()
+        """Forget what was begun; harmless at any time."""
         self._totals = None
 
     def leave_out(self, what: str, why: str, fact: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Activations: what the modules of a network put out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from typing import Any
 
@@ -18,6 +18,7 @@ from trainkit.handlers.parameters.selection import CAP, check_detail
 from trainkit.handlers.parameters.unmatched import check_selection, chosen
 from trainkit.handlers.sampling.around import process_function
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed, say_once
 from trainkit.names import Selection
@@ -124,6 +125,15 @@ class ActivationMonitor(Monitor):
         # Whether modules are heard in this iteration, and whether any was.
         self._open = self._heard = False
         self._told_of_silence = False
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """Before and after the process function, and at the end of the iteration."""
+        return {
+            Moment.ITERATION_STARTED: self.begin,
+            Moment.PROCESS_LEFT: self.release,
+            Moment.ITERATION_COMPLETED: self.end,
+            Moment.CANCELLED: self.cancel,
+        }
 
     def begin(self, engine: Engine) -> None:
         """Hear the modules' calls from now on."""

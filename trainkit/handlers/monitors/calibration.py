@@ -109,7 +109,7 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
             self._is_drawn = self._occasions.begin(self.trainer)
 
     def cancel(self) -> None:
-        """Take every handler away and forget what was begun; harmless at any time."""
+        """Forget what was begun; harmless at any time."""
         super().cancel()
         self._cost.tell()
 

@@ -1,6 +1,6 @@
 """Gradients: what the backward pass left, and what the optimizer sees of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
 from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
+from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.handlers.step_monitor import StepMonitor
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
 from trainkit.stats.logarithm import log10, log10_extremes
@@ -48,7 +50,7 @@ class _Raw(NamedTuple):
     non_finite: Tensor | None
 
 
-class GradientMonitor(StepMonitor):
+class GradientMonitor(Monitor):
     """Writes the gradients' norms before and after clipping, and their statistics.
 
     Raw is the gradient after the last backward pass before the optimizer's step, accumulated and
@@ -123,8 +125,9 @@ class GradientMonitor(StepMonitor):
         exclude: Selection = (),
         histograms_every: int | None = None,
     ) -> None:
-        super().__init__(
-            model, optimizers, writer, every,
+        super().__init__(writer, every, optimizers=optimizers)
+        self.parameters = SteppedParameters(
+            model, optimizers, self.sampler,
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._histograms = TensorHistograms("gradients", histograms_every)
@@ -132,9 +135,20 @@ class GradientMonitor(StepMonitor):
         self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "gradient")
 
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of a backward pass and around the optimizer's step."""
+        return {
+            Moment.AFTER_BACKWARD: self.after_backward,
+            Moment.BEFORE_STEP: self.before_step,
+            Moment.BEFORE_INNER_STEP: self.before_step,
+            Moment.AFTER_STEP: self.after_step,
+            Moment.STEP_SKIPPED: self.skipped,
+            Moment.STEP_DROPPED: self.discard,
+        }
+
     def after_backward(self, key: str, optimizer: Optimizer) -> None:
         """Measure the raw gradient; the last pass before the step is the one that counts."""
-        found = self.named(key)
+        found = self.parameters.named(key)
         gradients = gradients_of(found.tensors)
         names, _, raw = self._measurable.measure(key, found.names, gradients, self._measure_raw)
         if raw is not None:
@@ -146,15 +160,13 @@ class GradientMonitor(StepMonitor):
         self, names: tuple[str, ...], gradients: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         # A step that is skipped may leave nothing to count when that is known.
-        return norms(gradients), non_finite(gradients) if self.loss_scale.known else None
+        return norms(gradients), non_finite(gradients) if self.steps.loss_scale.known else None
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
-        """Measure what the optimizer sees, and write."""
-        if not closure:
-            self._write(key, optimizer)
+        """Measure what the optimizer sees, and write.
 
-    def before_inner_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
-        """Measure again, and write that in its place: the outer step may have changed it."""
+        An inner step writes in the place of the outer one, which may have changed the gradients.
+        """
         if not closure:
             self._write(key, optimizer)
 
@@ -173,7 +185,7 @@ class GradientMonitor(StepMonitor):
         if raw.non_finite is not None:
             tags.append("gradients/non_finite")
             parts.append(raw.non_finite)
-        tags = [self.tag(tag, key) for tag in tags]
+        tags = [self.parameters.tag(tag, key) for tag in tags]
         self.writer.write_scalars(self.steps.iteration, Scalars(tags, parts, finish=_skipped))
 
     def discard(self, key: str) -> None:
@@ -186,19 +198,19 @@ class GradientMonitor(StepMonitor):
             key,
             known.names,
             gradients_of(known.tensors),
-            partial(self._measure, self.series[key]),
+            partial(self._measure, self.parameters.series[key]),
         )
         if table is None:
             return
         raw = self._raw.get(key)
-        scales = [self.loss_scale.inside_step(optimizer)[0]]
+        scales = [self.steps.loss_scale.inside_step(optimizer)[0]]
         if raw is not None:
-            scales.append(self.loss_scale.scale(optimizer))
+            scales.append(self.steps.loss_scale.scale(optimizer))
         layouts = self._layouts.of(
             (
                 key,
                 scaled := tuple(map(_is_there, scales)),
-                self.series[key].elements(names, gradients),
+                self.parameters.series[key].elements(names, gradients),
             ),
             (names, raw_names := None if raw is None else raw.names),
             lambda: self._layout(key, names, gradients, raw_names, scaled),
@@ -214,7 +226,12 @@ class GradientMonitor(StepMonitor):
                 gradients = [g / scales[0].to(g.device) for g in gradients]
             prefix = self.parameters.section(key)
             self._histograms.write(
-                self.writer, self.steps.iteration, self.series[key], names, gradients, prefix
+                self.writer,
+                self.steps.iteration,
+                self.parameters.series[key],
+                names,
+                gradients,
+                prefix,
             )
 
     @staticmethod
@@ -229,12 +246,12 @@ class GradientMonitor(StepMonitor):
         raw: tuple[str, ...] | None,
         scaled: Sequence[bool],
     ) -> tuple[Layout, ...]:
-        prefix, series = self.parameters.section(key), self.series[key]
+        prefix, series = self.parameters.section(key), self.parameters.series[key]
         columns = _COLUMNS if series.chosen(names) else ()
         own = [*_GLOBAL, *_EXTREMES, *(() if raw is None else _COMPARED)]
         finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
         tags = (
-            *(self.tag(tag, key) for tag in own),
+            *(self.parameters.tag(tag, key) for tag in own),
             *series.tags("gradients", columns, names, prefix),
         )
         largest = series.largest("gradients", "norm", names, prefix, finish.norms)

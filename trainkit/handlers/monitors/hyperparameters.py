@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from trainkit.handlers.curves.staircase import Drawn, Staircases
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output.as_step_output import Number
 from trainkit.handlers.parameters.group_values import GroupValues, entries, numbers_in_value
 from trainkit.handlers.parameters.held import one_or_several
 from trainkit.handlers.sampling.cadence import When
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.handlers.step_monitor import StepObserver
 from trainkit.stats.logarithm import LOWEST, log10
 from trainkit.writers.protocol import Writer
 
@@ -24,7 +25,7 @@ __all__ = ["HyperparameterMonitor"]
 Scheduled = Callable[[], Any] | tuple[Any, str]
 
 
-class HyperparameterMonitor(StepObserver):
+class HyperparameterMonitor(Monitor):
     """Writes every number in every parameter group that moves, and every other scheduled value.
 
     They are drawn as they were used: each value has a point at the first iteration that used it
@@ -71,7 +72,7 @@ class HyperparameterMonitor(StepObserver):
         [(1, 0.5), (3, 0.5)]
     """
 
-    outlasts_skipping = True
+    waits_through_skips = True
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class HyperparameterMonitor(StepObserver):
         *,
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
-        super().__init__(_by_prefix(optimizers), writer, every)
+        super().__init__(writer, every, optimizers=_by_prefix(optimizers))
         self._seen: dict[str, GroupValues] = {}
         self._functions: dict[str, Callable[[], Any]] = {}
         self._attributes: dict[str, tuple[Any, str]] = {}
@@ -98,6 +99,15 @@ class HyperparameterMonitor(StepObserver):
         self._before: dict[str, list[Any]] = {}
         # Whether any of them is looked at after the process function.
         self._late = False
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """Before the optimizer's step of a sampled iteration; around every process function."""
+        return {
+            Moment.EVERY_ITERATION_STARTED: self.enter,
+            Moment.BEFORE_STEP: self.before_step,
+            Moment.EVERY_PROCESS_LEFT: self.leave,
+            Moment.RUN_COMPLETED: self.finish,
+        }
 
     # These two are called in every iteration: so few operations, and the usual case first.
     def enter(self, engine: Engine) -> None:
@@ -132,12 +142,6 @@ class HyperparameterMonitor(StepObserver):
     def finish(self, engine: Engine) -> None:
         """Write the last points."""
         self._write(self._ended())
-
-    def end(self, engine: Engine) -> None:
-        """Read what is scheduled, where there is no optimizer whose step comes first."""
-        if not self.optimizers:
-            self.steps.iteration = engine.state.iteration
-            self._write(self._scheduled_now())
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Read what this step uses."""

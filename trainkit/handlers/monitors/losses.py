@@ -19,6 +19,7 @@ from trainkit.handlers.output.mappings import targets_in
 from trainkit.handlers.output.prediction_kind import named_loss
 from trainkit.handlers.output.transform_hint import several_losses, transform_for
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed
 from trainkit.stats.precision import wide
@@ -142,11 +143,11 @@ class LossMonitor(OutputMonitor[LossTotals]):
         weighted = self._weighted(output, values)
         return weighted if found is None else weighted + found
 
-    def does(self, name: str) -> bool:
-        """Whether it has anything to do at this moment."""
-        if name in ("look", "end") and self.trainer is None:
-            return (name == "look") is self._every_iteration
-        return super().does(name)
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the sampled iterations, or of all; on an evaluator as its base class."""
+        if self._every_iteration:
+            return {Moment.EVERY_ITERATION_COMPLETED: self.look, Moment.CANCELLED: self.cancel}
+        return super().moments()
 
     def look(self, engine: Engine) -> float | None:
         """Write the values of this iteration, wherever they are found quickly."""

@@ -2,14 +2,16 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine
 
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers.protocol import Writer
 
@@ -59,12 +61,13 @@ class MemoryMonitor(Monitor):
         super().__init__(writer, every)
         self._devices = None if devices is None else [torch.device(device) for device in devices]
 
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the iteration."""
+        return {Moment.ITERATION_COMPLETED: self.end}
+
     def end(self, engine: Engine) -> None:
         """Write how much memory is in use now."""
         self.writer.write_scalars(engine.state.iteration, _process() | self._cuda())
-
-    def cancel(self) -> None:
-        """Nothing was begun."""
 
     def _cuda(self) -> dict[str, float]:
         # To ask CUDA itself would make a context, which takes memory.

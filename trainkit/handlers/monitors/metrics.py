@@ -8,9 +8,9 @@ from ignite.engine import Engine, Events, RemovableEventHandle
 from torch import Tensor
 
 from trainkit.handlers.evaluation.metric_values import Shown, UnshownError, parts_of, shown
-from trainkit.handlers.evaluation.output_monitor import PassMonitor
-from trainkit.handlers.monitor import MonitorHandle
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers.protocol import Writer
@@ -22,7 +22,7 @@ _log = logging.getLogger("trainkit")
 StepTransform = Callable[[Engine, Any], int]
 
 
-class MetricMonitor(PassMonitor):
+class MetricMonitor(Monitor):
     """Writes every entry of `engine.state.metrics`, and attributes of the state if asked to.
 
     On an evaluator (with `trainer` given): at the end of each pass, with the trainer's iteration
@@ -87,8 +87,6 @@ class MetricMonitor(PassMonitor):
         self._step_transform = global_step_transform
         self._attributes = _texts("state_attributes", state_attributes)
         self._told: set[str] = set()
-        self._last: RemovableEventHandle | None = None
-        self._sample: RemovableEventHandle | None = None
         self._asked = False
         # Tag → what was last written under it: the value itself, its version and the step.
         self._known: dict[str, tuple[Any, int | None, int]] = {}
@@ -102,18 +100,22 @@ class MetricMonitor(PassMonitor):
         Raises:
             ValueError: The monitor is attached already.
         """
+        handle = super().attach(engine)
+        self._known, self._asked = {}, False
+        if self.trainer is None:
+            self.listen(engine, Events.EPOCH_STARTED, self.start_pass, "start")
+        return handle
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the iteration; on an evaluator at the end of a pass, behind its metrics."""
         if self.trainer is not None:
-            return self.listen(engine, (Events.STARTED, self.start_pass))
-        super().attach(engine)
-        start = self.guard.wrap(self.start_pass)
-        self._handles = [engine.add_event_handler(Events.EPOCH_STARTED, start)]
-        return _MetricHandle(engine, self)
+            return {Moment.PASS_STARTED: self.start_pass}
+        return {Moment.ITERATION_COMPLETED: self.end, Moment.CANCELLED: self.cancel}
 
     def start_pass(self, engine: Engine) -> None:
         """Come last at the end of this pass, behind every metric that is attached by now."""
-        _remove(self._last)
         end = Events.EPOCH_COMPLETED if self.trainer is None else Events.COMPLETED
-        self._last = engine.add_event_handler(end, self.guard.wrap(self.end_pass))
+        self.listen(engine, end, self.end_pass, "end")
 
     def end_pass(self, engine: Engine) -> None:
         """Write what the metrics are now."""
@@ -123,36 +125,20 @@ class MetricMonitor(PassMonitor):
         found = self._read(engine, Events.COMPLETED)
         train = self.passes.train
         other = None if train is None else lambda: self._write(train, found)
-        self.settle(engine, lambda: self._write(self.writer, found), other)
-
-    def observe(self, engine: Engine) -> None:
-        """Nothing to do in an iteration: metrics take in their batches themselves."""
+        self.write_pass(engine, lambda: self._write(self.writer, found), other)
 
     def end(self, engine: Engine) -> None:
         """Come last in this sampled iteration, behind the metrics that it changes."""
-        if self.trainer is None and (engine.state.metrics or self._attributes or not self._asked):
+        if engine.state.metrics or self._attributes or not self._asked:
             self._asked = True
-            sample = self.guard.wrap(self._write_sample)
-            self._sample = engine.add_event_handler(Events.ITERATION_COMPLETED, sample)
+            self.listen(engine, Events.ITERATION_COMPLETED, self._write_sample, "sample")
 
     def cancel(self) -> None:
-        """Forget what was begun; after a fault, take every handler away."""
-        _remove(self._sample)
-        self._sample = None
-        if self.trainer is not None or self.guard.failure is not None:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Take every handler away; harmless at any time."""
-        super().cancel()
-        _remove(self._last)
-        _remove(self._sample)
-        self._last = self._sample = None
-        self._known, self._asked = {}, False
+        """Forget what was begun."""
+        self.drop("sample")
 
     def _write_sample(self, engine: Engine) -> None:
-        _remove(self._sample)
-        self._sample = None
+        self.drop("sample")
         step, found = self._read(engine, Events.ITERATION_COMPLETED, anew=True)
         if found.scalars:
             self.writer.write_scalars(step, found.scalars)
@@ -239,16 +225,6 @@ class MetricMonitor(PassMonitor):
             _log.warning("%s is left out: %s", what, why)
 
 
-class _MetricHandle(MonitorHandle):
-    def __init__(self, engine: Engine, monitor: MetricMonitor) -> None:
-        super().__init__(engine, monitor)
-        self._metrics = monitor
-
-    def remove(self) -> None:
-        super().remove()
-        self._metrics.let_go()
-
-
 def check_names(metric_names: Any) -> list[str] | None:
     """The names, None for all of them.
 
@@ -278,11 +254,6 @@ def _rank(value: Any) -> int:
 def _version(value: Any) -> int | None:
     tracked = isinstance(value, Tensor) and not value.is_inference()
     return value._version if tracked else None
-
-
-def _remove(handle: RemovableEventHandle | None) -> None:
-    if handle is not None:
-        handle.remove()
 
 
 def _once(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -134,7 +134,7 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
             super().observe(engine)
 
     def cancel(self) -> None:
-        """Take every handler away and forget what was begun; harmless at any time."""
+        """Forget what was begun; harmless at any time."""
         super().cancel()
         self._cost.tell()
 

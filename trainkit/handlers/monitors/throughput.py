@@ -8,8 +8,9 @@ from typing import Any
 from ignite.engine import Engine, Events, RemovableEventHandle
 
 from trainkit.handlers.curves.points import Points
-from trainkit.handlers.monitor import Monitor, MonitorHandle
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.samples import samples_in
 from trainkit.writers.protocol import Curve, Writer
@@ -82,7 +83,6 @@ class ThroughputMonitor(Monitor):
         engines = evaluators.values() if isinstance(evaluators, Mapping) else evaluators
         self._evaluators = tuple(engines)
         self._batch_size = batch_size or samples_in
-        self._handles: list[RemovableEventHandle] = []
         # Since `_since`: seconds that are left out and that were spent waiting for data, iterations
         # and samples (None: not known).
         self._since: float | None = None
@@ -104,13 +104,12 @@ class ThroughputMonitor(Monitor):
         Raises:
             ValueError: The monitor is attached already.
         """
-        super().attach(engine)
+        handle = super().attach(engine)
         forget, pause, resume, run_out = map(
-            self._kept_in, (self._forget, self._pause, self._resume, self._run_out)
+            self._guarded, (self._forget, self._pause, self._resume, self._run_out)
         )
-        self._handles = [
-            attached_to.add_event_handler(event, function)
-            for attached_to, event, function in (
+        for number, (attached_to, event, function) in enumerate(
+            (
                 (engine, Events.STARTED, forget),
                 (engine, Events.GET_BATCH_STARTED, self._ask),
                 (engine, Events.GET_BATCH_COMPLETED, self._receive),
@@ -119,8 +118,15 @@ class ThroughputMonitor(Monitor):
                 *((evaluator, Events.STARTED, pause) for evaluator in self._evaluators),
                 *((evaluator, Events.COMPLETED, resume) for evaluator in self._evaluators),
             )
-        ]
-        return _ThroughputHandle(engine, self)
+        ):
+            self.keep(attached_to.add_event_handler(event, function), str(number))
+        return handle
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the sampled iterations, or of all."""
+        if self._every_iteration:
+            return {Moment.EVERY_ITERATION_COMPLETED: self.look, Moment.CANCELLED: self.cancel}
+        return {Moment.ITERATION_COMPLETED: self.end, Moment.CANCELLED: self.cancel}
 
     def end(self, engine: Engine) -> None:
         """Write the speed since the last time and start over."""
@@ -136,12 +142,6 @@ class ThroughputMonitor(Monitor):
                 scalars[size] = self._samples / elapsed
         self._start_over(now)
         self.writer.write_scalars(engine.state.iteration, scalars)
-
-    def does(self, name: str) -> bool:
-        """Whether it has anything to do at this moment."""
-        if name in ("look", "end"):
-            return (name == "look") is self._every_iteration
-        return super().does(name)
 
     # Called in every iteration, as `_ask` and `_receive` are: so few operations.
     def look(self, engine: Engine) -> None:
@@ -168,16 +168,8 @@ class ThroughputMonitor(Monitor):
         self._points.write(engine.state.iteration, row)
 
     def cancel(self) -> None:
-        """Forget what was begun; after a fault, take the handlers away too."""
+        """Forget what was begun."""
         self._since = None
-        if self.guard.failure is not None:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Take the handlers of batches and epochs away; harmless at any time."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
 
     def _start_over(self, now: float) -> None:
         self._since = now
@@ -185,7 +177,7 @@ class ThroughputMonitor(Monitor):
         self._asked = self._paused = None
         self._iterations = self._samples = 0
 
-    def _kept_in(self, function: Callable[[Engine], None]) -> Callable[[Engine], None]:
+    def _guarded(self, function: Callable[[Engine], None]) -> Callable[[Engine], None]:
         def called(engine: Engine) -> None:
             self.guard(function, engine)
 
@@ -245,13 +237,3 @@ class ThroughputMonitor(Monitor):
         if self._paused is not None and self._paused[0] is engine:
             self._excluded += perf_counter() - self._paused[1]
             self._paused = None
-
-
-class _ThroughputHandle(MonitorHandle):
-    def __init__(self, engine: Engine, monitor: ThroughputMonitor) -> None:
-        super().__init__(engine, monitor)
-        self._throughput = monitor
-
-    def remove(self) -> None:
-        super().remove()
-        self._throughput.let_go()

@@ -1,6 +1,6 @@
 """Updates: how far each step moves the weights, relative to where they were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from operator import is_not
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
 from trainkit.handlers.parameters.series import Layouts, Series, global_norm, ratio, write
+from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.handlers.step_monitor import StepMonitor
 from trainkit.names import Selection
 from trainkit.stats import Snapshot
 from trainkit.stats.logarithm import log10
@@ -43,7 +45,7 @@ class _Moving(NamedTuple):
     before: Snapshot
 
 
-class UpdateMonitor(StepMonitor):
+class UpdateMonitor(Monitor):
     """Writes the size of each optimizer step relative to the weights, measured and not computed.
 
     ratio = ‖w_after − w_before‖ / ‖w_before‖, whatever the optimizer does (momentum, adaptive
@@ -108,17 +110,27 @@ class UpdateMonitor(StepMonitor):
         include: Selection = ("*",),
         exclude: Selection = (),
     ) -> None:
-        super().__init__(
-            model, optimizers, writer, every,
+        super().__init__(writer, every, optimizers=optimizers)
+        self.parameters = SteppedParameters(
+            model, optimizers, self.sampler,
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._moving: dict[str, _Moving] = {}
         self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "parameter")
 
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """Around the optimizer's step."""
+        return {
+            Moment.BEFORE_STEP: self.before_step,
+            Moment.AFTER_STEP: self.after_step,
+            Moment.STEP_SKIPPED: self.skipped,
+            Moment.STEP_DROPPED: self.discard,
+        }
+
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:
         """Copy the weights."""
-        known = self.named(key)
+        known = self.parameters.named(key)
         moving: Sequence[Tensor | None] = known.tensors
         gradients = gradients_of(known.tensors)
         if not all(map(is_not, gradients, repeat(None))):
@@ -157,8 +169,8 @@ class UpdateMonitor(StepMonitor):
                 return
             if len(kept) < len(names):
                 names, found = tuple(names[i] for i in kept), found[:, kept]
-        scaled = self.loss_scale.of(optimizer) is not None
-        _, found_inf = self.loss_scale.inside_step(optimizer)
+        scaled = self.steps.loss_scale.of(optimizer) is not None
+        _, found_inf = self.steps.loss_scale.inside_step(optimizer)
         parts = [found]
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
@@ -168,13 +180,13 @@ class UpdateMonitor(StepMonitor):
         write(self.writer, self.steps.iteration, layouts, *parts)
 
     def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[Layout, ...]:
-        prefix, series = self.parameters.section(key), self.series[key]
+        prefix, series = self.parameters.section(key), self.parameters.series[key]
         # The layout of the dashboard shades the band of a single optimizer only.
         band = () if prefix else _BAND
         own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *band)
         finish = _Ratios(series, names, scaled, bool(band))
         tags = (
-            *(self.tag(tag, key) for tag in own),
+            *(self.parameters.tag(tag, key) for tag in own),
             *series.tags("updates", ("ratio",), names, prefix),
         )
         largest = series.largest("updates", "ratio", names, prefix, finish.each)
@@ -182,7 +194,9 @@ class UpdateMonitor(StepMonitor):
 
     def skipped(self, key: str) -> None:
         """Write that the scaler skipped this optimizer's step."""
-        self.writer.write_scalars(self.steps.iteration, {self.tag("updates/skipped", key): 1.0})
+        self.writer.write_scalars(
+            self.steps.iteration, {self.parameters.tag("updates/skipped", key): 1.0}
+        )
 
     def discard(self, key: str) -> None:
         """Give the copy back."""

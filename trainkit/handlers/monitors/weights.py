@@ -1,6 +1,6 @@
 """Weights: how large they are, and how they are spread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from trainkit.handlers.parameters.measurable import Measurable
 from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
@@ -79,8 +80,6 @@ class WeightMonitor(Monitor):
         [(1, 0.0)]
     """
 
-    late = True
-
     def __init__(
         self,
         model: nn.Module | Mapping[str, nn.Module],
@@ -104,6 +103,10 @@ class WeightMonitor(Monitor):
         self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "parameter")
 
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        """At the end of the iteration."""
+        return {Moment.ITERATION_COMPLETED: self.end, Moment.NON_FINITE_LOSS: self.end}
+
     def end(self, engine: Engine) -> None:
         """Measure and write."""
         step = engine.state.iteration
@@ -113,9 +116,6 @@ class WeightMonitor(Monitor):
         written = [self._write(step, found, len(sections), draw) for found in sections]
         if len(sections) > 1:
             self._write_total(step, [part for part in written if part is not None])
-
-    def cancel(self) -> None:
-        """Nothing was put in place."""
 
     def _write(self, step: int, found: Named, sections: int, draw: bool) -> "_Written | None":
         section = found.section

@@ -2,14 +2,9 @@
 
 from time import perf_counter
 
-from ignite.engine import Engine
-
-from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampling.cadence import Cadence, Every, Filtered
-from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.writers.protocol import Writer
 
-__all__ = ["Budget", "CostMonitor", "Metered"]
+__all__ = ["Budget", "Metered"]
 
 # An iteration that took so many times the usual one held something else, e.g. an evaluation.
 _PAUSE = 10.0
@@ -312,47 +307,3 @@ class Budget(Metered):
         else:  # one that is dear for once changes little
             cost = min(cost, _DEAR * self.sample_seconds) if self.sample_seconds else cost
             self.sample_seconds += _SMOOTHING * (cost - self.sample_seconds)
-
-
-class CostMonitor(Monitor):
-    """Writes what the monitoring itself costs.
-
-    Tags: `monitor/overhead_fraction`, `monitor/every`.
-
-    Args:
-        writer: Where the numbers go.
-        sampler: Of the monitors, with a `Metered` cadence.
-
-    Raises:
-        TypeError: The sampler's cadence does not measure its cost.
-
-    Example:
-        >>> from ignite.engine import Engine
-        >>> from trainkit import CostMonitor, Every, MemoryWriter, Metered, Sampler
-        >>> writer, sampler = MemoryWriter(), Sampler(Metered(Every(5)))
-        >>> trainer = Engine(lambda engine, batch: 0.5)
-        >>> handle = CostMonitor(writer, sampler).attach(trainer)
-        >>> state = trainer.run(range(20))
-        >>> sorted(writer.scalars)
-        ['monitor/every', 'monitor/overhead_fraction']
-    """
-
-    def __init__(self, writer: Writer, sampler: Sampler) -> None:
-        super().__init__(writer, sampler)
-        if not isinstance(sampler.cadence, Metered):
-            raise TypeError(
-                "CostMonitor needs a sampler with a Metered cadence, got "
-                f"{type(sampler.cadence).__name__}; pass every=Metered(Every(n))"
-            )
-        self._metered = sampler.cadence
-
-    def end(self, engine: Engine) -> None:
-        """Write the cost so far."""
-        scalars = {"monitor/overhead_fraction": self._metered.overhead_fraction}
-        if self._metered.every is not None:
-            scalars["monitor/every"] = float(self._metered.every)
-        if self._metered.training > 0:
-            self.writer.write_scalars(engine.state.iteration, scalars)
-
-    def cancel(self) -> None:
-        """Nothing to take away."""

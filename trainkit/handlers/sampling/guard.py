@@ -1,11 +1,10 @@
-"""A fault in a monitor is reported once and ends the monitor, never the training run."""
+"""A fault in a monitor is reported once and disables the monitor; the training run continues."""
 
 import logging
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
-from trainkit.handlers.sampling.device_clock import DeviceClock
+from trainkit.handlers.sampling.stopwatch import Stopwatch
 
 __all__ = ["Guard"]
 
@@ -13,13 +12,13 @@ _log = logging.getLogger("trainkit")
 
 
 class Guard:
-    """Calls a monitor's code, and keeps its faults in.
+    """Calls the code of one monitor and catches what it raises.
 
     Args:
         name: What to call the monitor in the report.
-        disable: Takes the monitor's hooks away; called once, after the first fault.
-        spend: Receives the seconds of host time that each call of a hook took.
-        clock: The clock of the device that hooks use, if there is one by then.
+        disable: Removes the monitor's hooks; called once, after the first fault.
+        spend: Receives the host seconds of each call of a wrapped function.
+        watch: Times those calls.
     """
 
     def __init__(
@@ -27,16 +26,16 @@ class Guard:
         name: str,
         disable: Callable[[], None],
         spend: Callable[[float], None] | None = None,
-        clock: Callable[[], DeviceClock | None] = lambda: None,
+        watch: Stopwatch | None = None,
     ) -> None:
         self.name = name
         self.failure: BaseException | None = None
         self._disable = disable
         self._spend = spend
-        self._clock = clock
+        self._watch = watch or Stopwatch()
 
     def __call__(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call `function(*args)`; nothing is returned and nothing but an interrupt is raised."""
+        """Call `function(*args)` and drop its result; only interrupts are raised."""
         if self.failure is None:
             try:
                 function(*args)
@@ -44,24 +43,21 @@ class Guard:
                 self.fail(error)
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., None]:
-        """`function`, guarded and timed: for hooks that torch calls while it trains."""
+        """`function`, guarded and timed: for hooks that torch calls during training."""
+        watch = self._watch
 
         def guarded(*args: Any) -> None:
             if self.failure is None:
-                clock = self._clock()
-                mark = None if clock is None else clock.start()
-                start = perf_counter()
+                started = watch.start()
                 self(function, *args)
-                seconds = perf_counter() - start
-                if clock is not None:
-                    clock.stop(mark, seconds)
+                seconds = watch.stop(started)
                 if self._spend is not None:
                     self._spend(seconds)
 
         return guarded
 
     def fail(self, error: Exception) -> None:
-        """Report a fault and disable the monitor; what comes after it is not reported."""
+        """Report the first fault and disable the monitor; later faults are not reported."""
         if self.failure is not None:
             return
         self.failure = error
