@@ -2,11 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from ignite.engine import Engine
 from numpy.typing import NDArray
@@ -16,16 +14,18 @@ from torch.optim import Optimizer
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.measurable import Measurable
-from trainkit.handlers.parameters.series import Layouts, Series, write
+from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.series import Series
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
+from trainkit.stats.parameters.own_values import OwnValues
 from trainkit.stats.pooling import Members, check_poolable, pooled
 from trainkit.writers.protocol import Writer
-from trainkit.writers.values import Layout
+from trainkit.writers.values import Layout, Scalars
 
 __all__ = ["ParameterMonitor"]
 
@@ -116,8 +116,7 @@ class ParameterMonitor(Monitor):
         for line in check_selection(self._parameters.models, include, exclude):
             self._parameters.say(line)
         self._series = Series(detail, include, exclude)
-        self._chosen: dict[str, _Chosen] = {}
-        self._layouts = Layouts()
+        self._sections: dict[str, Series] = {}
         self._measurable = Measurable(name, "parameter")
 
     @abstractmethod
@@ -151,38 +150,49 @@ class ParameterMonitor(Monitor):
             self._write(engine.state.iteration, found)
 
     def _write(self, step: int, found: Named) -> None:
-        chosen = self._choice(found)
+        series = self._series_of(found.section)
+        positions = series.positions(found.names)
         names, tensors, parts = self._measurable.measure(
             found.section,
-            chosen.names,
-            [found.tensors[i] for i in chosen.positions],
+            found.names.at(positions),
+            [found.tensors[i] for i in positions],
             lambda _, some: self._measure(some),
         )
         if parts is None:
             return
         elements = tuple(tensor.numel() for tensor in tensors)
-        measured = tuple(part.columns for part in parts)
-        positions = tuple(part.positions for part in parts)
-        layouts = self._layouts.of(
-            (found.section, elements, measured, positions),
-            (names,),
-            lambda: (
-                Layout(
-                    chosen.series.tags(self.section, self.columns, names, found.section),
-                    _Pooling(self, chosen.series, names, elements, measured, positions),
-                ),
-            ),
+        # Of each part: what it measured, and of which tensors.
+        measured = tuple((part.columns, part.positions) for part in parts)
+        layout = names.once(
+            (self, elements, measured),
+            lambda: self._layout(series, found.section, names, elements, parts),
         )
-        write(self.writer, step, layouts, *(part.table for part in parts))
+        self.writer.write_scalars(step, Scalars(layout, [part.table for part in parts]))
 
-    def _choice(self, found: Named) -> "_Chosen":
-        known = self._chosen.get(found.section)
-        if known is None or known.all_names is not found.names:
-            series = self._series.among(self._parameters.namer(found.section))
-            positions = series.chosen(found.names)
-            names = tuple(found.names[i] for i in positions)
-            known = self._chosen[found.section] = _Chosen(found.names, series, positions, names)
-        return known
+    def _layout(
+        self,
+        series: Series,
+        section: str,
+        names: ParameterNames,
+        elements: tuple[int, ...],
+        parts: "Sequence[_Part]",
+    ) -> Layout:
+        finish = OwnValues(
+            type(self).__name__,
+            self.pool,
+            tuple(self.columns),
+            series.chosen(names, elements),
+            parts[0].columns,
+            [part.positions for part in parts],
+        )
+        return Layout(series.tags(self.section, self.columns, names, section), finish)
+
+    def _series_of(self, section: str) -> Series:
+        series = self._sections.get(section)
+        if series is None:
+            series = self._series.among(self._parameters.namer(section))
+            self._sections[section] = series
+        return series
 
     def _measure(self, tensors: Sequence[Tensor]) -> "list[_Part]":
         on: dict[torch.device, list[int]] = {}
@@ -193,15 +203,6 @@ class ParameterMonitor(Monitor):
                 _part(self.measure([tensors[i].detach() for i in positions]), tuple(positions))
                 for positions in on.values()
             ]
-
-
-class _Chosen(NamedTuple):
-    """Which of a section's parameters are measured."""
-
-    all_names: tuple[str, ...]
-    series: Series
-    positions: list[int]
-    names: tuple[str, ...]
 
 
 class _Part(NamedTuple):
@@ -223,44 +224,3 @@ def _part(measured: Mapping[str, Tensor], positions: tuple[int, ...]) -> _Part:
     if not measured:
         raise ValueError("measure() must return a mapping from name to tensor, got nothing")
     return _Part(tuple(measured), positions, torch.stack([*measured.values()]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Pooling:
-    """What is left to compute on the host.
-
-    Args:
-        monitor: Pools.
-        series: Says which parameters belong together.
-        names: Of the parameters that were measured.
-        elements: Of each.
-        measured: Columns of each part.
-        positions: Of its tensors, for each part.
-    """
-
-    monitor: ParameterMonitor
-    series: Series
-    names: tuple[str, ...]
-    elements: Sequence[int]
-    measured: Sequence[tuple[str, ...]]
-    positions: Sequence[tuple[int, ...]]
-
-    def __call__(self, *tables: NDArray[Any]) -> NDArray[Any]:
-        """The values under the tags, column by column, a row per step."""
-        # A user's `pool` gets the numbers of one step at a time.
-        return np.stack([self._of_step(step) for step in zip(*tables, strict=True)])
-
-    def _of_step(self, tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
-        columns = self.measured[0]
-        table = np.empty((len(columns), len(self.names)))
-        for positions, part in zip(self.positions, tables, strict=True):
-            table[:, positions] = part
-        members = self.series.members(columns, table, self.names, self.elements)
-        found = self.monitor.pool(members)
-        lacking = [column for column in self.monitor.columns if column not in found]
-        if lacking:
-            raise ValueError(
-                f"{type(self.monitor).__name__}.pool() must return {', '.join(lacking)} too"
-            )
-        rows = [np.asarray(found[column], np.float64) for column in self.monitor.columns]
-        return np.concatenate([np.broadcast_to(row, (members.modules,)) for row in rows])

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trainkit.handlers.parameters.held import Parameters
-from trainkit.handlers.parameters.selection import Subset, module_groups
-from trainkit.handlers.parameters.series import Layouts, Series
+from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.selection import module_groups
+from trainkit.handlers.parameters.series import Series
 from trainkit.stats import COLUMNS, summary_table
-from trainkit.writers.values import Layout
 
 
 def test_groups_are_as_deep_as_fits() -> None:
@@ -22,32 +22,27 @@ def test_groups_are_as_deep_as_fits() -> None:
     assert module_groups(["weight"], 1) == ["(model)"]
 
 
-def test_a_subset_is_the_same_tuple_while_it_has_the_same_members() -> None:
-    names, subset = ("a", "b", "c"), Subset()
-    assert subset.of(names, [True, True, True]) is names
-    some = subset.of(names, [True, False, True])
-    assert some == ("a", "c")
-    assert subset.of(names, [True, False, True]) is some
-    assert subset.of(names, [False, False, True]) == ("c",)
-    assert subset.of(("x", "y", "z"), [False, False, True]) == ("z",)
+def test_subsets_of_names_are_the_names_that_are_present() -> None:
+    names = ParameterNames(("a", "b", "c"))
+    assert names.present([True, True, True]) == names
+    assert names.present([True, False, True]) == names.at([0, 2]) == ("a", "c")
+    assert names.present([False, False, True]) == names.at([2]) == ("c",)
 
 
-def test_a_layout_is_worked_out_once_for_the_same_names() -> None:
-    made: list[int] = []
+def test_what_depends_on_names_is_worked_out_once_and_does_not_grow() -> None:
+    names, made = ParameterNames(("a", "b")), []
 
-    def make() -> tuple[Layout, ...]:
+    def make() -> int:
         made.append(1)
-        return (Layout(("tag",)),)
+        return len(made)
 
-    layouts, names, others = Layouts(), ("a", "b"), tuple("ab")
-    first = layouts.of("key", (names, None), make)
-    assert layouts.of("key", (names, None), make) is first
-    assert layouts.of("key", (others, None), make) is not first  # equal, but not the same
-    layouts.of("another key", (names, None), make)
-    assert len(made) == 3
-    for size in range(1000):  # of tensors that grow for ever
-        layouts.of(size, (names,), make)
-    assert len(layouts._known) <= 64
+    assert [names.once("key", make) for _ in range(3)] == [1, 1, 1]
+    assert names.once("another key", make) == 2
+    # Equal names do not share: they may be those of another model.
+    assert ParameterNames(("a", "b")).once("key", make) == 3
+    kept = [names.once(size, lambda: object()) for size in range(1000)]  # sizes that grow for ever
+    alive = [names.once(size, lambda: object()) is found for size, found in enumerate(kept)]
+    assert sum(alive[:900]) == 0
 
 
 def test_every_parameter_once_under_its_first_name() -> None:
@@ -85,13 +80,6 @@ def test_what_is_no_model_or_optimizer() -> None:
         Parameters([nn.Linear(1, 1)], sgd)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="optimizers must be one Optimizer"):
         Parameters(nn.Linear(1, 1), [sgd])  # type: ignore[arg-type]
-
-
-def test_a_series_that_is_asked_again_has_the_very_same_tags() -> None:
-    series = Series()
-    first, second = (series.tags("s", ["norm"], ("a", "b")) for _ in range(2))
-    assert first is second
-    assert first == ("tensors.s.norm/a", "tensors.s.norm/b")
 
 
 def test_an_attribute_called_like_a_wrapper_keeps_its_name() -> None:
@@ -138,12 +126,13 @@ def test_no_model_and_no_optimizer() -> None:
 def pooled(
     series: Series,
     tensors: list[Tensor],
-    names: tuple[str, ...],
+    given: tuple[str, ...],
     sizes: list[int],
     prefix: str = "",
 ) -> dict[str, float]:
     columns, table = COLUMNS[:-1], summary_table(tensors)[:-1].numpy()
-    values = series.values(columns, table, names, sizes)
+    names = ParameterNames(given)
+    values = series.chosen(names, sizes).values(columns, table)
     return dict(zip(series.tags("s", columns, names, prefix), values.tolist(), strict=True))
 
 
@@ -173,7 +162,7 @@ def test_several_steps_are_pooled_as_each_of_them_is() -> None:
     steps = [[torch.randn(n) * n + step for n in sizes] for step in range(3)]
     columns = COLUMNS[:-1]
     tables = np.stack([summary_table(step)[:-1].numpy() for step in steps])
-    found = Series("module").values(columns, tables, names, sizes)
+    found = Series("module").chosen(ParameterNames(names), sizes).values(columns, tables)
     assert found.shape == (3, len(columns) * 2)
     for row, tensors in zip(found, steps, strict=True):
         for place, members in enumerate((tensors[::2], tensors[1::2])):
@@ -194,11 +183,3 @@ def test_a_nan_shows_in_its_module_and_in_no_other() -> None:
     for column in ("norm", "mean", "std", "max_abs"):
         assert math.isnan(found[f"tensors.s.{column}/a"])
         assert math.isfinite(found[f"tensors.s.{column}/b"])
-
-
-def test_what_is_kept_does_not_grow_with_the_names_that_come_and_go() -> None:
-    series = Series()
-    for i in range(1000):
-        series.tags("s", ["norm"], (f"p{i}",))
-        series.values(["norm"], np.ones((1, 1)), (f"p{i}",), [1])
-    assert len(series._known) <= 256

@@ -1,13 +1,10 @@
 """Gradients: what the backward pass left, and what the optimizer sees of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
@@ -15,20 +12,23 @@ from torch.optim import Optimizer
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
-from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
+from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.series import Series, write
 from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, non_finite, norms, summary_table
-from trainkit.stats.logarithm import log10, log10_extremes
+from trainkit.stats.parameters.gradient_values import (
+    GradientValues,
+    RawGradients,
+    skipped_step,
+)
 from trainkit.writers.protocol import Writer
 from trainkit.writers.values import Layout, Scalars
 
 __all__ = ["GradientMonitor"]
-
-Numbers = NDArray[Any]
 
 _GLOBAL = ("gradients/global_norm", "gradients/log10_global_norm", "gradients/non_finite")
 _COMPARED = (
@@ -38,14 +38,11 @@ _COMPARED = (
 _EXTREMES = ("tensors/log10_gradient_norm_min", "tensors/log10_gradient_norm_max")
 _COLUMNS = COLUMNS[:5]
 
-# A norm that got smaller by less than this is rounding (of unscaling, say) and not clipping.
-_ROUNDING = 1e-5
-
 
 class _Raw(NamedTuple):
     """What a backward pass left, still scaled."""
 
-    names: tuple[str, ...]
+    names: ParameterNames
     norms: Tensor
     non_finite: Tensor | None
 
@@ -132,7 +129,6 @@ class GradientMonitor(Monitor):
         )  # fmt: skip
         self._histograms = TensorHistograms("gradients", histograms_every)
         self._raw: dict[str, _Raw] = {}
-        self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "gradient")
 
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
@@ -157,7 +153,7 @@ class GradientMonitor(Monitor):
             self._raw.pop(key, None)
 
     def _measure_raw(
-        self, names: tuple[str, ...], gradients: Sequence[Tensor]
+        self, names: ParameterNames, gradients: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         # A step that is skipped may leave nothing to count when that is known.
         return norms(gradients), non_finite(gradients) if self.steps.loss_scale.known else None
@@ -186,7 +182,7 @@ class GradientMonitor(Monitor):
             tags.append("gradients/non_finite")
             parts.append(raw.non_finite)
         tags = [self.parameters.tag(tag, key) for tag in tags]
-        self.writer.write_scalars(self.steps.iteration, Scalars(tags, parts, finish=_skipped))
+        self.writer.write_scalars(self.steps.iteration, Scalars(tags, parts, finish=skipped_step))
 
     def discard(self, key: str) -> None:
         """Forget the raw gradient."""
@@ -206,14 +202,12 @@ class GradientMonitor(Monitor):
         scales = [self.steps.loss_scale.inside_step(optimizer)[0]]
         if raw is not None:
             scales.append(self.steps.loss_scale.scale(optimizer))
-        layouts = self._layouts.of(
-            (
-                key,
-                scaled := tuple(map(_is_there, scales)),
-                self.parameters.series[key].elements(names, gradients),
-            ),
-            (names, raw_names := None if raw is None else raw.names),
-            lambda: self._layout(key, names, gradients, raw_names, scaled),
+        scaled = tuple(scale is not None for scale in scales)
+        series, raw_names = self.parameters.series[key], None if raw is None else raw.names
+        elements = series.elements(names, gradients)
+        layouts = names.once(
+            (self, key, scaled, elements, raw_names if raw_names != names else ()),
+            lambda: self._layout(key, names, elements, raw_names, scaled),
         )
         parts = [table]
         if raw is not None:
@@ -235,21 +229,22 @@ class GradientMonitor(Monitor):
             )
 
     @staticmethod
-    def _measure(series: Series, names: tuple[str, ...], gradients: Sequence[Tensor]) -> Tensor:
-        return summary_table(gradients) if series.chosen(names) else _norms_only(gradients)
+    def _measure(series: Series, names: ParameterNames, gradients: Sequence[Tensor]) -> Tensor:
+        return summary_table(gradients) if series.positions(names) else _norms_only(gradients)
 
     def _layout(
         self,
         key: str,
-        names: tuple[str, ...],
-        gradients: Sequence[Tensor],
-        raw: tuple[str, ...] | None,
+        names: ParameterNames,
+        elements: tuple[int, ...],
+        raw: ParameterNames | None,
         scaled: Sequence[bool],
     ) -> tuple[Layout, ...]:
         prefix, series = self.parameters.section(key), self.parameters.series[key]
-        columns = _COLUMNS if series.chosen(names) else ()
+        columns = _COLUMNS if series.positions(names) else ()
         own = [*_GLOBAL, *_EXTREMES, *(() if raw is None else _COMPARED)]
-        finish = _Statistics(series, columns, names, series.elements(names, gradients), raw, scaled)
+        compared = None if raw is None else _compared(raw, names, scaled[1])
+        finish = GradientValues(series.chosen(names, elements), columns, scaled[0], compared)
         tags = (
             *(self.parameters.tag(tag, key) for tag in own),
             *series.tags("gradients", columns, names, prefix),
@@ -258,71 +253,13 @@ class GradientMonitor(Monitor):
         return Layout(tags, finish), *largest
 
 
-def _is_there(scale: Tensor | None) -> bool:
-    return scale is not None
-
-
-@dataclass(frozen=True, eq=False)
-class _Statistics:
-    """What is left to compute when the numbers are on the host.
-
-    Args:
-        series: Chooses.
-        columns: That have series, the first of the table; empty: it has norms and non-finite
-            counts only.
-        names: Of the gradients.
-        elements: Numbers of them.
-        raw: Names of the raw gradients, where there are any.
-        scaled: Whether there is a factor to divide by: now, and after the backward pass.
-    """
-
-    series: Series
-    columns: Sequence[str]
-    names: tuple[str, ...]
-    elements: Sequence[int]
-    raw: tuple[str, ...] | None
-    scaled: Sequence[bool]
-
-    def __call__(self, table: Numbers, *rest: Numbers) -> Numbers:
-        """Those of `_GLOBAL`, `_EXTREMES`, `_COMPARED` where there are raw norms, the series."""
-        table = self._unscaled(table, rest)
-        each = table[..., 0, :]
-        total = global_norm(each)
-        own = [total, log10(total), table[..., -1, :].sum(-1), *log10_extremes(each)]
-        if self.raw is not None:
-            own += self._compared(table[..., 0, :], *rest)
-        shown = table[..., : len(self.columns), :]
-        series = self.series.values(self.columns, shown, self.names, self.elements)
-        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
-
-    def norms(self, table: Numbers, *rest: Numbers) -> Numbers:
-        """Of the gradients that are chosen, one by one."""
-        return self.series.rows(self._unscaled(table, rest)[..., 0, :], self.names)
-
-    def _unscaled(self, table: Numbers, rest: Sequence[Numbers]) -> Numbers:
-        if not self.scaled[0]:
-            return table
-        # The share of zeros and the non-finite count do not depend on the scale.
-        dependent = 4 if self.columns else 1
-        scale = rest[0 if self.raw is None else 1][..., None, None]
-        return np.concatenate(
-            (table[..., :dependent, :] / scale, table[..., dependent:, :]), axis=-2
-        )
-
-    def _compared(self, seen: Numbers, raw: Numbers, *scales: Numbers) -> list[Any]:
-        """The raw norm, and whether it was clipped since."""
-        if self.scaled[1]:
-            raw = raw / scales[-1][..., None]
-        total = global_norm(raw)
-        if self.raw != self.names:  # some gradients were taken away in between, or came
-            both = set(self.raw or ()).intersection(self.names)
-            raw = raw[..., [i for i, name in enumerate(self.raw or ()) if name in both]]
-            seen = seen[..., [i for i, name in enumerate(self.names) if name in both]]
-        return [total, log10(total), (seen < raw * (1 - _ROUNDING)).any(-1)]
-
-
-def _skipped(norms: Numbers, *non_finite: Numbers) -> Numbers:
-    return np.stack([global_norm(norms), *(count.sum(-1) for count in non_finite)], axis=-1)
+def _compared(raw: ParameterNames, seen: ParameterNames, scaled: bool) -> RawGradients:
+    """Compare all, or those in both where gradients came or went in between."""
+    if raw == seen:
+        return RawGradients(None, None, scaled)
+    both = set(raw).intersection(seen)
+    here, there = ([i for i, name in enumerate(some) if name in both] for some in (raw, seen))
+    return RawGradients(here, there, scaled)
 
 
 def _norms_only(gradients: Sequence[Tensor]) -> Tensor:

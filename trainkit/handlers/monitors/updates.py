@@ -1,12 +1,10 @@
 """Updates: how far each step moves the weights, relative to where they were."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from operator import is_not
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,14 +13,15 @@ from torch.optim import Optimizer
 
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
-from trainkit.handlers.parameters.series import Layouts, Series, global_norm, ratio, write
+from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.series import write
 from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.names import Selection
 from trainkit.stats import Snapshot
-from trainkit.stats.logarithm import log10
+from trainkit.stats.parameters.update_values import UpdateValues
 from trainkit.writers.protocol import Writer
 from trainkit.writers.values import Layout
 
@@ -40,7 +39,7 @@ _USUAL = (-4.0, -2.0)
 class _Moving(NamedTuple):
     """Weights that a step may move, and what they were before it."""
 
-    names: tuple[str, ...]
+    names: ParameterNames
     weights: Sequence[Tensor]
     before: Snapshot
 
@@ -116,7 +115,6 @@ class UpdateMonitor(Monitor):
             scaler=scaler, detail=detail, include=include, exclude=exclude,
         )  # fmt: skip
         self._moving: dict[str, _Moving] = {}
-        self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "parameter")
 
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
@@ -161,30 +159,29 @@ class UpdateMonitor(Monitor):
                 if kept:
                     raise
                 return
-            names, weights = tuple(names[i] for i in kept), [weights[i] for i in kept]
+            names, weights = names.at(kept), [weights[i] for i in kept]
             found = before.part(kept).distances()
         if closure:
             kept = [i for i, g in enumerate(gradients_of(weights)) if g is not None]
             if not kept:
                 return
             if len(kept) < len(names):
-                names, found = tuple(names[i] for i in kept), found[:, kept]
+                names, found = names.at(kept), found[:, kept]
         scaled = self.steps.loss_scale.of(optimizer) is not None
         _, found_inf = self.steps.loss_scale.inside_step(optimizer)
         parts = [found]
         if found_inf is not None:  # the scaler may write into its own
             parts.append(found_inf.detach().reshape(()).clone())
-        layouts = self._layouts.of(
-            (key, scaled), (names,), lambda: self._layout(key, names, scaled)
-        )
+        layouts = names.once((self, key, scaled), lambda: self._layout(key, names, scaled))
         write(self.writer, self.steps.iteration, layouts, *parts)
 
-    def _layout(self, key: str, names: tuple[str, ...], scaled: bool) -> tuple[Layout, ...]:
+    def _layout(self, key: str, names: ParameterNames, scaled: bool) -> tuple[Layout, ...]:
         prefix, series = self.parameters.section(key), self.parameters.series[key]
         # The layout of the dashboard shades the band of a single optimizer only.
         band = () if prefix else _BAND
         own = (*(("updates/skipped",) if scaled else ()), *_RATIO, *band)
-        finish = _Ratios(series, names, scaled, bool(band))
+        one = (1,) * len(names)  # a norm is pooled without weights
+        finish = UpdateValues(series.chosen(names, one), scaled, _USUAL if band else ())
         tags = (
             *(self.parameters.tag(tag, key) for tag in own),
             *series.tags("updates", ("ratio",), names, prefix),
@@ -201,41 +198,3 @@ class UpdateMonitor(Monitor):
     def discard(self, key: str) -> None:
         """Give the copy back."""
         self._moving.pop(key, None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Ratios:
-    """What is left to compute when the numbers are on the host."""
-
-    series: Series
-    names: tuple[str, ...]
-    scaled: bool
-    band: bool
-
-    def __call__(self, found: Numbers, *found_inf: Numbers) -> Numbers:
-        """Whether the step was skipped, where there is a scaler; the global ratio, the series."""
-        moved, before = self._moved(found, found_inf)
-        total = ratio(global_norm(moved), global_norm(before))
-        own = [total, log10(total)]
-        if self.band:
-            own += [np.full_like(total, limit) for limit in _USUAL]
-        if self.scaled:
-            own.insert(0, _skipped(total, found_inf))
-        series = self.series.ratios(moved, before, self.names)
-        return np.concatenate((np.stack(own, axis=-1), series), axis=-1)
-
-    def each(self, found: Numbers, *found_inf: Numbers) -> Numbers:
-        """The ratios of those that are chosen, one by one."""
-        return self.series.rows(ratio(*self._moved(found, found_inf)), self.names)
-
-    def _moved(self, found: Numbers, found_inf: Sequence[Numbers]) -> Sequence[Numbers]:
-        moved, before = found[..., 0, :], found[..., 1, :]
-        if found_inf:
-            skipped = _skipped(moved[..., 0], found_inf)[..., None]
-            moved = np.where(skipped, np.nan, moved)
-        return moved, before
-
-
-def _skipped(like: Numbers, found_inf: Sequence[Numbers]) -> Numbers:
-    """For each of the steps, whether the optimizer was told to skip it."""
-    return found_inf[0] > 0 if found_inf else np.zeros(np.shape(like), np.bool_)

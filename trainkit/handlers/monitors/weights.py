@@ -1,13 +1,10 @@
 """Weights: how large they are, and how they are spread."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from ignite.engine import Engine
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,7 +12,8 @@ from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable
-from trainkit.handlers.parameters.series import Layouts, Series, global_norm, write
+from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.series import Series, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
@@ -23,6 +21,7 @@ from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, norms, summary_table
+from trainkit.stats.parameters.weight_values import NormOfAll, WeightValues
 from trainkit.writers.protocol import Writer
 from trainkit.writers.values import Layout
 
@@ -100,7 +99,6 @@ class WeightMonitor(Monitor):
         #: By section.
         self._series: dict[str, Series] = {}
         self._histograms = TensorHistograms("weights", histograms_every)
-        self._layouts = Layouts()
         self._measurable = Measurable(type(self).__name__, "parameter")
 
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
@@ -129,10 +127,10 @@ class WeightMonitor(Monitor):
         if table is None:
             return None
         total = sections == 1 or bool(section)
-        layouts = self._layouts.of(
-            (section, total, series.elements(names, tensors)),
-            (names,),
-            lambda: self._layout(series, section, names, tensors, total),
+        elements = series.elements(names, tensors)
+        layouts = names.once(
+            (series, total, elements),
+            lambda: self._layout(series, section, names, elements, total),
         )
         write(self.writer, step, layouts, table)
         if draw:
@@ -141,54 +139,35 @@ class WeightMonitor(Monitor):
 
     def _write_total(self, step: int, written: "list[_Written]") -> None:
         """The norm over all optimizers and the rest; what several of them hold counts once."""
-        layouts = self._layouts.of(
-            "all", tuple(part.names for part in written), lambda: _layout_of_total(written)
-        )
+        names = written[0].names
+        others = tuple(part.names for part in written[1:])
+        layouts = names.once(("all", others), lambda: _layout_of_total(written))
         write(self.writer, step, layouts, *(part.norms for part in written))
 
     @staticmethod
-    def _measure(series: Series, names: tuple[str, ...], tensors: Sequence[Tensor]) -> Tensor:
-        return summary_table(tensors) if series.chosen(names) else norms(tensors)[None]
+    def _measure(series: Series, names: ParameterNames, tensors: Sequence[Tensor]) -> Tensor:
+        return summary_table(tensors) if series.positions(names) else norms(tensors)[None]
 
     @staticmethod
     def _layout(
         series: Series,
         section: str,
-        names: tuple[str, ...],
-        tensors: Sequence[Tensor],
+        names: ParameterNames,
+        elements: tuple[int, ...],
         total: bool,
     ) -> tuple[Layout, ...]:
-        columns = _COLUMNS if series.chosen(names) else ()
+        columns = _COLUMNS if series.positions(names) else ()
         tags = series.tags("weights", columns, names, section)
         if total:
             tags = (f"weights/{section}global_norm", *tags)
-        finish = _Statistics(series, columns, names, series.elements(names, tensors), total)
+        finish = WeightValues(series.chosen(names, elements), columns, total)
         return (Layout(tags, finish),) if tags else ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Statistics:
-    """What is left to compute when the numbers are on the host."""
-
-    series: Series
-    columns: Sequence[str]
-    names: tuple[str, ...]
-    elements: Sequence[int]
-    total: bool
-
-    def __call__(self, table: NDArray[Any]) -> NDArray[Any]:
-        """The global norm, where it is written, and the series."""
-        shown = table[..., : len(self.columns), :]
-        series = self.series.values(self.columns, shown, self.names, self.elements)
-        if not self.total:
-            return series
-        return np.concatenate((global_norm(table[..., 0, :])[..., None], series), axis=-1)
 
 
 class _Written(NamedTuple):
     """What was measured of a section, `norms` on the device."""
 
-    names: tuple[str, ...]
+    names: ParameterNames
     tensors: Sequence[Tensor]
     norms: Tensor
 
@@ -200,16 +179,4 @@ def _layout_of_total(written: Sequence[_Written]) -> tuple[Layout, ...]:
         positions = [i for i, tensor in enumerate(part.tensors) if id(tensor) not in seen]
         seen.update(map(id, part.tensors))
         kept.append(positions)
-    return (Layout(("weights/global_norm",), _Total(kept)),)
-
-
-@dataclass(frozen=True, eq=False)
-class _Total:
-    """The norm over sections, of those at these positions of each."""
-
-    positions: Sequence[Sequence[int]]
-
-    def __call__(self, *parts: NDArray[Any]) -> NDArray[Any]:
-        """From the norms of each section."""
-        kept = [part[..., at] for part, at in zip(parts, self.positions, strict=True)]
-        return np.asarray(global_norm(np.concatenate(kept, axis=-1)))[..., None]
+    return (Layout(("weights/global_norm",), NormOfAll(kept)),)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainkit.handlers.parameters.model_names import ModelNames, model_names
+from trainkit.handlers.parameters.parameter_names import ParameterNames
 from trainkit.handlers.say_once import listed
 
 __all__ = ["Named", "Parameters", "check_hooks", "one_or_several"]
@@ -24,7 +25,7 @@ class Named(NamedTuple):
     """Parameters of one optimizer (or of none); `section` goes into the tag before the name."""
 
     section: str
-    names: tuple[str, ...]
+    names: ParameterNames
     tensors: tuple[Tensor, ...]
 
 
@@ -139,7 +140,9 @@ class Parameters:
             for number, (model, name, parameter) in self._named.items()
             if number not in held
         }
-        self._sections = self._by_section(Named("", tuple(rest), tuple(rest.values())))
+        self._sections = self._by_section(
+            Named("", ParameterNames(tuple(rest)), tuple(rest.values()))
+        )
         if self.optimizers:
             self._tell(rest)
 
@@ -191,14 +194,14 @@ class Parameters:
         found = [self._without_former(named) for named in self._found.values()]
         if len(found) == 1:
             only = found[0]
-            return [Named("", only.names + rest.names, only.tensors + rest.tensors)]
+            return [Named("", ParameterNames(only.names + rest.names), only.tensors + rest.tensors)]
         return [*found, rest] if rest.names else found
 
     def _without_former(self, named: Named) -> Named:
         if not self._former:
             return named
         kept = {n: p for n, p in zip(*named[1:], strict=True) if id(p) not in self._former}
-        return Named(named.section, tuple(kept), tuple(kept.values()))
+        return Named(named.section, ParameterNames(tuple(kept)), tuple(kept.values()))
 
     def _of(self, key: str, optimizer: Optimizer) -> Named:
         mine: dict[str, Tensor] = {}
@@ -212,7 +215,7 @@ class Parameters:
                 mine[label] = parameter
             if label != full:
                 self._full.setdefault(self.section(key), {})[label] = full
-        return Named(self.section(key), tuple(mine), tuple(mine.values()))
+        return Named(self.section(key), ParameterNames(tuple(mine)), tuple(mine.values()))
 
 
 def check_hooks(optimizers: Iterable[Optimizer]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from trainkit.handlers.parameters.measurable import Measurable
+from trainkit.handlers.parameters.parameter_names import ParameterNames
 from trainkit.handlers.parameters.series import Series
 from trainkit.handlers.sampling.cadence import Every
 from trainkit.stats import histograms
@@ -46,17 +47,17 @@ class TensorHistograms:
         writer: Writer,
         step: int,
         series: Series,
-        names: tuple[str, ...],
+        names: ParameterNames,
         tensors: Sequence[Tensor],
         prefix: str,
     ) -> None:
         """Write those of the chosen tensors; none where modules stand for them."""
-        chosen = series.chosen(names)
+        chosen = series.positions(names)
         if not (chosen and series.per_parameter(names)):
             return
         shown, _, found = self._measurable.measure(
             prefix,
-            tuple(names[i] for i in chosen),
+            names.at(chosen),
             [tensors[i] for i in chosen],
             lambda _, some: histograms(some),
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from trainkit.handlers.parameters.selection import Subset
+from trainkit.handlers.parameters.parameter_names import ParameterNames
 from trainkit.handlers.say_once import listed
 from trainkit.stats.cpu.sizes import plain_tensors
 from trainkit.stats.tensors.readable import UnreadableError, plain
@@ -20,7 +20,7 @@ __all__ = ["Measurable", "gradients_of"]
 _log = logging.getLogger("trainkit")
 
 T = TypeVar("T")
-Names = tuple[str, ...]
+Names = ParameterNames
 
 _GRADIENT = attrgetter("grad")
 
@@ -58,13 +58,12 @@ class Measurable:
     def __init__(self, monitor: str, thing: str) -> None:
         self._monitor, self._thing = monitor, thing
         self._odd: dict[str, dict[str, _Odd]] = {}
-        self._subsets: dict[str, Subset] = {}
         self._told: set[str] = set()
 
     def chosen(
         self, section: str, names: Names, tensors: Sequence[Tensor | None]
     ) -> tuple[Names, Sequence[Tensor]]:
-        """Those that can be measured, as far as is known; the same tuple while it is the same."""
+        """Those that can be measured, as far as is known."""
         odd = self._odd.get(section)
         if not odd and all(map(is_not, tensors, repeat(None))):
             found = plain_tensors(tensors)  # type: ignore[arg-type]
@@ -75,8 +74,7 @@ class Measurable:
             for name, tensor in zip(names, tensors, strict=True)
         ]
         some: list[Tensor] = list(compress(tensors, present))  # type: ignore[arg-type]
-        subset = self._subsets.setdefault(section, Subset())
-        return subset.of(names, present), plain_tensors(some) or some
+        return names.present(present), plain_tensors(some) or some
 
     def measure(
         self,
@@ -89,7 +87,7 @@ class Measurable:
 
         Args:
             section: Of an optimizer; names are told apart within it.
-            names: Of all the tensors; the same tuple while they are the same.
+            names: Of all the tensors.
             tensors: None where there is nothing.
             function: Called with names and tensors; it must be able to take each alone.
 
@@ -102,7 +100,7 @@ class Measurable:
         try:
             return found, some, function(found, some)
         except Exception:
-            kept = self.kept(section, found, some, lambda i: function((found[i],), [some[i]]))
+            kept = self.kept(section, found, some, lambda i: function(found.at([i]), [some[i]]))
             if len(kept) == len(some):
                 raise
         found, some = self.chosen(section, names, tensors)

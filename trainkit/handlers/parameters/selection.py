@@ -1,35 +1,15 @@
 """Which names are watched, and how many series they become."""
 
 from collections.abc import Sequence
-from itertools import compress
 
 from trainkit.names import selected
 
-__all__ = ["CAP", "DETAILS", "Subset", "check_detail", "module_groups", "selected"]
+__all__ = ["CAP", "DETAILS", "check_detail", "module_groups", "selected"]
 
 DETAILS = ("auto", "global", "module", "parameter")
 
 # Series per section of the dashboard that a person can still look through.
 CAP = 300
-
-
-class Subset:
-    """The names of those that are present: the same tuple while it is the same ones.
-
-    Whoever has worked out something for a tuple of names can tell by its identity.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[tuple[str, ...], list[bool], tuple[str, ...]] | None = None
-
-    def of(self, names: tuple[str, ...], present: list[bool]) -> tuple[str, ...]:
-        """The names that are present; `names` itself where all are."""
-        if all(present):
-            return names
-        last = self._last
-        if last is None or last[0] is not names or last[1] != present:
-            self._last = last = names, present, tuple(compress(names, present))
-        return last[2]
 
 
 def check_detail(detail: str) -> str:
