@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.cli.project import call, environment, process
-from trainkit.config import schema
 
 SHORT = (
     "trainer.max_iterations=1", "trainer.progress_bar=false", "trainer.evaluate_train=false",
@@ -56,16 +55,15 @@ def test_without_an_experiment_the_folder_has_the_models_name(
 
 
 def test_two_runs_in_one_second_have_a_folder_each(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Stopped(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:
-            return datetime(2026, 1, 2, 3, 4, 5)
-
-    monkeypatch.setattr(schema, "datetime", Stopped)
-    names = [last_line(call(capsys, "run", "model=net", *SHORT).out).name for _ in range(3)]
-    assert names == ["2026-01-02_03-04-05", "2026-01-02_03-04-05_2", "2026-01-02_03-04-05_3"]
+    now = datetime.now()
+    for second in range(60):  # whenever it starts, another run of that second exists
+        name = f"{now + timedelta(seconds=second):%Y-%m-%d_%H-%M-%S}"
+        (project / "runs" / "net" / name).mkdir(parents=True)
+        (project / "runs" / "net" / name / "run.log").touch()
+    found = last_line(call(capsys, "run", "model=net", *SHORT).out)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_2", found.name)
 
 
 def test_a_run_can_go_elsewhere(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_one_read_for_each_sampled_iteration(
 
     monkeypatch.setattr(transfer, "read", read)
     # Elsewhere a tensor of this device is left out, for it holds no numbers.
-    monkeypatch.setattr(readable, "_HOLDS_NOTHING", lambda tensor: False)
+    monkeypatch.setattr(readable, "HOLDS_NOTHING", lambda tensor: False)
     writer = train(layers, every, loss_fn)
     assert not reads  # nobody asked while it ran
     scalars = writer.scalars

@@ -14,7 +14,6 @@ from tests.training.parts import FULL, QUIET, go, weights
 from trainkit.handlers import LossMonitor
 from trainkit.rundir import load_checkpoint, read_status
 from trainkit.settings import MonitorSettings, TrainerSettings
-from trainkit.training.monitoring import Monitoring
 
 
 def events(directory: Path, part: str) -> EventAccumulator:
@@ -136,10 +135,10 @@ def test_a_monitor_that_fails_is_told_and_the_run_goes_on(
 def test_an_event_file_that_cannot_be_made_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Monitoring, part: str) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Monitoring, "_open", full)
+    monkeypatch.setattr("trainkit.training.monitoring.EventFileSink", full)
     result = go(tmp_path, monitor=FULL)
     assert result.iterations == 21
     assert any("No space left" in why for why in result.disabled.values())

@@ -37,7 +37,7 @@ def columns_of(lines: list[str], row: str) -> dict[str, str]:
 @pytest.mark.parametrize("width", [80, 200])
 def test_on_a_terminal(width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trainkit.training.progress._REDRAWN_EVERY", 0.0)
+    monkeypatch.setattr("trainkit.training.progress.REDRAWN_EVERY", 0.0)
     with terminal(monkeypatch, width) as screen:
         result = go(tmp_path / "r", trainer=SHOWN)
     text = screen.wait()
@@ -130,7 +130,7 @@ class Talks(nn.Module):
 
 
 def test_a_users_own_prints_tear_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainkit.training.progress._REDRAWN_EVERY", 0.0)
+    monkeypatch.setattr("trainkit.training.progress.REDRAWN_EVERY", 0.0)
     with terminal(monkeypatch) as screen:
         go(tmp_path / "r", model=Talks(), trainer=SHOWN)
     lines = [line.rstrip("\r") for line in screen.lines()]
@@ -143,8 +143,8 @@ def test_a_users_own_prints_tear_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_long_epoch_in_a_file_shows_that_it_is_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainkit.training.progress._HEARTBEAT_EVERY", 0.05)
-    monkeypatch.setattr("trainkit.training.progress._REDRAWN_EVERY", 0.0)
+    monkeypatch.setattr("trainkit.training.progress.HEARTBEAT_EVERY", 0.05)
+    monkeypatch.setattr("trainkit.training.progress.REDRAWN_EVERY", 0.0)
 
     class Slow(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

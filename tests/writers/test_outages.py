@@ -71,8 +71,8 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainkit.writers.outage._FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("trainkit.writers.outage._LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("trainkit.writers.outage.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("trainkit.writers.outage.LONGEST_PAUSE", 0.05)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -141,7 +141,7 @@ def test_what_is_kept_has_a_bound_and_what_is_lost_is_said(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.tensorboard.event_log._KEPT", 1000)
+    monkeypatch.setattr("trainkit.writers.tensorboard.event_log.KEPT", 1000)
     writer = EventFileWriter(tmp_path)
     disk.room = 0
     for step in range(100):
@@ -343,7 +343,7 @@ def test_nobody_waits_for_a_service_that_is_down(caplog: pytest.LogCaptureFixtur
 def test_waiting_for_a_slow_disk_is_said_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.step_queue._LONG_SECONDS", 0.2)
+    monkeypatch.setattr("trainkit.writers.step_queue.LONG_SECONDS", 0.2)
 
     class Slow(EventFileWriter):
         def write(self, steps: Sequence[Step]) -> None:

@@ -25,8 +25,8 @@ from trainkit.training.pace import Pace
 
 __all__ = ["Evaluated", "Progress", "evaluation_line"]
 
-_REDRAWN_EVERY = 0.1  # seconds
-_HEARTBEAT_EVERY = 60.0
+REDRAWN_EVERY = 0.1  # seconds
+HEARTBEAT_EVERY = 60.0
 
 Values = Mapping[str, Mapping[str, float]]
 
@@ -142,13 +142,13 @@ class Progress:
             self._warming = False
             self._pace.begin(trainer.state.iteration)
         now = perf_counter()
-        if now - self._drawn < _REDRAWN_EVERY:
+        if now - self._drawn < REDRAWN_EVERY:
             return
         self._drawn = now
         if self._bar.shown:
             iteration = trainer.state.iteration
             self._bar.draw(self._pace.done(iteration), self._now(trainer))
-        elif now - self._said >= _HEARTBEAT_EVERY:
+        elif now - self._said >= HEARTBEAT_EVERY:
             self.say(f"... {self._now(trainer)}")
 
     def _now(self, trainer: Engine) -> str:

@@ -11,7 +11,7 @@ from trainkit.writers.step.host_step import HostBlock, HostItem, Step, Steps, it
 __all__ = ["Deliveries", "Delivery"]
 
 # So many numbers of eight bytes are kept while they cannot be written; the oldest go first.
-_KEPT = 1 << 21
+KEPT = 1 << 21
 # A step that was refused so often is given up if another one is taken: it is at fault then, and
 # must not hold up those behind it.
 _TRIES = 3
@@ -85,7 +85,7 @@ class Delivery:
                 self._succeed("write")
             else:
                 break
-        while self._size > _KEPT and self._waiting:
+        while self._size > KEPT and self._waiting:
             self._lose()
 
     def _try(self, place: int) -> Exception | None:

@@ -10,7 +10,7 @@ __all__ = ["Outage", "failing"]
 _log = logging.getLogger("trainkit")
 
 # Seconds from a failure to the next try: doubled each time.
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
 # After this many outages, one that begins less than this many seconds after the last is not logged.
 _ALWAYS_SAID, _QUIET = 5, 60.0
 
@@ -40,7 +40,7 @@ class Outage:
         self._beside = beside
         self.error: BaseException | None = None
         self._lock = threading.Lock()
-        self._pause = _FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         self._next_try = 0.0
         self._since = self._ended = 0.0
         self._count = 0
@@ -63,13 +63,13 @@ class Outage:
             now = monotonic()
             begins = self.error is None
             if begins:
-                self._since, self._pause = now, _FIRST_PAUSE
+                self._since, self._pause = now, FIRST_PAUSE
                 self._count += 1
                 often = self._count > _ALWAYS_SAID and now - self._ended < _QUIET
                 self._says = not often and not self._is_said_already(error)
             self.error = error
             self._next_try = now + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
         if begins and self._says:
             _said.add(self)
             _log.error(

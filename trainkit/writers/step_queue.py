@@ -20,7 +20,7 @@ _log = logging.getLogger("trainkit")
 
 # Somebody who waits for room looks this often whether there is some, and after this long in all
 # the log says so.
-_GLANCE_SECONDS, _LONG_SECONDS = 0.1, 2.0
+_GLANCE_SECONDS, LONG_SECONDS = 0.1, 2.0
 # A step of more numbers than this counts for so many steps.
 _MANY, _LARGE = 1 << 14, 32
 
@@ -132,7 +132,7 @@ class StepQueue:
                 self._waited += time.monotonic() - start
                 return True
             waited = self._waited + time.monotonic() - start
-            if waited >= _LONG_SECONDS and not self._told_of_waiting:
+            if waited >= LONG_SECONDS and not self._told_of_waiting:
                 self._told_of_waiting = True
                 _log.warning(
                     "training waits for %r, for %.0f s so far: as many steps wait to be written as "

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from ignite.engine import Engine
 
-from trainkit.handlers.monitors import memory
 from trainkit.handlers.monitors.memory import MemoryMonitor
 from trainkit.writers import MemoryWriter
 
@@ -24,9 +23,8 @@ def test_the_resident_memory_is_that_of_the_system() -> None:
     assert float(points[-1][1]) == pytest.approx(expected, rel=0.1)
 
 
-def test_the_peak_where_there_is_no_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_STATM", Path("/nowhere/statm"))
+def test_the_peak_where_there_is_no_proc() -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: None)
-    MemoryMonitor(writer).attach(trainer)
+    MemoryMonitor(writer, statm=Path("/nowhere/statm")).attach(trainer)
     trainer.run(range(1))
     assert float(writer.scalars["memory/process_peak_resident_mib"][0][1]) > 1

@@ -9,7 +9,6 @@ import torch
 from ignite.engine import Engine, Events
 
 from tests.writers.reading import accumulated
-from trainkit.handlers.monitors import throughput
 from trainkit.handlers.monitors.throughput import ThroughputMonitor
 from trainkit.writers import EventFileWriter, MemoryWriter
 
@@ -26,10 +25,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(throughput, "perf_counter", found)
-    return found
+def clock() -> Clock:
+    return Clock()
 
 
 class Data:
@@ -53,7 +50,7 @@ def values(writer: MemoryWriter, name: str) -> list[tuple[int, float]]:
 
 def test_the_interval_since_the_last_sample_with_unequal_batches(clock: Clock) -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
-    ThroughputMonitor(writer, every=3).attach(trainer)
+    ThroughputMonitor(writer, every=3, clock=clock).attach(trainer)
     trainer.run(Data(clock, [8, 8, 2]), max_epochs=2)
     assert values(writer, "iteration_seconds") == [(1, 4.0), (3, 4.0), (6, 4.0)]
     assert values(writer, "samples_per_second") == [(1, 2.0), (3, 10 / 8), (6, 18 / 12)]
@@ -65,7 +62,7 @@ def test_the_interval_since_the_last_sample_with_unequal_batches(clock: Clock) -
 def test_validation_is_left_out(clock: Clock, event: Any, evaluate_first: bool) -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
     evaluator = Engine(lambda e, b: clock.wait(1000))
-    monitor = ThroughputMonitor(writer, every=4, evaluators=[evaluator])
+    monitor = ThroughputMonitor(writer, every=4, evaluators=[evaluator], clock=clock)
     if not evaluate_first:
         monitor.attach(trainer)
     trainer.add_event_handler(event, lambda: evaluator.run([1, 2]))
@@ -78,7 +75,7 @@ def test_validation_is_left_out(clock: Clock, event: Any, evaluate_first: bool) 
 def test_what_happens_between_epochs_and_runs_is_left_out(clock: Clock) -> None:
     writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(3))
     evaluator = Engine(lambda e, b: clock.wait(1000))
-    ThroughputMonitor(writer, every=1, evaluators=[evaluator]).attach(trainer)
+    ThroughputMonitor(writer, every=1, evaluators=[evaluator], clock=clock).attach(trainer)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1]))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.wait(500))
     trainer.run(Data(clock, [8]), max_epochs=2)
@@ -93,7 +90,7 @@ def test_an_evaluator_that_failed_does_not_stop_the_clock(clock: Clock) -> None:
         raise RuntimeError
 
     writer, trainer, evaluator = MemoryWriter(), Engine(lambda e, b: clock.wait(3)), Engine(fail)
-    ThroughputMonitor(writer, every=1, evaluators=[evaluator]).attach(trainer)
+    ThroughputMonitor(writer, every=1, evaluators=[evaluator], clock=clock).attach(trainer)
 
     @trainer.on(Events.ITERATION_COMPLETED(once=1))
     def evaluate() -> None:
@@ -121,7 +118,9 @@ def test_the_speed_of_every_iteration_whatever_is_sampled(clock: Clock) -> None:
     waits = [3.0, 1.0, 4.0, 0.0, 1.0, 8.0]
     writer, trainer = MemoryWriter(), Engine(lambda e, b: clock.wait(waits[e.state.iteration - 1]))
     evaluator = Engine(lambda e, b: clock.wait(1000))
-    monitor = ThroughputMonitor(writer, 10**6, evaluators=[evaluator], every_iteration=True)
+    monitor = ThroughputMonitor(
+        writer, 10**6, evaluators=[evaluator], every_iteration=True, clock=clock
+    )
     monitor.attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: evaluator.run([1]))
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: clock.wait(500))

@@ -10,13 +10,14 @@ from ignite.engine import Engine
 from torch import nn
 
 from trainkit import attach_monitors
-from trainkit.handlers.monitors.activations import ActivationMonitor
 from trainkit.handlers.monitors.gradients import GradientMonitor
 from trainkit.handlers.monitors.weights import WeightMonitor
-from trainkit.handlers.sampling import optimizer_steps as steps_module
 from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
 from trainkit.handlers.sampling.device_clock import DeviceClock
+from trainkit.handlers.sampling.optimizer_steps import device_clock
+from trainkit.handlers.sampling.sampler import Sampler
+from trainkit.stats.outputs.activations import OutputTotals
 from trainkit.writers import MemoryWriter
 
 
@@ -98,7 +99,7 @@ def test_a_device_that_cannot_be_timed_is_reported_once(
     assert caplog.text.count("cannot be timed") == 1
 
 
-def train(cadence: Metered, at_start: Callable[[], None]) -> None:
+def train(cadence: Metered, at_start: Callable[[], None], clock: DeviceClock | None = None) -> None:
     """Six iterations with everything watched."""
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -111,14 +112,15 @@ def train(cadence: Metered, at_start: Callable[[], None]) -> None:
         sgd.step()
         return {"loss": loss.detach()}
 
-    trainer = Engine(step)
+    trainer, sampler = Engine(step), Sampler(cadence)
+    sampler.step_state.watch.device = clock
     with attach_monitors(
         trainer,
         model=model,
         optimizers=sgd,
         writer=MemoryWriter(),
         predictions=None,
-        every=cadence,
+        every=sampler,
     ) as monitors:
         trainer.run([torch.ones(4, 2)] * 6)
     assert not monitors.failures
@@ -128,19 +130,17 @@ def train(cadence: Metered, at_start: Callable[[], None]) -> None:
 def test_the_budget_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is launched in a hook on a module, at the optimizer's step, and at the end."""
     device, cadence = Device(), Metered(Every(1))
-    clock = device.clock()
-    monkeypatch.setattr(steps_module, "_device_clock", lambda optimizers: clock)
 
     def taking(owner: Any, name: str, seconds: float) -> None:
         function = getattr(owner, name)
 
-        def longer(*args: Any) -> Any:
+        def longer(*args: Any, **options: Any) -> Any:
             device.launched += seconds
-            return function(*args)
+            return function(*args, **options)
 
         monkeypatch.setattr(owner, name, longer)
 
-    taking(ActivationMonitor, "_observe", 100.0)
+    taking(OutputTotals, "add", 100.0)
     taking(GradientMonitor, "before_step", 30.0)
     taking(WeightMonitor, "end", 7.0)
 
@@ -148,7 +148,7 @@ def test_the_budget_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
         device.launched += 1000.0
         device.catch_up()
 
-    train(cadence, training)
+    train(cadence, training, device.clock())
     hooks = 2 * 100.0  # modules
     # The device is past an iteration when the next one ends, and past the last one never.
     told = cadence.spent + cadence.first_sample_seconds
@@ -160,7 +160,7 @@ def test_there_is_no_clock_without_a_device() -> None:
     train(cadence, lambda: None)
     assert cadence.spent > 0
     parameter = nn.Parameter(torch.ones(1, device="cpu"))
-    assert steps_module._device_clock([torch.optim.SGD([parameter], lr=0.1)]) is None
+    assert device_clock([torch.optim.SGD([parameter], lr=0.1)]) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

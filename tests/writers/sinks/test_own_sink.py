@@ -29,8 +29,8 @@ from trainkit.writers.step import transfer
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainkit.writers.outage._FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("trainkit.writers.outage._LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("trainkit.writers.outage.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("trainkit.writers.outage.LONGEST_PAUSE", 0.05)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -147,7 +147,7 @@ def test_one_that_is_down_for_a_while_gets_everything_once(
 def test_what_is_kept_has_a_bound(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainkit.writers.delivery._KEPT", 1500)
+    monkeypatch.setattr("trainkit.writers.delivery.KEPT", 1500)
     service = Service()
     service.error = ConnectionError("nobody answers")
     writer = BackgroundWriter(service)

@@ -36,6 +36,7 @@ class MemoryMonitor(Monitor):
         writer: Where the numbers go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
         devices: Which CUDA devices; None is the current one, if CUDA is in use.
+        statm: Where Linux tells the size of the process.
 
     Cost:
         Host calls only, in a sampled iteration; no device is synchronized.
@@ -57,8 +58,10 @@ class MemoryMonitor(Monitor):
         every: int | Cadence | Sampler = 1,
         *,
         devices: Sequence[torch.device | str] | None = None,
+        statm: Path = _STATM,
     ) -> None:
         super().__init__(writer, every)
+        self._statm = statm
         self._devices = None if devices is None else [torch.device(device) for device in devices]
 
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
@@ -67,7 +70,7 @@ class MemoryMonitor(Monitor):
 
     def end(self, engine: Engine) -> None:
         """Write how much memory is in use now."""
-        self.writer.write_scalars(engine.state.iteration, _process() | self._cuda())
+        self.writer.write_scalars(engine.state.iteration, _process(self._statm) | self._cuda())
 
     def _cuda(self) -> dict[str, float]:
         # To ask CUDA itself would make a context, which takes memory.
@@ -90,9 +93,9 @@ class MemoryMonitor(Monitor):
         return found
 
 
-def _process() -> dict[str, float]:
+def _process(statm: Path) -> dict[str, float]:
     try:
-        pages = int(_STATM.read_text().split()[1])
+        pages = int(statm.read_text().split()[1])
     except OSError:
         return _peak()
     return {"memory/process_resident_mib": pages * os.sysconf("SC_PAGE_SIZE") / _MIB}

@@ -51,6 +51,7 @@ class ThroughputMonitor(Monitor):
         every_iteration: Write the speed of every iteration, sampled or not, as points of a curve:
             exactly for the first 10,000, as means of several iterations beyond. Then
             `samples_per_second` ends with the first batch whose size is not known.
+        clock: Seconds.
 
     Cost:
         Two clock readings and one look at the batch in every iteration; with `every_iteration` two
@@ -76,9 +77,10 @@ class ThroughputMonitor(Monitor):
         evaluators: Iterable[Engine] | Mapping[str, Engine] = (),
         batch_size: Callable[[Any], int | None] | None = None,
         every_iteration: bool = False,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         super().__init__(writer, every)
-        self._every_iteration = every_iteration
+        self._every_iteration, self._now = every_iteration, clock
         self._points, self._sized = Points(self.writer, Curve(_TAGS, _DESCRIPTION)), True
         engines = evaluators.values() if isinstance(evaluators, Mapping) else evaluators
         self._evaluators = tuple(engines)
@@ -130,7 +132,7 @@ class ThroughputMonitor(Monitor):
 
     def end(self, engine: Engine) -> None:
         """Write the speed since the last time and start over."""
-        now = perf_counter()
+        now = self._now()
         if self._since is None or not self._iterations:
             return
         elapsed = now - self._since - self._excluded
@@ -146,7 +148,7 @@ class ThroughputMonitor(Monitor):
     # Called in every iteration, as `_ask` and `_receive` are: so few operations.
     def look(self, engine: Engine) -> None:
         """Write the speed of this iteration."""
-        since, now = self._since, perf_counter()
+        since, now = self._since, self._now()
         if since is None or not self._iterations:
             return
         elapsed, waited, samples = now - since - self._excluded, self._waited, self._samples
@@ -205,7 +207,7 @@ class ThroughputMonitor(Monitor):
     # These two are called in every iteration: so few operations, and no guard, which reads the
     # clock twice. Ignite calls what takes no engine with less to do.
     def _ask(self) -> None:
-        now = perf_counter()
+        now = self._now()
         if self._since is None:
             self._start_over(now)
         if self._paused is not None:  # since the end of the epoch, or since an evaluator failed
@@ -218,7 +220,7 @@ class ThroughputMonitor(Monitor):
         asked = self._asked
         if asked is None:
             return
-        self._waited += perf_counter() - asked
+        self._waited += self._now() - asked
         self._asked = None
         self._iterations += 1
         if self._samples is not None:
@@ -231,9 +233,9 @@ class ThroughputMonitor(Monitor):
 
     def _pause(self, engine: Engine) -> None:
         if self._paused is None:
-            self._paused = (engine, perf_counter())
+            self._paused = (engine, self._now())
 
     def _resume(self, engine: Engine) -> None:
         if self._paused is not None and self._paused[0] is engine:
-            self._excluded += perf_counter() - self._paused[1]
+            self._excluded += self._now() - self._paused[1]
             self._paused = None

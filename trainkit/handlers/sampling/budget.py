@@ -1,5 +1,6 @@
 """What measuring costs, and sampling as often as a budget allows."""
 
+from collections.abc import Callable
 from time import perf_counter
 
 from trainkit.handlers.sampling.cadence import Cadence, Every, Filtered
@@ -9,11 +10,11 @@ __all__ = ["Budget", "Metered"]
 # An iteration that took so many times the usual one held something else, e.g. an evaluation.
 _PAUSE = 10.0
 _SMOOTHING = 0.1
-# A clock around the monitors' calls does not see it all: torch and Ignite have to call them, and
-# training finds its caches full of other things afterwards. It weighs most where the calls are
-# short. So host time counts so many times, in a sampled iteration and in one that is not: chosen
-# so that light reports of itself what `benchmarks/monitoring.py` finds.
-_UNSEEN, _UNSEEN_IDLE = 1.2, 3.0
+# A clock around the calls of monitors does not see all of their cost: torch and Ignite have to
+# call them, and training finds its caches filled with other things afterwards. That weighs most
+# where the calls are short. These factors, in a sampled iteration and in one that is not, make
+# trainkit report of itself what `benchmarks/monitoring.py` finds.
+_UNSEEN = (1.2, 3.0)
 _AIM = 0.9  # of the budget is spent: it is a limit, and what a sample costs varies
 _AT_LEAST = 0.25  # of the budget is for samples, even where looking when to sample uses it up
 _FIRST = 3  # iterations that are sampled whatever they cost
@@ -38,6 +39,9 @@ class Metered:
 
     Args:
         cadence: Says which iterations are sampled.
+        clock: Seconds, for the iterations.
+        unseen: Factors on host time, in a sampled iteration and in one that is not, for what a
+            clock around the calls of monitors does not see.
 
     Example:
         >>> from ignite.engine import Engine
@@ -50,8 +54,16 @@ class Metered:
         5
     """
 
-    def __init__(self, cadence: Cadence) -> None:
+    def __init__(
+        self,
+        cadence: Cadence,
+        *,
+        clock: Callable[[], float] = perf_counter,
+        unseen: tuple[float, float] = _UNSEEN,
+    ) -> None:
         self.cadence = cadence
+        self._clock = clock
+        self._unseen, self._unseen_idle = unseen
         # Those two count nothing.
         self._tell = None if type(cadence) in (Every, Filtered) else cadence.spend
         self.samples = 0
@@ -104,7 +116,7 @@ class Metered:
     # In every iteration: so few operations, and no function that could be done without.
     def tick(self) -> tuple[float, float]:
         """Note that an iteration begins; what the one before took without monitoring, and with."""
-        now = perf_counter()
+        now = self._clock()
         last, self._last = self._last, now
         if last is None:
             self._within = self._beside = 0.0
@@ -115,10 +127,10 @@ class Metered:
             # the processor was taken away just then.
             seconds = seconds - cost if seconds > cost else 0.0
             if not self._sampling:
-                cost = cost * _UNSEEN_IDLE + self._beside
+                cost = cost * self._unseen_idle + self._beside
                 self.spent += cost
             elif self.first_sample_seconds:
-                cost = cost * _UNSEEN + self._beside
+                cost = cost * self._unseen + self._beside
                 self.spent += cost
             else:
                 cost += self._beside
@@ -161,6 +173,8 @@ class Budget(Metered):
 
     Args:
         share: Of the training time, in (0, 1].
+        clock: As in `Metered`.
+        unseen: As in `Metered`.
 
     Raises:
         ValueError: `share` is not in (0, 1].
@@ -181,10 +195,16 @@ class Budget(Metered):
         20
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(
+        self,
+        share: float,
+        *,
+        clock: Callable[[], float] = perf_counter,
+        unseen: tuple[float, float] = _UNSEEN,
+    ) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"the budget must be a share of the time in (0, 1], got {share}")
-        super().__init__(self)
+        super().__init__(self, clock=clock, unseen=unseen)
         self.share = share
         self.beyond = 0
         self._aim = _AIM * share
@@ -193,7 +213,8 @@ class Budget(Metered):
         self._balance = 0.0
         # What the monitors take in an iteration that is not sampled.
         self._idle_seconds = 0.0
-        self._alarmed_until = 0
+        #: The last iteration that is sampled because something was not finite; 0: none.
+        self.alarmed_until = 0
         # Iterations: the last one of the run, if that is known; the first one that was seen; the
         # last sample; the next one.
         self._end: int | None = None
@@ -226,7 +247,7 @@ class Budget(Metered):
             self._balance += self._earned(seconds, cost)
         else:
             self._learn(cost)
-            free = self.samples <= _FIRST or iteration - 1 <= self._alarmed_until
+            free = self.samples <= _FIRST or iteration - 1 <= self.alarmed_until
             self._balance += self._aim * seconds - (0.0 if free else cost)
             self._next = 0
         if not self._next:
@@ -235,7 +256,7 @@ class Budget(Metered):
             iteration >= self._next
             or iteration == self._end
             or self.samples < _FIRST
-            or iteration <= self._alarmed_until
+            or iteration <= self.alarmed_until
         )
         if self._sampling:
             self.samples += 1
@@ -253,7 +274,7 @@ class Budget(Metered):
 
     def alarm(self, iteration: int) -> None:
         """Sample this iteration and those after it: something was not finite. From any thread."""
-        self._alarmed_until = max(self._alarmed_until, iteration + _ALARMED)
+        self.alarmed_until = max(self.alarmed_until, iteration + _ALARMED)
 
     def _set_next(self, iteration: int) -> None:
         """After a sample, or when it turns out how long the run is."""

@@ -14,7 +14,7 @@ from trainkit.handlers.sampling.stopwatch import Stopwatch
 from trainkit.handlers.sampling.subscriber import Subscriber
 from trainkit.handlers.sampling.watched_optimizer import WatchedOptimizer
 
-__all__ = ["OptimizerSteps"]
+__all__ = ["OptimizerSteps", "device_clock"]
 
 _ARMED = attrgetter("armed")
 
@@ -68,7 +68,9 @@ class OptimizerSteps:
         state.inside = True
         if not self._sought_device:
             self._sought_device = True
-            state.watch.device = _device_clock(w.optimizer for w in self._watched.values())
+            state.watch.device = state.watch.device or device_clock(
+                w.optimizer for w in self._watched.values()
+            )
         state.iteration = engine.state.iteration
         if sampled:
             state.sampled = state.iteration
@@ -121,7 +123,7 @@ class OptimizerSteps:
                 del self._watched[number]
 
 
-def _device_clock(optimizers: Iterable[Optimizer]) -> DeviceClock | None:
+def device_clock(optimizers: Iterable[Optimizer]) -> DeviceClock | None:
     """A clock of the first CUDA device on which a parameter is."""
     groups = chain.from_iterable(optimizer.param_groups for optimizer in optimizers)
     # A subclass of Tensor may refuse to answer.

@@ -27,7 +27,7 @@ __all__ = [
 #: Types whose storage holds their elements. A subclass may keep them elsewhere.
 ORDINARY = frozenset({Tensor, nn.Parameter})
 
-_HOLDS_NOTHING = attrgetter("is_meta")
+HOLDS_NOTHING = attrgetter("is_meta")
 _NESTED, _BYTES = attrgetter("is_nested"), attrgetter("nbytes")
 _STORAGE, _STORED = Tensor.untyped_storage, torch.UntypedStorage.nbytes
 
@@ -76,7 +76,7 @@ def plain(tensor: Tensor) -> Tensor:
         raise UnreadableError("exists only inside a transform of torch.func (vmap, grad)")
     if torch._is_functional_tensor(tensor):
         raise UnreadableError("exists only while torch traces a function")
-    if _HOLDS_NOTHING(tensor):
+    if HOLDS_NOTHING(tensor):
         raise UnreadableError("is on the meta device, which holds no numbers")
     if tensor.dtype in _PACKED:
         raise UnreadableError(f"has elements that are no single numbers ({tensor.dtype})")

@@ -18,7 +18,7 @@ _FILE_VERSION = b"\x1a"  # of event.proto: a string
 # What waits is written when it comes to this many bytes, flushed or not; and so much at a time.
 _BUFFER = 1 << 20
 # So many bytes are kept while they cannot be written; the oldest go first.
-_KEPT = 1 << 24
+KEPT = 1 << 24
 # The disk is full: the same file can be continued when there is room again. After any other
 # failure (an I/O error, a file too large, a server that forgot it) the next try is a new file.
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -162,7 +162,7 @@ class EventLog:
 
     def _drop(self) -> None:
         """Keep no more than may be kept."""
-        while self._size > _KEPT and self._waiting:
+        while self._size > KEPT and self._waiting:
             first, last, count, records = self._waiting.popleft()
             self._size -= len(records)
             self.outage.lose(first, last, count)
