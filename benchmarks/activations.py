@@ -35,7 +35,7 @@ def seconds(batch: int, watched: bool, iterations: int = 100) -> float:
     model, x = CNN(), torch.randn(batch, 1, 8, 8)
     engine, times = Engine(lambda engine, _: model(x)), [0.0]
     if watched:
-        ActivationMonitor(model, Nowhere()).attach(engine)
+        ActivationMonitor(Nowhere(), model=model).attach(engine)
 
     def note(engine: Engine) -> None:
         times.append(thread_time())

@@ -78,7 +78,9 @@ def walk(monitor: str) -> Walk:
         if monitor == "loss":
             LossMonitor(writer).attach(trainer)
         else:
-            GradientMonitor(model, optimizer, writer, detail="global").attach(trainer)
+            GradientMonitor(writer, model=model, optimizers=optimizer, detail="global").attach(
+                trainer
+            )
         trainer.add_event_handler(Events.ITERATION_COMPLETED, end)
         sys.setprofile(seen.see)
         try:

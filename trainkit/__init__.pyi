@@ -45,6 +45,7 @@ from .stats import Members as Members
 from .training import RunResult as RunResult
 from .training import run as run
 from .writers import BackgroundWriter as BackgroundWriter
+from .writers import Curve as Curve
 from .writers import Deferred as Deferred
 from .writers import EventFileWriter as EventFileWriter
 from .writers import Histogram as Histogram
@@ -52,6 +53,7 @@ from .writers import Histograms as Histograms
 from .writers import IgniteLoggerWriter as IgniteLoggerWriter
 from .writers import JsonLinesSink as JsonLinesSink
 from .writers import MemoryWriter as MemoryWriter
+from .writers import Point as Point
 from .writers import PrCurve as PrCurve
 from .writers import PrefixWriter as PrefixWriter
 from .writers import Scalars as Scalars

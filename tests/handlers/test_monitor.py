@@ -8,7 +8,15 @@ import torch
 from ignite.engine import Engine
 
 from tests.handlers.leftovers import leftovers
-from trainkit import MemoryWriter, Moment, Monitor, Sampler
+from trainkit import (
+    GradientMonitor,
+    HyperparameterMonitor,
+    MemoryWriter,
+    Moment,
+    Monitor,
+    Sampler,
+    UpdateMonitor,
+)
 
 
 class Noting(Monitor):
@@ -145,6 +153,21 @@ def test_a_monitor_without_moments_is_told_what_to_write() -> None:
     with pytest.raises(TypeError, match=r"Old must say when it measures: def moments\(self\): "
                        r"return \{Moment.ITERATION_COMPLETED: self.end\}"):  # fmt: skip
         Old(MemoryWriter()).attach(Engine(lambda engine, batch: None))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "given"),
+    [
+        (GradientMonitor, torch.nn.Linear(1, 1)),
+        (UpdateMonitor, {"model": torch.nn.Linear(1, 1)}),
+        (HyperparameterMonitor, torch.optim.SGD([torch.ones(1)])),
+    ],
+)
+def test_the_order_of_before_is_told_what_to_write(monitor: Any, given: Any) -> None:
+    name = monitor.__name__
+    words = rf"{name} takes the writer first, got .*; write {name}\(writer, every, ...\) and all "
+    with pytest.raises(TypeError, match=words):
+        monitor(given, MemoryWriter())
 
 
 @pytest.mark.parametrize("moments", [["end"], {"end": print}, {Moment.AFTER_STEP: "end"}])

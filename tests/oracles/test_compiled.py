@@ -41,7 +41,7 @@ def train(backend: str, every: int | None) -> tuple[dict[str, dict[int, float]],
     writer, engine = MemoryWriter(), Engine(step)
     if every is not None:
         for monitor in (GradientMonitor, WeightMonitor, UpdateMonitor):
-            monitor(model, optimizer, writer, every).attach(engine)
+            monitor(writer, every, model=model, optimizers=optimizer).attach(engine)
     engine.run(batches)
     counters = torch._dynamo.utils.counters
     counted = {
@@ -113,7 +113,7 @@ def test_activations_break_no_graph(how: str) -> None:
 
         engine, writer = Engine(step), MemoryWriter()
         if every is not None:
-            handle = ActivationMonitor(model, writer, every).attach(engine)
+            handle = ActivationMonitor(writer, every, model=model).attach(engine)
         engine.run(torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(1)))
         found = {tag.split("/")[1] for tag in writer.scalars if "." in tag}
         assert found == (set() if every is None else seen)
@@ -146,7 +146,7 @@ def test_what_is_compiled_within_a_sampled_step_is_compiled_once_more_at_most() 
         compiled[0](x).square().mean().backward()
 
     engine = Engine(step)
-    with ActivationMonitor(model, MemoryWriter(), every=2).attach(engine):
+    with ActivationMonitor(MemoryWriter(), model=model, every=2).attach(engine):
         engine.run(torch.randn(12, 4, 5))
     graphs = counters["stats"]["unique_graphs"]
     torch._dynamo.reset()

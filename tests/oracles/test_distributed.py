@@ -41,7 +41,7 @@ def watch(rank: int, static: bool) -> None:
 
     writer, engine = MemoryWriter(), Engine(step)
     if rank == 0:
-        GradientMonitor(model, optimizer, writer).attach(engine)
+        GradientMonitor(writer, model=model, optimizers=optimizer).attach(engine)
     batch = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
     engine.run([batch] * 3)
     if rank == 0:

@@ -51,9 +51,9 @@ def watch(
     """Run the engine with all three monitors; tag → iteration → value."""
     writer = MemoryWriter()
     monitors = [
-        GradientMonitor(model, optimizers, writer, every, **more),
-        UpdateMonitor(model, optimizers, writer, every, **more),
-        WeightMonitor(model, optimizers, writer, every),
+        GradientMonitor(writer, every, model=model, optimizers=optimizers, **more),
+        UpdateMonitor(writer, every, model=model, optimizers=optimizers, **more),
+        WeightMonitor(writer, every, model=model, optimizers=optimizers),
     ]
     handles = [monitor.attach(engine) for monitor in monitors]
     engine.run(batches(n))
@@ -462,7 +462,7 @@ def test_parameters_of_several_precisions_and_one_that_is_replaced() -> None:
 def test_a_step_that_raises_leaves_nothing_behind() -> None:
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    monitor = UpdateMonitor(model, optimizer, MemoryWriter())
+    monitor = UpdateMonitor(MemoryWriter(), model=model, optimizers=optimizer)
 
     def step(engine: Engine, batch: Batch) -> None:
         cross_entropy(model, batch).backward()
@@ -491,7 +491,7 @@ def test_histograms_come_with_the_next_step_that_is_measured() -> None:
             optimizer.zero_grad()
 
     engine = Engine(step)
-    GradientMonitor(model, optimizer, writer, 2, histograms_every=5).attach(engine)
+    GradientMonitor(writer, 2, model=model, optimizers=optimizer, histograms_every=5).attach(engine)
     engine.run(batches(12))
     # Sampled: 1, 2, 4, ...; due in the first of them at or after 0, 5 and 10.
     found = writer.histograms["tensors.gradients.histogram/0.weight"]
@@ -655,7 +655,7 @@ def test_an_optimizer_that_steps_another_one(attached: tuple[str, ...]) -> None:
     optimizers = {name: made[name] for name in attached}
     model, writer, trainer = nn.ParameterList([weight]), MemoryWriter(), Engine(step)
     for monitor in (GradientMonitor, UpdateMonitor):
-        monitor(model, optimizers, writer).attach(trainer)
+        monitor(writer, model=model, optimizers=optimizers).attach(trainer)
     trainer.run([0])
     # Gradient 2: 3 → 2 → 1.5. The first step of the inner one is the one that is observed.
     moved = {"outer": 1.5 / 3, "inner": 1.0 / 3}
@@ -675,6 +675,6 @@ def test_an_optimizer_that_never_was_made_one(monitor: Any) -> None:
 
     model = mlp()
     wrapped = Facade(torch.optim.SGD(model.parameters(), lr=0.1))
-    before = (model,) if monitor is not HyperparameterMonitor else ()
+    more = {"model": model} if monitor is not HyperparameterMonitor else {}
     with pytest.raises(TypeError, match=r"but Facade never .* that it wraps, its \.inside"):
-        monitor(*before, wrapped, MemoryWriter())
+        monitor(MemoryWriter(), optimizers=wrapped, **more)

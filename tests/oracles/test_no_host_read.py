@@ -30,9 +30,9 @@ def test_no_operator_reads_the_device(detail: str, optimizer: str) -> None:
         engine, writer = Engine(step), MemoryWriter()
         if monitored:
             more = {"detail": detail, "histograms_every": 1}
-            GradientMonitor(model, step_it, writer, **more).attach(engine)
-            WeightMonitor(model, step_it, writer, **more).attach(engine)
-            UpdateMonitor(model, step_it, writer, detail=detail).attach(engine)
+            GradientMonitor(writer, model=model, optimizers=step_it, **more).attach(engine)
+            WeightMonitor(writer, model=model, optimizers=step_it, **more).attach(engine)
+            UpdateMonitor(writer, model=model, optimizers=step_it, detail=detail).attach(engine)
         engine.run([torch.ones(2, 3)] * 2)
         if monitored:
             assert len(writer.scalars["updates/global_ratio"]) == 2

@@ -174,7 +174,9 @@ def watched(program: Program, every: int = 1) -> MemoryWriter:
     before = leftovers(program.model, program.optimizer, program.engine)  # of weight_norm, say
     writer = MemoryWriter()
     handles = [
-        monitor(program.model, program.optimizer, writer, every).attach(program.engine)
+        monitor(writer, every, model=program.model, optimizers=program.optimizer).attach(
+            program.engine
+        )
         for monitor in (GradientMonitor, WeightMonitor, UpdateMonitor)
     ]
     program.engine.run(batches())
@@ -256,7 +258,7 @@ def test_optimizers_that_share_parameters() -> None:
 
     writer, engine = MemoryWriter(), Engine(step)
     for monitor in (GradientMonitor, UpdateMonitor, WeightMonitor):
-        monitor(model, optimizers, writer).attach(engine)
+        monitor(writer, model=model, optimizers=optimizers).attach(engine)
     engine.run(batches())
     for name in optimizers:
         ratios = dict(writer.scalars[f"tensors.updates.ratio/{name}/weight"])
@@ -282,7 +284,7 @@ def test_clipped_is_about_gradients_that_were_there_both_times(taken: str) -> No
         optimizer.step()
 
     writer, engine = MemoryWriter(), Engine(step)
-    GradientMonitor(model, optimizer, writer).attach(engine)
+    GradientMonitor(writer, model=model, optimizers=optimizer).attach(engine)
     engine.run(batches())
     assert [value for _, value in writer.scalars["gradients/clipped"]] == [0.0] * 6
 
@@ -355,8 +357,8 @@ def test_a_skipped_step_is_logged_as_skipped_and_not_as_an_update_of_zero() -> N
         scaler.update()
 
     writer, engine = MemoryWriter(), Engine(step)
-    GradientMonitor(model, optimizer, writer).attach(engine)
-    UpdateMonitor(model, optimizer, writer).attach(engine)
+    GradientMonitor(writer, model=model, optimizers=optimizer).attach(engine)
+    UpdateMonitor(writer, model=model, optimizers=optimizer).attach(engine)
     engine.run(batches())
     points = {tag: dict(p) for tag, p in writer.scalars.items()}
     assert points["updates/skipped"] == {1: 0, 2: 0, 3: 1, 4: 0, 5: 0, 6: 0}
@@ -390,7 +392,7 @@ def test_two_optimizers_with_clocks_of_their_own() -> None:
 
     writer, engine = MemoryWriter(), Engine(step)
     for monitor in (GradientMonitor, UpdateMonitor, WeightMonitor):
-        monitor(models, optimizers, writer).attach(engine)
+        monitor(writer, model=models, optimizers=optimizers).attach(engine)
     engine.run(batches())
     for name in ("a", "b"):
         points = dict(writer.scalars[f"gradients/{name}/global_norm"])
@@ -447,7 +449,7 @@ def test_compiled_models_have_the_same_numbers_and_are_not_compiled_again(backen
     torch._dynamo.utils.counters.clear()
     writer = MemoryWriter()
     for monitor in (GradientMonitor, WeightMonitor, UpdateMonitor):
-        monitor(compiled, program.optimizer, writer, 2).attach(program.engine)
+        monitor(writer, 2, model=compiled, optimizers=program.optimizer).attach(program.engine)
     program.engine.run(batches())
     for iteration in (1, 2, 4, 6):
         found = {tag: dict(points).get(iteration) for tag, points in writer.scalars.items()}
@@ -483,7 +485,7 @@ def test_an_optimizer_whose_step_makes_the_gradients() -> None:
 
     writer, engine = MemoryWriter(), Engine(step)
     for monitor in (GradientMonitor, UpdateMonitor):
-        monitor(model, optimizer, writer).attach(engine)
+        monitor(writer, model=model, optimizers=optimizer).attach(engine)
     engine.run(batches())
     assert dict(writer.scalars["updates/global_ratio"]) == pytest.approx(moved, rel=1e-4)
     seen = dict(writer.scalars["gradients/global_norm"])
@@ -501,7 +503,7 @@ def test_ten_thousand_parameters_become_modules_pooled_exactly() -> None:
 
     writer, engine = MemoryWriter(), Engine(step)
     for monitor in (GradientMonitor, WeightMonitor, UpdateMonitor):
-        monitor(model, optimizer, writer).attach(engine)
+        monitor(writer, model=model, optimizers=optimizer).attach(engine)
     before = [nn.utils.parameters_to_vector(part.parameters()).detach() for part in model]
     engine.run([torch.ones(3, 2)])
     after = [nn.utils.parameters_to_vector(part.parameters()).detach() for part in model]
@@ -533,7 +535,7 @@ def test_not_every_iteration_and_names_chosen() -> None:
     program = Program(model, OPTIMIZERS["sgd"](model.parameters()), "plain")
     writer = MemoryWriter()
     GradientMonitor(
-        model, program.optimizer, writer, 3, include=["*.weight"], exclude=["0.*"]
+        writer, 3, model=model, optimizers=program.optimizer, include=["*.weight"], exclude=["0.*"]
     ).attach(program.engine)
     program.engine.run(batches())
     names = {tag for tag in writer.scalars if tag.startswith("tensors.gradients.norm/")}

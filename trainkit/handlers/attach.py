@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 import ignite.distributed as idist
@@ -21,12 +21,14 @@ from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.monitors.metrics import StepTransform
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.prediction_kind import ignored_index, named_loss, prediction_kind
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parts import CHECKLIST, check_monitors, engines_of, made_for, waits_for
 from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import When, as_cadence
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.names import Selection, nearest
+from trainkit.stats.outputs.classification import Kind
 from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["attach_monitors"]
@@ -47,10 +49,10 @@ def attach_monitors(
     writer: Writer | Sink | str | PathLike[str] | Mapping[str, Writer | Sink],
     evaluators: Engine | Mapping[str, Engine] | None = None,
     loss_fn: Callable[..., Any] | None = None,
-    predictions: str | None = "auto",
+    predictions: Kind | Literal["auto"] | None = "auto",
     output_transform: Transform | Mapping[str, Transform] | None = None,
     every: When | Sampler = 1,
-    detail: str = "auto",
+    detail: Detail = "auto",
     include: Selection = ("*",),
     exclude: Selection = (),
     histograms_every: int | None = None,
@@ -358,7 +360,7 @@ def _metric_options(
     }
 
 
-def _kind(predictions: str | None, loss_fn: Any, untold: list[str]) -> str | None:
+def _kind(predictions: str | None, loss_fn: Any, untold: list[str]) -> Kind | None:
     if predictions != "auto":
         return None if predictions is None else check_kind(predictions)
     kind = prediction_kind(loss_fn)
@@ -375,4 +377,4 @@ def _kind(predictions: str | None, loss_fn: Any, untold: list[str]) -> str | Non
             f"they are; pass {kinds}; or set loss_fn.predictions = 'logits'; with trainkit run: "
             "monitor.predictions=logits"
         )
-    return kind
+    return None if kind is None else check_kind(kind)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events, RemovableEventHandle
+from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.handlers.evaluation.passes import Passes
@@ -83,6 +84,15 @@ class Monitor:
     #: an evaluator. An evaluator called `train` writes where the trainer does, so its monitors are
     #: made only if `train` is named.
     engines: ClassVar[Sequence[str]] = ("trainer",)
+
+    def __new__(cls, *args: Any, **options: Any) -> "Monitor":
+        """Refuse what is no writer with a line that says how to write it."""
+        if args and isinstance(args[0], nn.Module | Optimizer | Mapping):
+            raise TypeError(
+                f"{cls.__name__} takes the writer first, got {type(args[0]).__name__}; write "
+                f"{cls.__name__}(writer, every, ...) and all else by keyword, e.g. model=model"
+            )
+        return super().__new__(cls)
 
     def __init__(
         self,

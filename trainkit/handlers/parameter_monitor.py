@@ -15,6 +15,7 @@ from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.measurable import Measurable
 from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parameters.series import Series
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import When
@@ -24,7 +25,7 @@ from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats.parameters.own_values import OwnValues
 from trainkit.stats.pooling import Members, check_poolable, pooled
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 from trainkit.writers.values import Layout, Scalars
 
 __all__ = ["ParameterMonitor"]
@@ -94,12 +95,12 @@ class ParameterMonitor(Monitor):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: "When | Sampler" = 1,
         *,
         model: nn.Module | Mapping[str, nn.Module],
         optimizers: Optimizer | Mapping[str, Optimizer] | None = None,
-        detail: str = "auto",
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
     ) -> None:

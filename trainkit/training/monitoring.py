@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from trainkit.dashboard.descriptions import describe
 from trainkit.handlers.attach import attach_monitors
 from trainkit.handlers.handle import AttachedMonitors
 from trainkit.handlers.monitors.metrics import MetricMonitor
+from trainkit.handlers.monitors.predictions import Kind, check_kind
+from trainkit.handlers.parameters.selection import check_detail
 from trainkit.handlers.parts import CHECKLIST, check_monitors
 from trainkit.handlers.sampling.budget import Budget, Metered
 from trainkit.handlers.sampling.cadence import Every
@@ -116,7 +118,7 @@ class Monitoring:
             loss_fn=built.loss_fn,
             predictions=_kind(settings.predictions, built.engines.predictions),
             every=self._cadence,
-            detail=settings.detail,
+            detail=check_detail(settings.detail),
             include=settings.include,
             exclude=settings.exclude,
             histograms_every=settings.histograms_every,
@@ -282,8 +284,9 @@ class Monitoring:
         _log.error("%s: failed; the run goes on: %s", what, error, exc_info=error)
 
 
-def _kind(wanted: bool | str, of_engine: str | None) -> str | None:
+def _kind(wanted: bool | str, of_engine: str | None) -> Kind | Literal["auto"] | None:
     """What predictions are: as the settings say, else as the engine knows; None: not watched."""
     if not wanted or of_engine is None:
         return None
-    return of_engine if wanted in (True, "auto") else str(wanted)
+    found = of_engine if wanted in (True, "auto") else str(wanted)
+    return "auto" if found == "auto" else check_kind(found)

@@ -159,6 +159,13 @@ class Curve:
         tags: Of the numbers.
         description: What they are: it stands in the event file, and TensorBoard's SCALARS shows
             it, with a sentence about the means.
+
+    Example:
+        >>> from trainkit import Curve, MemoryWriter, Point
+        >>> writer, curve = MemoryWriter(), Curve(("loss/total", "loss/mse"))
+        >>> writer.write_scalars(1, Point(curve, (0.5, 0.25)))
+        >>> writer.scalars["loss/mse"]
+        [(1, 0.25)]
     """
 
     tags: tuple[str, ...]

@@ -73,7 +73,7 @@ def watched(model: nn.Module, x: Tensor, **options: Any) -> dict[str, float]:
             model(batch * 100)
 
     engine = Engine(step)
-    handle = ActivationMonitor(model, writer, **options).attach(engine)
+    handle = ActivationMonitor(writer, model=model, **options).attach(engine)
     engine.run([x])
     handle.remove()
     assert leftovers(model, engine) == []
@@ -217,7 +217,7 @@ def test_a_module_of_two_models_whose_first_name_is_left_out_has_its_second() ->
     shared, writer = nn.Linear(2, 2), MemoryWriter()
     models = {"a": nn.Sequential(shared), "b": nn.Sequential(nn.ReLU(), shared)}
     engine = Engine(lambda engine, x: models["b"](x))
-    ActivationMonitor(models, writer, exclude=["a"]).attach(engine)
+    ActivationMonitor(writer, model=models, exclude=["a"]).attach(engine)
     engine.run([torch.ones(2, 2)])
     assert shown(writer) == {"b.0", "b.1"}
 
@@ -225,7 +225,7 @@ def test_a_module_of_two_models_whose_first_name_is_left_out_has_its_second() ->
 def test_a_module_that_is_replaced_is_seen_as_replaced() -> None:
     model, writer = nn.Sequential(nn.Identity(), nn.Identity()), MemoryWriter()
     engine = Engine(lambda engine, x: model(x))
-    ActivationMonitor(model, writer).attach(engine)
+    ActivationMonitor(writer, model=model).attach(engine)
 
     @engine.on(Events.ITERATION_COMPLETED(once=2))
     def replace() -> None:
@@ -241,7 +241,7 @@ def test_a_module_that_is_replaced_is_seen_as_replaced() -> None:
 def calls(step: Callable[[nn.Module, Tensor], Any], model: nn.Module) -> dict[str, float]:
     writer = MemoryWriter()
     engine = Engine(lambda engine, x: step(model, x))
-    with ActivationMonitor(model, writer).attach(engine):
+    with ActivationMonitor(writer, model=model).attach(engine):
         engine.run([torch.ones(2, 2)])
     return {tag.split("/")[1]: v[0][1] for tag, v in writer.scalars.items() if ".mean/" in tag}
 
@@ -291,7 +291,7 @@ def test_an_evaluator_in_between_is_not_looked_at() -> None:
 
     for event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
         trainer.add_event_handler(event, evaluate)
-    ActivationMonitor(model, writer).attach(trainer)
+    ActivationMonitor(writer, model=model).attach(trainer)
     for event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED):
         trainer.add_event_handler(event, evaluate)
     trainer.run([torch.ones(2, 2)] * 2)
@@ -406,7 +406,7 @@ def test_one_odd_module_costs_that_module(
 
     model, writer = Net(), MemoryWriter()
     engine = Engine(lambda engine, x: model(x))
-    with ActivationMonitor(model, writer).attach(engine):
+    with ActivationMonitor(writer, model=model).attach(engine):
         engine.run([torch.ones(2, 2)] * 3)
     assert writer.scalars["tensors.activations.mean/first"] == [(1, 1.0), (2, 1.0), (3, 1.0)]
     assert writer.scalars["tensors.activations.mean/last"] == [(1, 2.0), (2, 2.0), (3, 2.0)]
@@ -475,7 +475,7 @@ def test_calls_in_other_threads_are_not_heard() -> None:
 def test_it_is_said_when_nothing_is_heard(caplog: pytest.LogCaptureFixture) -> None:
     model, other, writer = nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), MemoryWriter()
     engine = Engine(lambda engine, x: other(x))
-    with ActivationMonitor(model, writer).attach(engine):
+    with ActivationMonitor(writer, model=model).attach(engine):
         engine.run([torch.ones(2, 2)] * 3)
     assert writer.scalars == {}
     [line] = [record.getMessage() for record in caplog.records if record.name == "trainkit"]
@@ -487,7 +487,7 @@ def test_two_monitors_of_one_engine() -> None:
     writers = [MemoryWriter() for _ in range(2)]
     engine = Engine(lambda engine, x: models[1](10 * models[0](x)))
     for model, writer in zip(models, writers, strict=True):
-        ActivationMonitor(model, writer).attach(engine)
+        ActivationMonitor(writer, model=model).attach(engine)
     engine.run([torch.ones(2, 2)])
     assert [w.scalars["tensors.activations.mean/0"] for w in writers] == [[(1, 1.0)], [(1, 10.0)]]
 
@@ -505,13 +505,13 @@ def test_names_and_details() -> None:
     assert {t.split("/")[1] for t in watched(model, x, include=["2"])} == {"2"}
     assert {t.split("/")[1] for t in watched(model, x, exclude=["0", "1"])} == {"2"}
     with pytest.raises(ValueError, match="detail must be one of"):
-        ActivationMonitor(model, MemoryWriter(), detail="all")
+        ActivationMonitor(MemoryWriter(), model=model, detail="all")
     assert {t.split("/")[1] for t in watched(model, x, include=lambda name: name > "0")} == {
         "1",
         "2",
     }
     with pytest.raises(TypeError, match="include must be a pattern"):
-        ActivationMonitor(model, MemoryWriter(), include=[2])  # type: ignore[list-item]
+        ActivationMonitor(MemoryWriter(), model=model, include=[2])  # type: ignore[list-item]
 
 
 def test_names_of_several_models_and_of_wrappers() -> None:
@@ -519,9 +519,9 @@ def test_names_of_several_models_and_of_wrappers() -> None:
     models = {"a": nn.Sequential(nn.Identity()), "b": nn.DataParallel(nn.Sequential(nn.ReLU()))}
     writer = MemoryWriter()
     engine = Engine(lambda engine, x: models["b"](models["a"](x)))
-    ActivationMonitor(models, writer).attach(engine)
+    ActivationMonitor(writer, model=models).attach(engine)
     only = MemoryWriter()
-    ActivationMonitor(models, only, include={"a": ["none"]}).attach(engine)
+    ActivationMonitor(only, model=models, include={"a": ["none"]}).attach(engine)
     engine.run([x])
     assert shown(writer) == {"a.0", "b.0"}
     assert shown(only) == {"b.0"}

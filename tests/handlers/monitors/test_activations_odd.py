@@ -163,7 +163,7 @@ def train(moment: str, odd: Callable[[nn.Module], None]) -> dict[str, list[tuple
 
     at(Events.ITERATION_STARTED, "handler before")
     at(Events.ITERATION_COMPLETED, "completed before")
-    handle = ActivationMonitor(model, writer, every=3).attach(engine)
+    handle = ActivationMonitor(writer, model=model, every=3).attach(engine)
     at(Events.ITERATION_STARTED, "handler after")
     at(Events.ITERATION_COMPLETED, "completed after")
     try:
@@ -237,7 +237,7 @@ def test_it_is_said_once_that_a_model_is_compiled(
         model.compile(backend="eager")
         compiled = model
     engine = Engine(lambda engine, x: compiled(x).sum().backward())
-    with ActivationMonitor(compiled, writer).attach(engine):
+    with ActivationMonitor(writer, model=compiled).attach(engine):
         engine.run([X] * 3)
     torch._dynamo.reset()
     assert writer.scalars == {}
@@ -272,7 +272,7 @@ def test_within_a_step_of_a_program_that_compiles(odd: str) -> None:
             assert torch.equal(twin(100 * x), 100 * x)
 
     engine = Engine(step)
-    with ActivationMonitor(model, writer).attach(engine):
+    with ActivationMonitor(writer, model=model).attach(engine):
         engine.run([X] * 3)
     torch._dynamo.reset()
     clean(model)
@@ -302,7 +302,7 @@ def test_the_fast_path_for_inference_stays_on(compiles: bool) -> None:
         model(batch).sum().backward()
 
     engine = Engine(step)
-    ActivationMonitor(model, writer, every=2).attach(engine)
+    ActivationMonitor(writer, model=model, every=2).attach(engine)
     engine.add_event_handler(Events.ITERATION_STARTED, evaluate)
     engine.add_event_handler(Events.ITERATION_COMPLETED, evaluate)
     engine.run([x] * 3)
@@ -331,7 +331,7 @@ def test_training_is_bit_identical(every: int | None) -> None:
 
         engine = Engine(step)
         if every is not None:
-            ActivationMonitor(model, MemoryWriter(), every).attach(engine)
+            ActivationMonitor(MemoryWriter(), every, model=model).attach(engine)
         engine.run(torch.randn(4, 8, 1, 5, 5))
         return [*model.state_dict().values(), torch.get_rng_state()]
 
@@ -368,7 +368,7 @@ def test_an_interrupt_at_any_line_leaves_nothing(compiles: bool) -> None:
             return trace
 
         engine = Engine(lambda engine, x: model(x).sum().backward())
-        handle = ActivationMonitor(model, MemoryWriter()).attach(engine)
+        handle = ActivationMonitor(MemoryWriter(), model=model).attach(engine)
         before = sys.gettrace()
         try:
             sys.settrace(trace)
@@ -417,6 +417,6 @@ def test_lists_of_parameters_are_no_modules_of_their_own() -> None:
 
     model, writer = nn.Sequential(Direct(), nn.ReLU()), MemoryWriter()
     trainer = Engine(lambda engine, x: model(x).sum().backward())
-    ActivationMonitor(model, writer).attach(trainer)
+    ActivationMonitor(writer, model=model).attach(trainer)
     trainer.run([torch.tensor([[2.0, 4.0]])])
     assert writer.scalars["tensors.activations.mean/0"] == [(1, 4.0)]

@@ -37,7 +37,7 @@ def test_each_value_at_the_first_and_the_last_iteration_that_used_it() -> None:
         optimizer.step()
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer).attach(trainer)
+    HyperparameterMonitor(writer, optimizers=optimizer).attach(trainer)
     trainer.run([1, 2, 3, 4])
     assert writer.scalars[LR] == [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5)]
     logarithms = [(step, pytest.approx(math.log10(lr))) for step, lr in writer.scalars[LR]]
@@ -61,14 +61,14 @@ def test_what_the_step_used(where: str, attached_first: bool) -> None:
 
     trainer = Engine(step)
     if attached_first:
-        HyperparameterMonitor(optimizer, writer).attach(trainer)
+        HyperparameterMonitor(writer, optimizers=optimizer).attach(trainer)
     if where == "started":
         # Ignite's own way; it changes the rate at the start of the iteration.
         trainer.add_event_handler(Events.ITERATION_STARTED, LRScheduler(schedule))
     if where == "completed":
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
     if not attached_first:
-        HyperparameterMonitor(optimizer, writer).attach(trainer)
+        HyperparameterMonitor(writer, optimizers=optimizer).attach(trainer)
     with (
         pytest.warns(UserWarning, match="order|optimizer.step")
         if where == "before the step"
@@ -101,7 +101,7 @@ def test_groups_by_name_or_position_and_those_that_join_later() -> None:
             alone.add_param_group({"params": weights[3:], "lr": 0.4})
 
     trainer = Engine(step)
-    HyperparameterMonitor({"a": optimizer, "b": alone}, writer).attach(trainer)
+    HyperparameterMonitor(writer, optimizers={"a": optimizer, "b": alone}).attach(trainer)
     trainer.run([1, 2, 3])
     assert writer.scalars["hyperparameters/a/stem/lr"] == [(1, 0.1), (3, 0.1)]
     assert writer.scalars["hyperparameters/a/1/betas.1"] == [(1, 0.999), (2, 0.999), (3, 0.99)]
@@ -120,7 +120,7 @@ def test_a_learning_rate_that_is_a_tensor_is_written_as_it_was() -> None:
         optimizer.param_groups[0]["lr"].mul_(0.5)
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer).attach(trainer)
+    HyperparameterMonitor(writer, optimizers=optimizer).attach(trainer)
     trainer.run([1, 2])
     assert writer.scalars[LR] == [(1, 1.0), (2, 0.5)]
 
@@ -135,7 +135,7 @@ def test_under_accumulation_it_waits_for_the_step() -> None:
             optimizer.step()
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every=100).attach(trainer)
+    HyperparameterMonitor(writer, optimizers=optimizer, every=100).attach(trainer)
     trainer.run([1, 2, 3, 4])
     assert writer.scalars[LR] == [(3, 1.0), (4, 1.0)]  # from the first step on that was seen
     assert waiting == [True, True, True, False]
@@ -154,7 +154,9 @@ def test_scheduled_values_once_per_iteration() -> None:
 
     trainer = Engine(step)
     scheduled = {"beta": (state, "beta"), "scale": lambda: scale, "fixed": lambda: 3}
-    HyperparameterMonitor({"a": first, "b": second}, writer, scheduled=scheduled).attach(trainer)
+    HyperparameterMonitor(writer, optimizers={"a": first, "b": second}, scheduled=scheduled).attach(
+        trainer
+    )
     trainer.run([1, 2])
     assert writer.scalars["hyperparameters/beta"] == [(1, 0.0), (2, 0.5)]
     assert writer.scalars["hyperparameters/scale"] == [(1, 8.0), (2, 8.0)]
@@ -176,7 +178,7 @@ def test_hooks_of_others_behind_ours_are_called(fault: bool) -> None:
         return 1.0
 
     trainer = Engine(step)
-    monitor = HyperparameterMonitor(optimizer, MemoryWriter(), scheduled={"x": read})
+    monitor = HyperparameterMonitor(MemoryWriter(), optimizers=optimizer, scheduled={"x": read})
     with monitor.attach(trainer):
         trainer.run([1, 2, 3])
         assert called == [1, 2, 3]
@@ -189,7 +191,7 @@ def test_hooks_of_others_behind_ours_are_called(fault: bool) -> None:
 def test_no_hook_is_left() -> None:
     optimizer, within = sgd(), []
     trainer = Engine(lambda e, b: within.append(len(optimizer._optimizer_step_pre_hooks)))
-    handle = HyperparameterMonitor(optimizer, MemoryWriter()).attach(trainer)
+    handle = HyperparameterMonitor(MemoryWriter(), optimizers=optimizer).attach(trainer)
     trainer.run([1])
     assert within == [1]
     assert not optimizer._optimizer_step_pre_hooks
@@ -199,11 +201,11 @@ def test_no_hook_is_left() -> None:
 
 def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match=r"must be one Optimizer or a mapping .*'a': 3"):
-        HyperparameterMonitor({"a": 3}, MemoryWriter())  # type: ignore[dict-item]
+        HyperparameterMonitor(MemoryWriter(), optimizers={"a": 3})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match=r"scheduled\['x'\] must be a function"):
-        HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": 3})  # type: ignore[dict-item]
+        HyperparameterMonitor(MemoryWriter(), optimizers=sgd(), scheduled={"x": 3})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="attribute that object has, got 'y'"):
-        HyperparameterMonitor(sgd(), MemoryWriter(), scheduled={"x": (object(), "y")})
+        HyperparameterMonitor(MemoryWriter(), optimizers=sgd(), scheduled={"x": (object(), "y")})
 
 
 # --- what is drawn --------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def test_staircases_are_true_at_every_iteration(where: str, kind: str, every: in
             move(engine)
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every).attach(trainer)
+    HyperparameterMonitor(writer, every, optimizers=optimizer).attach(trainer)
     for event, name in (
         (Events.ITERATION_STARTED, "started"),
         (Events.ITERATION_COMPLETED, "completed"),
@@ -298,7 +300,7 @@ def test_what_changes_in_every_iteration_is_drawn_true_between_samples(
         schedule.step()
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every).attach(trainer)
+    HyperparameterMonitor(writer, every, optimizers=optimizer).attach(trainer)
     trainer.run(range(1000))
     points = writer.scalars[LR]
     steps = [at for at, _ in points]
@@ -322,7 +324,7 @@ def test_many_groups_are_followed_by_two_of_them_and_read_in_full_in_samples() -
             optimizer.param_groups[5]["momentum"] = 0.5
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every=10).attach(trainer)
+    HyperparameterMonitor(writer, optimizers=optimizer, every=10).attach(trainer)
     trainer.run(range(1, 26))
     for group in range(12):
         points = writer.scalars[f"hyperparameters/{group}/lr"]
@@ -342,7 +344,7 @@ def test_the_last_value_is_written_where_a_run_is_interrupted(error: type[BaseEx
         optimizer.step()
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every=5).attach(trainer)
+    HyperparameterMonitor(writer, optimizers=optimizer, every=5).attach(trainer)
     with pytest.raises(error):
         trainer.run(range(1, 20))
     assert writer.scalars[LR] == [(1, 1.0), (7, 1.0)]
@@ -351,7 +353,7 @@ def test_the_last_value_is_written_where_a_run_is_interrupted(error: type[BaseEx
 def test_the_last_value_is_written_when_the_monitor_is_taken_off() -> None:
     optimizer, writer = sgd(), MemoryWriter()
     trainer = Engine(lambda engine, batch: optimizer.step())
-    handle = HyperparameterMonitor(optimizer, writer, every=5).attach(trainer)
+    handle = HyperparameterMonitor(writer, optimizers=optimizer, every=5).attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=7), lambda: handle.remove())
     trainer.run(range(9))
     assert writer.scalars[LR] == [(1, 1.0), (7, 1.0)]
@@ -372,6 +374,6 @@ def test_a_rate_computed_in_the_process_function_is_known_from_the_first_step_on
         optimizer.step()
 
     trainer = Engine(step)
-    HyperparameterMonitor(optimizer, writer, every).attach(trainer)
+    HyperparameterMonitor(writer, every, optimizers=optimizer).attach(trainer)
     trainer.run(range(60))
     assert {i: joined(writer.scalars[LR], i) for i in used} == pytest.approx(used)

@@ -76,7 +76,7 @@ class Program:
         self.optimizer.step()
 
     def watched_by(self, monitor: Callable[..., Monitor], **how: Any) -> Points:
-        attached = monitor(self.model, self.optimizer, self.writer, **how)
+        attached = monitor(self.writer, model=self.model, optimizers=self.optimizer, **how)
         attached.attach(engine := Engine(self.step))
         engine.run([0, 0, 0])
         assert attached.guard.failure is None
@@ -267,7 +267,7 @@ def test_many_have_one_line_for_each_reason(caplog: pytest.LogCaptureFixture) ->
     model.append(nn.Linear(2, 2))
     model[3].register_parameter("packed", nn.Parameter(torch.zeros(3, dtype=torch.uint4), False))
     writer, engine = MemoryWriter(), Engine(lambda engine, batch: None)
-    WeightMonitor(model, None, writer).attach(engine)
+    WeightMonitor(writer, model=model, optimizers=None).attach(engine)
     with caplog.at_level(logging.INFO):
         engine.run([0, 0])
     assert sorted(writer.scalars)[0] == "tensors.weights.max_abs/50.bias"
@@ -350,7 +350,7 @@ def test_a_monitor_that_fails_after_the_backward_pass_does_not_end_the_others() 
 
     trainer, sampler = Engine(step), Sampler(1)
     for monitor in (Failing, GradientMonitor, UpdateMonitor):
-        monitor(model, sgd, writer, sampler).attach(trainer)
+        monitor(writer, sampler, model=model, optimizers=sgd).attach(trainer)
     trainer.run([0])
     assert [*sampler.failures] == ["Failing"]
     assert writer.scalars["gradients/global_norm_raw"] == [(1, 1.0)]

@@ -28,7 +28,7 @@ def watched(
 
     writer, engine, sampler = MemoryWriter(), Engine(step), Sampler(1)
     monitors = [
-        kind(model, optimizer, writer, sampler)
+        kind(writer, sampler, model=model, optimizers=optimizer)
         for kind in (GradientMonitor, WeightMonitor, UpdateMonitor)
     ]
     for monitor in monitors:
@@ -169,7 +169,7 @@ def test_it_is_said_once_however_often_the_model_changes(
         set_anew(model)
 
     engine = Engine(step)
-    WeightMonitor(model, optimizer, MemoryWriter()).attach(engine)
+    WeightMonitor(MemoryWriter(), model=model, optimizers=optimizer).attach(engine)
     with caplog.at_level(logging.INFO):
         engine.run([0] * 20)
     assert len(lines(caplog)) == 2
@@ -177,7 +177,7 @@ def test_it_is_said_once_however_often_the_model_changes(
 
 def test_no_optimizer_at_all_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
     engine = Engine(lambda engine, batch: None)
-    WeightMonitor(linear(), None, MemoryWriter()).attach(engine)
+    WeightMonitor(MemoryWriter(), model=linear(), optimizers=None).attach(engine)
     engine.run([0])
     assert lines(caplog) == []
 
@@ -190,7 +190,7 @@ def test_the_norm_of_all_with_several_optimizers() -> None:
         "b": torch.optim.SGD([*models["b"].parameters(), shared], lr=0.0),
     }
     writer, engine = MemoryWriter(), Engine(lambda engine, batch: None)
-    WeightMonitor(models, optimizers, writer).attach(engine)
+    WeightMonitor(writer, model=models, optimizers=optimizers).attach(engine)
     engine.run([0, 0])
     assert writer.scalars["weights/a/global_norm"][0][1] == pytest.approx(18**0.5)
     assert writer.scalars["weights/b/global_norm"][0][1] == pytest.approx((18 + 32) ** 0.5)

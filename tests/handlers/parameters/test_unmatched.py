@@ -83,9 +83,9 @@ def test_what_is_no_selection(wrong: Any) -> None:
     for how in ({"include": wrong}, {"exclude": wrong}):
         (key,) = how
         for make in (
-            lambda how=how: GradientMonitor(model, sgd, writer, **how),
-            lambda how=how: WeightMonitor(model, sgd, writer, **how),
-            lambda how=how: ActivationMonitor(model, writer, **how),
+            lambda how=how: GradientMonitor(writer, model=model, optimizers=sgd, **how),
+            lambda how=how: WeightMonitor(writer, model=model, optimizers=sgd, **how),
+            lambda how=how: ActivationMonitor(writer, model=model, **how),
             lambda how=how: attach_monitors(
                 Engine(lambda e, b: None), model=model, optimizers=sgd, writer=writer,
                 predictions=None, **how,
@@ -145,7 +145,9 @@ def shown(include: Selection, exclude: Selection = ()) -> set[str]:
 
     writer, engine = MemoryWriter(), Engine(step)
     for kind in (GradientMonitor, WeightMonitor, UpdateMonitor):
-        kind(models, optimizers, writer, include=include, exclude=exclude).attach(engine)
+        kind(writer, model=models, optimizers=optimizers, include=include, exclude=exclude).attach(
+            engine
+        )
     engine.run([torch.ones(1, 2)])
     of = {
         section: {tag.removeprefix(section) for tag in writer.scalars if tag.startswith(section)}

@@ -148,8 +148,8 @@ def test_a_handler_that_raises_or_terminates(
 def test_two_samplers_and_one_that_goes_in_the_middle() -> None:
     program = Program()
     one, other = MemoryWriter(), MemoryWriter()
-    first = UpdateMonitor(program.model, program.optimizer, one, Sampler(2))
-    second = GradientMonitor(program.model, program.optimizer, other, Sampler(3))
+    first = UpdateMonitor(one, Sampler(2), model=program.model, optimizers=program.optimizer)
+    second = GradientMonitor(other, Sampler(3), model=program.model, optimizers=program.optimizer)
     handle = first.attach(program.trainer)
     second.attach(program.trainer)
     program.trainer.add_event_handler(Events.ITERATION_STARTED(once=4), lambda: handle.remove())
@@ -237,7 +237,7 @@ def test_a_step_in_a_handler_is_seen_and_no_hook_stays_when_the_run_is_over() ->
         return loss.item()
 
     trainer = Engine(compute)
-    GradientMonitor(model, optimizer, writer, every=4).attach(trainer)
+    GradientMonitor(writer, model=model, optimizers=optimizer, every=4).attach(trainer)
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def step() -> None:

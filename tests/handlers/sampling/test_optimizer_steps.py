@@ -238,7 +238,7 @@ def test_around_super_step_the_outer_call_is_the_step(other: bool) -> None:
         decayed.step()
 
     engine = Engine(step)
-    UpdateMonitor(torch.nn.ParameterList([weight]), decayed, writer).attach(engine)
+    UpdateMonitor(writer, model=torch.nn.ParameterList([weight]), optimizers=decayed).attach(engine)
     engine.run([0, 0])
     # 2 → 1 − 0.1 = 0.9 → 0.45 − 0.1
     ratios = [value for _, value in writer.scalars["updates/global_ratio"]]
@@ -258,7 +258,9 @@ def test_a_step_within_a_step_that_raised_and_one_of_another_optimizer() -> None
             failing.step()
 
         engine = Engine(step)
-        UpdateMonitor(torch.nn.ParameterList([weight]), failing, writer).attach(engine)
+        UpdateMonitor(writer, model=torch.nn.ParameterList([weight]), optimizers=failing).attach(
+            engine
+        )
         engine.run([0])
         assert writer.scalars["updates/global_ratio"] == [(1, pytest.approx(moved / 2))]
 
@@ -274,6 +276,6 @@ def test_a_step_that_raised_and_was_tried_again() -> None:
         sgd.step()  # 0.5 − 0.1
 
     engine = Engine(step)
-    UpdateMonitor(torch.nn.ParameterList([weight]), sgd, writer).attach(engine)
+    UpdateMonitor(writer, model=torch.nn.ParameterList([weight]), optimizers=sgd).attach(engine)
     engine.run([0])
     assert writer.scalars["updates/global_ratio"] == [(1, pytest.approx(0.6))]

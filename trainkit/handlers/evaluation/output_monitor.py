@@ -20,7 +20,7 @@ from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["OutputMonitor"]
 
@@ -54,7 +54,7 @@ class OutputMonitor(Monitor, Generic[Totals]):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
         output_transform: Callable[[Any], Any] | None = None,

@@ -14,7 +14,7 @@ from trainkit.handlers.modules.leaf_layers import Layer, is_compiled, layers, mo
 from trainkit.handlers.modules.module_output import first_tensor
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import one_or_several
-from trainkit.handlers.parameters.selection import CAP, check_detail
+from trainkit.handlers.parameters.selection import CAP, Detail, check_detail
 from trainkit.handlers.parameters.unmatched import check_selection, chosen
 from trainkit.handlers.sampling.around import process_function
 from trainkit.handlers.sampling.cadence import Cadence
@@ -25,7 +25,7 @@ from trainkit.names import Selection
 from trainkit.stats.outputs.activations import OutputStatistics, OutputTotals
 from trainkit.stats.outputs.largest import WithLargest
 from trainkit.stats.tensors.readable import UnreadableError
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Scalars, Sink, Writer
 
 __all__ = ["ActivationMonitor"]
 
@@ -64,9 +64,9 @@ class ActivationMonitor(Monitor):
     the largest of all modules as `tensors/dead_fraction_max` and `tensors/saturated_fraction_max`.
 
     Args:
-        model: A module, or a mapping from name to module (names are then `<model>.<module>`).
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        model: A module, or a mapping from name to module (names are then `<model>.<module>`).
         detail: `global` writes nothing; else every module, up to 300 of them (the outermost
             first, so that what is left out is deepest).
         include: Only these modules: a pattern (`encoder` is all of the encoder), several, a
@@ -84,7 +84,7 @@ class ActivationMonitor(Monitor):
         >>> from trainkit.writers import MemoryWriter
         >>> model, writer = nn.Sequential(nn.ReLU()), MemoryWriter()
         >>> trainer = Engine(lambda engine, x: {"y_pred": model(x)})
-        >>> handle = ActivationMonitor(model, writer).attach(trainer)
+        >>> handle = ActivationMonitor(writer, model=model).attach(trainer)
         >>> _ = trainer.run([torch.tensor([[-1.0, 4.0], [-2.0, 0.0]])])
         >>> writer.scalars["tensors.activations.mean/0"]
         [(1, 1.0)]
@@ -94,11 +94,11 @@ class ActivationMonitor(Monitor):
 
     def __init__(
         self,
-        model: nn.Module | Mapping[str, nn.Module],
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
-        detail: str = "auto",
+        model: nn.Module | Mapping[str, nn.Module],
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
     ) -> None:

@@ -16,10 +16,12 @@ from trainkit.handlers.evaluation.occasions import Occasions
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
+from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.stats.outputs.appearance import Appearance
 from trainkit.stats.outputs.calibration import CalibrationTotals
+from trainkit.stats.outputs.classification import Kind
 from trainkit.writers.deferred import Deferred
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Scalars, Sink, Writer
 
 __all__ = ["CalibrationMonitor"]
 
@@ -79,14 +81,14 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         *,
         trainer: Engine,
-        kind: str,
+        kind: Kind,
         ignore_index: int | None = None,
         bins: int = 15,
         diagram: bool = True,
-        cadence: Any = None,
+        cadence: Cadence | None = None,
         output_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(writer, output_transform=output_transform, trainer=trainer)

@@ -13,6 +13,7 @@ from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
 from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parameters.series import Series, write
 from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
@@ -25,7 +26,7 @@ from trainkit.stats.parameters.gradient_values import (
     RawGradients,
     skipped_step,
 )
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 from trainkit.writers.values import Layout, Scalars
 
 __all__ = ["GradientMonitor"]
@@ -71,10 +72,10 @@ class GradientMonitor(Monitor):
         `tensors.gradients.histogram/<name>`.
 
     Args:
-        model: A module, or a mapping from name to module; wrapped and compiled ones too.
-        optimizers: An optimizer, or a mapping from name to optimizer.
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer.
         scaler: The loss scaler, where the process function does not refer to it and it is not
             `engine.state.scaler`; else it is found, at the latest in its first step that counts.
         detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
@@ -103,7 +104,7 @@ class GradientMonitor(Monitor):
         ...     _ = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         ...     sgd.step()
         >>> trainer = Engine(step)
-        >>> handle = GradientMonitor(model, sgd, writer).attach(trainer)
+        >>> handle = GradientMonitor(writer, model=model, optimizers=sgd).attach(trainer)
         >>> _ = trainer.run([torch.ones(1, 1)])
         >>> writer.scalars["gradients/global_norm_raw"], writer.scalars["gradients/clipped"]
         ([(1, 3.0)], [(1, 1.0)])
@@ -111,13 +112,13 @@ class GradientMonitor(Monitor):
 
     def __init__(
         self,
-        model: nn.Module | Mapping[str, nn.Module],
-        optimizers: Optimizer | Mapping[str, Optimizer],
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer],
         scaler: GradScaler | None = None,
-        detail: str = "auto",
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
         histograms_every: int | None = None,

@@ -18,7 +18,7 @@ from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.stats.logarithm import LOWEST, log10
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["HyperparameterMonitor"]
 
@@ -48,9 +48,9 @@ class HyperparameterMonitor(Monitor):
     Beside each `lr` its `log10_lr`.
 
     Args:
-        optimizers: One, or a mapping from name to optimizer.
         writer: Where the numbers go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        optimizers: One, or a mapping from name to optimizer.
         scheduled: Name → function returning a number, or `(object, "attribute")`.
 
     Raises:
@@ -66,7 +66,7 @@ class HyperparameterMonitor(Monitor):
         >>> weight, writer = torch.nn.Parameter(torch.ones(1)), MemoryWriter()
         >>> optimizer = torch.optim.SGD([weight], lr=0.5)
         >>> trainer = Engine(lambda engine, batch: optimizer.step())
-        >>> handle = HyperparameterMonitor(optimizer, writer).attach(trainer)
+        >>> handle = HyperparameterMonitor(writer, optimizers=optimizer).attach(trainer)
         >>> _ = trainer.run([1, 2, 3])
         >>> writer.scalars["hyperparameters/lr"]
         [(1, 0.5), (3, 0.5)]
@@ -76,10 +76,10 @@ class HyperparameterMonitor(Monitor):
 
     def __init__(
         self,
-        optimizers: Optimizer | Mapping[str, Optimizer],
-        writer: Writer,
+        writer: Writer | Sink,
         every: When | Sampler = 1,
         *,
+        optimizers: Optimizer | Mapping[str, Optimizer],
         scheduled: Mapping[str, Scheduled] | None = None,
     ) -> None:
         super().__init__(writer, every, optimizers=_by_prefix(optimizers))

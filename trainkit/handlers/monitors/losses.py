@@ -23,7 +23,7 @@ from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed
 from trainkit.stats.precision import wide
-from trainkit.writers.protocol import Scalars, Writer
+from trainkit.writers.protocol import Scalars, Sink, Writer
 
 __all__ = ["LossMonitor", "LossTotals"]
 
@@ -94,7 +94,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
         loss_fn: Callable[..., Any] | None = None,

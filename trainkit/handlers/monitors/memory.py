@@ -13,7 +13,7 @@ from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["MemoryMonitor"]
 
@@ -54,7 +54,7 @@ class MemoryMonitor(Monitor):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
         devices: Sequence[torch.device | str] | None = None,

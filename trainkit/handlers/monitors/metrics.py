@@ -13,7 +13,7 @@ from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["MetricMonitor", "StepTransform"]
 
@@ -69,7 +69,7 @@ class MetricMonitor(Monitor):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
         trainer: Engine | None = None,

@@ -25,9 +25,11 @@ from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.evaluation.seen import ClassesSeen, Limits, ValuesSeen
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
+from trainkit.handlers.sampling.cadence import Cadence
+from trainkit.stats.outputs.classification import Kind
 from trainkit.stats.outputs.score_counts import precision_recall
 from trainkit.writers.deferred import Deferred, PrCurve
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["PictureMonitor"]
 
@@ -91,10 +93,10 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         *,
         trainer: Engine,
-        kind: str,
+        kind: Kind,
         ignore_index: int | None = None,
         class_names: Sequence[str] = (),
         spacing: float = 2.0,
@@ -102,7 +104,7 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
         curves: int = 32,
         worst: int = 12,
         points: int = 2000,
-        cadence: Any = None,
+        cadence: Cadence | None = None,
         output_transform: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(writer, output_transform=output_transform, trainer=trainer)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ignite.engine import Engine
@@ -15,12 +15,12 @@ from trainkit.handlers.output.as_step_output import StepOutput, describe, is_num
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.stats.outputs.appearance import Appearance, looks_together
-from trainkit.stats.outputs.classification import KINDS, ClassTotals
+from trainkit.stats.outputs.classification import KINDS, ClassTotals, Kind
 from trainkit.stats.outputs.probability import ProbabilityCounts
 from trainkit.stats.outputs.regression import ValueTotals
-from trainkit.writers.protocol import Histogram, Scalars, Writer
+from trainkit.writers.protocol import Histogram, Scalars, Sink, Writer
 
-__all__ = ["PredictionMonitor", "PredictionTotals", "check_kind"]
+__all__ = ["Kind", "PredictionMonitor", "PredictionTotals", "check_kind"]
 
 _STATISTICS = ("entropy", "entropy_normalized", "confidence", "margin")
 
@@ -96,10 +96,10 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
-        kind: str,
+        kind: Kind,
         ignore_index: int | None = None,
         shares: int = 32,
         histograms_every: int | None = None,
@@ -242,7 +242,7 @@ class _Finish:
         return np.concatenate((own, totals.shares()), axis=-1)
 
 
-def check_kind(kind: str) -> str:
+def check_kind(kind: str) -> Kind:
     """`kind`, if it is one.
 
     Raises:
@@ -250,4 +250,4 @@ def check_kind(kind: str) -> str:
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    return kind
+    return cast("Kind", kind)

@@ -13,7 +13,7 @@ from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.samples import samples_in
-from trainkit.writers.protocol import Curve, Writer
+from trainkit.writers.protocol import Curve, Sink, Writer
 
 __all__ = ["ThroughputMonitor", "samples_in"]
 
@@ -71,7 +71,7 @@ class ThroughputMonitor(Monitor):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
         evaluators: Iterable[Engine] | Mapping[str, Engine] = (),

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
 from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parameters.series import write
 from trainkit.handlers.parameters.stepped import SteppedParameters
 from trainkit.handlers.sampling.cadence import Cadence
@@ -22,7 +23,7 @@ from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.names import Selection
 from trainkit.stats import Snapshot
 from trainkit.stats.parameters.update_values import UpdateValues
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 from trainkit.writers.values import Layout
 
 __all__ = ["UpdateMonitor"]
@@ -62,10 +63,10 @@ class UpdateMonitor(Monitor):
         `tensors/log10_update_ratio_usual_min` and `…_max`: -4 and -2, which a chart shades.
 
     Args:
-        model: A module, or a mapping from name to module; wrapped and compiled ones too.
-        optimizers: An optimizer, or a mapping from name to optimizer.
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer.
         scaler: The loss scaler, where the process function does not refer to it and it is not
             `engine.state.scaler`; else it is found, at the latest in its first step that counts.
         detail: `auto` (per parameter up to 300 of them; beyond, per module, with the parameters of
@@ -91,7 +92,8 @@ class UpdateMonitor(Monitor):
         >>> def step(engine: Engine, x: Tensor) -> None:
         ...     model(x).sum().backward()
         ...     sgd.step()
-        >>> handle = UpdateMonitor(model, sgd, writer).attach(trainer := Engine(step))
+        >>> trainer = Engine(step)
+        >>> handle = UpdateMonitor(writer, model=model, optimizers=sgd).attach(trainer)
         >>> _ = trainer.run([torch.ones(1, 1)])
         >>> writer.scalars["tensors.updates.ratio/weight"]
         [(1, 0.25)]
@@ -99,13 +101,13 @@ class UpdateMonitor(Monitor):
 
     def __init__(
         self,
-        model: nn.Module | Mapping[str, nn.Module],
-        optimizers: Optimizer | Mapping[str, Optimizer],
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer],
         scaler: GradScaler | None = None,
-        detail: str = "auto",
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
     ) -> None:

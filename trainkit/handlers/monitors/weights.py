@@ -13,6 +13,7 @@ from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable
 from trainkit.handlers.parameters.parameter_names import ParameterNames
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parameters.series import Series, write
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.cadence import Cadence
@@ -22,7 +23,7 @@ from trainkit.handlers.say_once import say_once
 from trainkit.names import Selection
 from trainkit.stats import COLUMNS, norms, summary_table
 from trainkit.stats.parameters.weight_values import NormOfAll, WeightValues
-from trainkit.writers.protocol import Writer
+from trainkit.writers.protocol import Sink, Writer
 from trainkit.writers.values import Layout
 
 __all__ = ["WeightMonitor"]
@@ -46,10 +47,10 @@ class WeightMonitor(Monitor):
         `tensors.weights.histogram/<name>`.
 
     Args:
-        model: A module, or a mapping from name to module; wrapped and compiled ones too.
-        optimizers: An optimizer, or a mapping from name to optimizer.
         writer: Where the statistics go.
         every: How often, in iterations, or a `Sampler` shared with other monitors.
+        model: A module, or a mapping from name to module; wrapped and compiled ones too.
+        optimizers: An optimizer, or a mapping from name to optimizer.
         detail: `auto` (per parameter up to 300 of them, per module beyond), `global`, `module` or
             `parameter`.
         include: Only these parameters: a pattern, several, a function of the name, or a mapping
@@ -71,7 +72,7 @@ class WeightMonitor(Monitor):
         >>> _ = nn.init.constant_(model.weight, 3.0)
         >>> trainer = Engine(lambda engine, batch: None)
         >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> handle = WeightMonitor(model, sgd, writer).attach(trainer)
+        >>> handle = WeightMonitor(writer, model=model, optimizers=sgd).attach(trainer)
         >>> _ = trainer.run([0])
         >>> writer.scalars["tensors.weights.mean/weight"]
         [(1, 3.0)]
@@ -81,12 +82,12 @@ class WeightMonitor(Monitor):
 
     def __init__(
         self,
-        model: nn.Module | Mapping[str, nn.Module],
-        optimizers: Optimizer | Mapping[str, Optimizer] | None,
-        writer: Writer,
+        writer: Writer | Sink,
         every: int | Cadence | Sampler = 1,
         *,
-        detail: str = "auto",
+        model: nn.Module | Mapping[str, nn.Module],
+        optimizers: Optimizer | Mapping[str, Optimizer] | None = None,
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
         histograms_every: int | None = None,

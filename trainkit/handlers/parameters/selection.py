@@ -1,18 +1,20 @@
 """Which names are watched, and how many series they become."""
 
 from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 from trainkit.names import selected
 
-__all__ = ["CAP", "DETAILS", "check_detail", "module_groups", "selected"]
+__all__ = ["CAP", "DETAILS", "Detail", "check_detail", "module_groups", "selected"]
 
-DETAILS = ("auto", "global", "module", "parameter")
+Detail = Literal["auto", "global", "module", "parameter"]
+DETAILS: tuple[str, ...] = get_args(Detail)
 
 # Series per section of the dashboard that a person can still look through.
 CAP = 300
 
 
-def check_detail(detail: str) -> str:
+def check_detail(detail: str) -> Detail:
     """The detail itself.
 
     Raises:
@@ -20,7 +22,7 @@ def check_detail(detail: str) -> str:
     """
     if detail not in DETAILS:
         raise ValueError(f"detail must be one of {', '.join(DETAILS)}, got {detail!r}")
-    return detail
+    return cast("Detail", detail)
 
 
 def module_groups(names: Sequence[str], cap: int = CAP) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.handlers.parameters.parameter_names import ParameterNames
-from trainkit.handlers.parameters.selection import CAP, check_detail, module_groups
+from trainkit.handlers.parameters.selection import CAP, Detail, check_detail, module_groups
 from trainkit.handlers.parameters.unmatched import chosen
 from trainkit.names import Selection, selected
 from trainkit.stats.cpu.sizes import PlainTensors
@@ -63,7 +63,7 @@ class Series:
 
     def __init__(
         self,
-        detail: str = "auto",
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
         full_name: Callable[[str], str] | None = None,

@@ -8,6 +8,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.handlers.parameters.held import Named, Parameters
+from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parameters.series import Series
 from trainkit.handlers.parameters.unmatched import check_selection
 from trainkit.handlers.sampling.sampler import Sampler
@@ -40,7 +41,7 @@ class SteppedParameters(Parameters):
         sampler: Sampler,
         *,
         scaler: GradScaler | None = None,
-        detail: str = "auto",
+        detail: Detail = "auto",
         include: Selection = ("*",),
         exclude: Selection = (),
     ) -> None:

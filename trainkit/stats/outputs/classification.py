@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import log
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,20 +13,22 @@ from trainkit.stats.precision import wide
 __all__ = [
     "KINDS",
     "ClassTotals",
+    "Kind",
     "class_dimension",
     "classification",
     "kept",
     "probabilities",
 ]
 
-KINDS = (
+Kind = Literal[
     "logits",
     "log_probabilities",
     "probabilities",
     "binary_logits",
     "binary_probabilities",
     "values",
-)
+]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 _WIDE = (torch.float32, torch.float64)
 
