@@ -14,7 +14,7 @@ from trainkit.dashboard.pages import pages
 
 __all__ = ["main"]
 
-_HOST = "127.0.0.1"  # this machine alone
+_HOST = "127.0.0.1"  # only this machine can connect
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Become TensorBoard, by default listening on 127.0.0.1 alone.
+    """Start TensorBoard, by default on 127.0.0.1 only.
 
     Before, the pages that answer a question are printed: each an address to click.
 
@@ -85,7 +85,7 @@ def _port(wanted: int | None, host: str) -> int:
         ) from error
     for port in [wanted] if wanted is not None else range(6006, 6106):
         with socket.socket(family, kind, protocol) as probe:
-            # As TensorBoard binds it: one that a server has just left is free.
+            # Bind as TensorBoard does: a port that a server has just left counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((found[0], port, *found[2:]))

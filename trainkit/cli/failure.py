@@ -1,4 +1,4 @@
-"""How a failure is told: one line for what the user can mend, a traceback for what broke."""
+"""Report a failure: one line for what the user can fix, a traceback for everything else."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from trainkit.screen.frames import own_frames
 
 __all__ = ["UsageError", "status_of", "tell"]
 
-# Hydra's own switch; read here because Hydra is made to raise by setting it.
+# Hydra's own variable. It is read here because it is set later, to make Hydra raise.
 _FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 

@@ -1,4 +1,4 @@
-"""The flags of `trainkit run`: Hydra's, and ours."""
+"""The flags of `trainkit run`: those of Hydra and those of trainkit."""
 
 __all__ = ["FLAGS"]
 

@@ -1,4 +1,4 @@
-"""`trainkit list`: the menu."""
+"""`trainkit list`: the available experiments and options."""
 
 import sys
 import textwrap
@@ -95,7 +95,7 @@ def _rows(sources: Sequence[Source]) -> None:
         else:
             name = source.name
         indent = " " * (width + 4)
-        # In a pipe a line may have any length: one option a line, for grep.
+        # In a pipe: one option per line, of any length, for grep.
         room = max(width_of(sys.stdout) or 100_000, width + 34)
         lines = textwrap.wrap(text, room - len(indent)) or [""]
         print(f"  {name:<{width}}  {lines[0]}".rstrip())

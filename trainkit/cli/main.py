@@ -1,4 +1,4 @@
-"""Which command was asked for, and how it ended."""
+"""Run the command that was asked for, and return its exit status."""
 
 import os
 import sys
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _main(given)
         finally:
             settle_streams()
-        # What a run prints is beside its work; of the other commands it is all of it.
+        # For a run its output is secondary; for other commands it is the result.
         lost = output is not None and output.lost and given[:1] != ["run"]
         return 1 if lost and status == 0 else status
 

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         from trainkit.cli.main import main as trainkit
 
         return trainkit(["--version"])
-    if "--hydra-help" in arguments:  # Hydra's own offers what is not there
+    if "--hydra-help" in arguments:  # Hydra's own help offers options that do not exist here
         print(FLAGS, end="")
         return 0
     completion.forget_the_command()
@@ -75,7 +75,7 @@ class _Jobs:
         print(f"{'' if job.number == 0 else chr(10)}{job.heading}", flush=True)
         try:
             status, result, mode = _one(composed)
-        except KeyboardInterrupt:  # it ends the sweep; what is done so far is shown
+        except KeyboardInterrupt:  # ends the sweep; the finished jobs are shown
             self.outcomes.append(Outcome(job, composed.directory, 128 + signal.SIGINT))
             raise
         self.ends.append(status)
@@ -98,7 +98,10 @@ def _one(composed: "Composed") -> tuple[int, Any, str]:
     result, mode = None, "min"
     try:
         result, mode = run_config(composed)
-    except (Exception, SystemExit) as error:  # a model may call sys.exit(): training failed
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a model may call sys.exit(); training has failed then
         begun, end = _has_begun(error), status_of(error)
     except BaseException as interrupt:
         begun = _has_begun(interrupt)

@@ -1,4 +1,4 @@
-"""What a sweep says: a heading for each job, and at the end how they did."""
+"""The output of a sweep: a heading for each job, and a table at the end."""
 
 import math
 import shutil
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "ranking"]
 
-_SIGNAL = 128  # an exit status from here on is that of an interrupt
+_SIGNAL = 128  # exit statuses from here on are those of an interrupt
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From Hydra's configs to plain objects; this and the command line alone know Hydra."""
+"""Make plain objects from Hydra's configs; only this room and the command line use Hydra."""
 
 from trainkit.config.errors import ConfigError
 

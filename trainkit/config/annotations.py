@@ -1,4 +1,4 @@
-"""Whether a value from YAML is of the type that a parameter is annotated with."""
+"""Check a value from YAML against the annotation of a parameter."""
 
 import re
 import types
@@ -58,7 +58,7 @@ def _unclear(annotation: Any, value: Any) -> bool:
     if origin is typing.Annotated:
         return accepts(inner[0], value)
     if value is None:
-        # A class is not optional; what else may stand there could be.
+        # A class is not optional; other annotations may be.
         return origin is None and not isinstance(annotation, type)
     if origin in (list, Sequence, Iterable) and isinstance(value, list):
         return all(accepts(inner[0], item) for item in value)

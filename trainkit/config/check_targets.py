@@ -19,7 +19,7 @@ from trainkit.masking import masked
 __all__ = ["check_targets", "locate"]
 
 _SPECIAL = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
-# What a part that waits (`_partial_: true`) is completed with.
+# Arguments with which a partial (`_partial_: true`) is completed.
 _RUN_TIME = {"params", "model", "models", "optimizer", "optimizers", "loss_fn", "data", "device",
              "iterations", "iterations_per_epoch", "seed", "trainer", "evaluators"}  # fmt: skip
 
@@ -44,7 +44,7 @@ def check_targets(config: Mapping[str, Any], origins: Origins) -> list[str]:
     told: list[str] = []
     for key, node in list(_nodes("", config)):
         target = node["_target_"]
-        # Asked only where something is wrong: it reads files.
+        # Called only after an error, because it reads files.
         if not isinstance(target, str):
             where = origins.where(f"{key}._target_")
             raise ConfigError(f"{where}{key}._target_ must be a dotted name, got {target!r}")
@@ -160,10 +160,10 @@ def _check_arguments(
     """Refuse what the function does not take; return what was taken out instead."""
     try:
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return []
     if inspect.isclass(function) and function.__init__ is _module().__init__:
-        parameters = {}  # torch's own takes any argument, to refuse it
+        parameters = {}  # torch's own function accepts any argument and raises later
     names = [
         name
         for name, p in parameters.items()
@@ -221,13 +221,13 @@ def _check_types(
 ) -> None:
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # annotations are anybody's code; one that cannot be read says nothing
+    except Exception:  # annotations are user code; ignore one that cannot be read
         return
     for name, parameter in parameters.items():
         if name not in node or name not in hints:
             continue
         value, wanted = node[name], hints[name]
-        # A default of the same kind shows that the annotation does not tell everything.
+        # A default of the same kind shows that the annotation is incomplete.
         if _holds_node(value) or type(value) is type(parameter.default):
             continue
         if not accepts(wanted, value):

@@ -1,4 +1,4 @@
-"""Who chose an option: the command line, or which line of which file."""
+"""Find out where an option was chosen: on the command line, or in which line of a file."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

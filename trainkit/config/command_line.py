@@ -21,7 +21,7 @@ from trainkit.masking import remember_override
 __all__ = ["Arguments", "read_arguments"]
 
 
-# Where the keys are that people give as flags.
+# Sections of the keys that people give as flags.
 _PLACES = {
     "lr": "optimizer.lr",
     "weight_decay": "optimizer.weight_decay",
@@ -242,7 +242,7 @@ def _check_choice(override: Override, config_dir: Path | None) -> None:
             f"on the command line: experiments cannot be mixed, got [{text}]: choose one; "
             f"--multirun +experiment={text} runs one after the other"
         )
-    if isinstance(value, ChoiceSweep):  # before the sweep has a folder
+    if isinstance(value, ChoiceSweep):  # the sweep has no folder yet
         what = "experiment" if group == "experiment" else f"option of {group}"
         for each in value.list:
             if isinstance(each, str) and each not in options:

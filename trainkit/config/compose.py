@@ -1,4 +1,4 @@
-"""Hydra with all that it can do, and without its tracebacks."""
+"""Run Hydra with all its features, and turn its tracebacks into one-line errors."""
 
 import io
 import logging
@@ -81,7 +81,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
     members = groups(given.config_dir)
     named = [*experiments(), *([earlier.source] if earlier else [])]
     lost = never_used(given.config_dir)
-    begun = False  # a job: what fails from then on is not Hydra's
+    begun = False  # a job has begun: errors from here on are not Hydra's
     several = "experiment" in given.swept
     begin_sweep(given.swept)
 
@@ -143,7 +143,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
             hydra.main(
                 version_base="1.3", config_path="pkg://trainkit.configs", config_name="config"
             )(task)()
-        except SystemExit as leaving:  # after --help, --info and the like
+        except SystemExit as leaving:  # after --help, --info and similar flags
             if leaving.code and not begun and given.package:
                 near = nearest(given.package, [k for k in _keys(given.choices) if k.count(".") < 2])
                 raise ConfigError(f"--package: there is no {given.package!r}{near}") from leaving
@@ -165,7 +165,7 @@ def compose_and_run(arguments: Sequence[str], job: Job) -> None:
 
 @contextmanager
 def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
-    """Call Hydra as a command; what it changes in the process is put back.
+    """Call Hydra as a command, and restore what it changes in the process.
 
     It reads `sys.argv`, raises instead of printing where its variable is set, and sets logging up.
     """
@@ -187,7 +187,7 @@ def _called_as(name: str, arguments: Sequence[str]) -> Iterator[None]:
 
 @contextmanager
 def _without_secrets() -> Iterator[None]:
-    """What is printed inside comes out at the end, secrets masked."""
+    """Print what was printed inside at the end, with secrets masked."""
     text = io.StringIO()
     try:
         with redirect_stdout(text):

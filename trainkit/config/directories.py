@@ -1,4 +1,4 @@
-"""A run's own folder: two runs of one experiment can begin in the same second."""
+"""Make the folder of a run; two runs of one experiment may start in the same second."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ __all__ = ["give_back", "reserve"]
 
 
 def reserve(directory: Path) -> Path:
-    """The folder itself, or with a number behind it where another run got there first."""
+    """Make the folder and return it; add a number to its name if another run has it."""
     candidate, number = directory, 1
     while True:
         candidate.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which key an error is about, where the error itself does not say."""
+"""Find the config key that an error is about, if the error does not name it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def blamed(
     if component:
         text = f"loss.components.{component[1]} {text[component.end() :]}"
     begins = re.match(r"((?:\w+)(?:[.\[]\w+\]?)*)(:?)(?= |$)", text)
-    # A word alone may be just a word; behind a key comes what it must be.
+    # A single word may be ordinary text; a key is followed by what it must be.
     sure = begins and ("." in begins[1] or begins[2] or text[begins.end() :].startswith(" must "))
     if begins and sure and _found(config, begins[1]):
         key = begins[1]

@@ -1,4 +1,4 @@
-"""Mistakes in a config that the user can mend, said on one line."""
+"""Errors in a config that the user can fix, as one line."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from trainkit.nearest import closest
 
 __all__ = ["SYNONYMS", "ConfigError", "nearest", "noted", "one_line"]
 
-# What other programs call it → what it is called here.
+# Name in other programs → name here.
 SYNONYMS = {
     other: ours
     for ours, others in {
@@ -62,7 +62,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
     if SYNONYMS.get(last) in names:
         return f"; did you mean {names[SYNONYMS[last]]}?"
     close = [names[part] for part in closest(last, names, 2, 0.6)]
-    if not close and len(last) <= 3:  # one wrong letter of two
+    if not close and len(last) <= 3:  # a name of two letters, one of them wrong
         close = [names[part] for part in closest(last, names, 2)]
     if close:
         return f"; did you mean {' or '.join(close)}?"
@@ -97,7 +97,7 @@ def noted(text: str, never_used: Mapping[str, str]) -> str:
     """
     for name, line in never_used.items():
         group = name.rpartition("/")[0]
-        # An experiment may set any key, an option those of its group.
+        # An experiment may set any key, an option only those of its group.
         if group == "experiment" or re.search(rf"\b{re.escape(group)}[./]", text):
             text += f" ({line})"
     return text

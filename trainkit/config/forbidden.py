@@ -22,7 +22,7 @@ _BUILTINS = {
     "eval", "exec", "compile", "__import__", "open", "exit", "quit", "getattr", "setattr",
     "delattr", "globals", "locals", "vars", "breakpoint", "input", "help",
 }  # fmt: skip
-# Of those modules what only looks.
+# Functions of those modules that only read.
 _HARMLESS = {"which", "disk_usage", "cpu_count", "getenv", "getcwd", "getpid", "urandom"}
 # Hydra's functions that return what another key names.
 _GETTERS = {"get_method", "get_class", "get_object", "get_static_method"}

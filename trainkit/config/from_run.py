@@ -20,7 +20,7 @@ __all__ = ["FROM_RUN", "EarlierRun", "earlier_run"]
 # What the run's config is called among the experiments.
 FROM_RUN = "_from_run"
 
-# Keys of an earlier run that are its own.
+# Keys that belong to the earlier run and are not taken over.
 _OWN = ("name",)
 
 

@@ -1,4 +1,4 @@
-"""One line for what Hydra and OmegaConf say on many."""
+"""Turn errors of Hydra and OmegaConf, which have many lines, into one line."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from trainkit.config.sources import relative
 
 __all__ = ["dotted", "explained", "nearest_key", "not_utf8", "not_yaml"]
 
-# What OmegaConf calls a type → what it is.
+# Name of a type in OmegaConf → plain name.
 _KINDS = {
     "Integer": "a whole number",
     "Float": "a number",
@@ -191,7 +191,7 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
         nested = "".join(f"{part}: {{" for part in above) + f"{last}: ..." + "}" * len(above)
         return f"; in a file write it nested: {nested}"
     parent, _, name = key.rpartition(".")
-    while "." in parent and parent not in known:  # a whole branch is not there
+    while "." in parent and parent not in known:  # a whole branch is missing
         parent, _, name = parent.rpartition(".")
     siblings = [k for k in known if k.rpartition(".")[0] == parent]
     if siblings and not parent:
@@ -217,7 +217,7 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
     exact = not parent and any(k.endswith(f".{leaf}") for k in elsewhere)  # `seed`: no `sweep`
     if elsewhere and key.count(".") < 2 and (exact or near.startswith("; there")):
         return f"; did you mean {elsewhere[0]}?"
-    # Arguments of a target may be added; the settings are what they are.
+    # Arguments of a target may be added; settings may not.
     closed = key.partition(".")[0] in ("trainer", "monitor", "checkpoint", "sweep")
     closed = closed and not key.startswith("monitor.parts.")
     if parent and siblings and near.startswith("; there") and not closed:

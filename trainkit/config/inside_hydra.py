@@ -1,4 +1,4 @@
-"""Where Hydra 1.3 offers no way in: methods that are replaced while a command runs."""
+"""Methods of Hydra 1.3 that are replaced while a command runs, because it has no hook there."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -73,7 +73,7 @@ def composed_once(
 @contextmanager
 def jobs_are_noted() -> Iterator[None]:
     """Note the jobs of a sweep before the first, and mask the secrets in its `multirun.yaml`."""
-    # Imported here: Hydra's plugins load that module once more when they are first asked for.
+    # Imported here, because Hydra loads the module again with its plugins.
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     split, batch = BasicSweeper.split_arguments, BasicSweeper.get_job_batch

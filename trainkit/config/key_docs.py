@@ -1,4 +1,4 @@
-"""What a key of a config means: from the docstring of what takes it."""
+"""Explain a config key with the docstring of the function or class that takes it."""
 
 import inspect
 import re
@@ -155,7 +155,7 @@ def _arguments(docstring: str) -> dict[str, str]:
 def _plain(text: str) -> str:
     """Without the markup of torch's documentation."""
     text = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
-    # The default that counts is the config's.
+    # The default of the config is the one that counts.
     text = re.sub(r"\s*\([Dd]efault:?\s*(?:\([^)]*\)|[^()])*\)", "", text)
     text = text.replace("``", "`").replace("`_", "`")
     return re.sub(r"\s+", " ", text).strip()
@@ -164,6 +164,6 @@ def _plain(text: str) -> str:
 def _kind(function: Any, name: str) -> str:
     try:
         hints = get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # annotations are anybody's code
+    except Exception:  # annotations are user code
         return ""
     return described(hints[name]).replace("None", "null") if name in hints else ""

@@ -1,4 +1,4 @@
-"""A run that has ended, or still goes on, read back from its folder."""
+"""Read a run back from its folder, also while it is running."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

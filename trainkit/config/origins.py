@@ -1,4 +1,4 @@
-"""Where each key of a composed config was set: on the command line, or in which line of a file."""
+"""Find where a key of a composed config was set: command line, or line of a file."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -99,7 +99,7 @@ class Origins:
                 continue
             seen.add(source.path)
             yield source
-            # A name that begins with `_` is no option, but a part of one beside it.
+            # A file whose name begins with `_` is not an option but a part of other options.
             waiting += [
                 by_name.get(name, replace(source, path=source.path.with_name(f"{name}.yaml")))
                 for name in defaults_of(source.path)

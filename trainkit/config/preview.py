@@ -1,4 +1,4 @@
-"""A composed config to look at: for `trainkit help KEY` and `trainkit list GROUP=OPTION`."""
+"""Compose a config for `trainkit help KEY` and `trainkit list GROUP=OPTION`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The first line of a run on the screen: which experiment, and what differs from it."""
+"""The first line of a run on the screen: the experiment, and what differs from it."""
 
 import sys
 from collections.abc import Sequence

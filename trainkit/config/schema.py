@@ -117,7 +117,7 @@ def registered(
             if wanted:
                 raise
     _store(nodes)
-    # Under a resolver of its own `now` is the same in every part of one run's path.
+    # A resolver of our own, so that the time is the same in all parts of the path.
     started = datetime.now().astimezone()
     name = "several" if several else "" if earlier is None else earlier.experiment
     resolvers: dict[str, Callable[..., Any]] = {
@@ -131,7 +131,7 @@ def registered(
     options = defaults()
 
     def drop_replaced(overrides: Sequence[str]) -> None:
-        # What one job of a sweep replaces, another does not.
+        # Each job of a sweep replaces its own options.
         groups = list(replaced_groups(overrides, nodes, options))
         _store({name: without(node, groups) for name, node in nodes.items()} if groups else nodes)
 
@@ -140,7 +140,7 @@ def registered(
 
 
 def _store(nodes: dict[str, DictConfig]) -> None:
-    """In the place of all experiments of before, those of an earlier call in this process too."""
+    """Register these experiments instead of all earlier ones in this process."""
     store = ConfigStore.instance()
     store.repo["experiment"] = {}
     for path, node in nodes.items():
@@ -168,7 +168,7 @@ def _loaded(experiment: Source) -> Any:
 
 
 def _check_header(experiment: Source) -> None:
-    """Its keys are those of the whole config; another package would be ignored without a word."""
+    """Refuse a package header: Hydra would ignore it silently."""
     text = experiment.path.read_text(encoding="utf-8-sig")
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"#\s*@package\b\s*(.*)", line)

@@ -45,7 +45,7 @@ class Source:
 
 
 def relative(path: Path | str) -> str:
-    """A path as a message shows it: from the working folder on, where it is inside of it."""
+    """The path for messages: relative to the working folder if it is inside."""
     path, here = Path(path), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -147,7 +147,7 @@ def shadowed_module(target: str) -> str:
 
 
 def _is_own(path: Path) -> bool:
-    # An environment in the working folder is not the user's code.
+    # A virtual environment in the working folder is not user code.
     return not {"site-packages", "dist-packages"} & set(path.parts)
 
 
@@ -161,7 +161,7 @@ def first_line(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             text = line.lstrip("# ").strip()
-            # Hydra's own header is not what the file is about.
+            # Skip Hydra's own header line.
             if not line.startswith("#") or (text and not text.startswith("@package")):
                 return text if line.startswith("#") else ""
     return ""

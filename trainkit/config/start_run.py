@@ -56,7 +56,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
     parts = {k: v for k, v in plain.items() if k not in (*_SETTINGS, "name") and v is not None}
     _check_parts(parts, origins)
     monitors = _monitors(plain["monitor"]["parts"], origins)
-    # Only now: torch takes longer to load than all mistakes above take to find.
+    # Imported late: loading torch takes longer than finding all errors above.
     notes = [
         *composed.never_used.values(),
         *composed.notes,
@@ -67,7 +67,7 @@ def _run(composed: Composed) -> tuple[Any, str]:
     from trainkit.rundir import Best, seed_everything
     from trainkit.training import run
 
-    print(composed.heading, flush=True)  # data may take long to load
+    print(composed.heading, flush=True)  # loading data may take long
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
     made = {
@@ -161,7 +161,7 @@ def _check_parts(parts: Mapping[str, Any], origins: Origins) -> None:
             raise ConfigError(f"{origins.where(key)}{key} is not chosen; choose one: {key}=...")
     for key, value in parts.items():
         nodes = list(_expected_nodes(key, value))
-        if not nodes and key in ("model", "optimizer"):  # a file that holds nothing
+        if not nodes and key in ("model", "optimizer"):  # an empty file
             nodes = [(key, value)]
         for inner, node in nodes:
             if not isinstance(node, dict) or "_target_" not in node:
@@ -208,7 +208,7 @@ def _instantiated(key: str, value: Any, plain: Mapping[str, Any], origins: Origi
         cause: BaseException = error
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
             cause = cause.__cause__  # and no further: a part may have said it better
-        # Hydra's own text ends with where in the node it happened.
+        # Hydra's text ends with the place in the node.
         inner = str(error).rpartition("full_key: ")[2].split() if "full_key: " in str(error) else []
         node = ".".join(part for part in (key, *inner[:1]) if part)
         raise blamed(cause, plain, origins, node) from error

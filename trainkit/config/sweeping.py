@@ -1,4 +1,4 @@
-"""Sweeps: which jobs there are, what differs between them, and what their folders are called."""
+"""Sweeps: their jobs, what differs between them, and the names of their folders."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ __all__ = ["Accumulation", "MicroBatch"]
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Where in its cycle a micro-batch stands."""
+    """The position of a micro-batch in its cycle."""
 
     first: bool
     last: bool
@@ -52,7 +52,7 @@ class Accumulation:
     def begin(self, engine: Engine) -> MicroBatch:
         """Take up the engine's current iteration."""
         state = engine.state
-        if self._next_iteration != state.iteration:  # another run: what was begun is void
+        if self._next_iteration != state.iteration:  # another run: discard the cycle that was begun
             self._index = 0
         self._next_iteration = state.iteration + 1
         if self._index == 0:

@@ -22,7 +22,7 @@ from trainkit.engines.sample_score import Judge, SampleScore
 __all__ = ["adversarial_engines", "adversarial_trainer"]
 
 _NAMES = ("generator", "discriminator")
-_AT_ONCE = 1000  # samples that go through the generator together
+_AT_ONCE = 1000  # samples per forward pass of the generator
 _SHOWN = 72  # pixels: images in the picture of samples are at most so large, if they are enlarged
 
 
@@ -81,7 +81,7 @@ def adversarial_trainer(
     _check(models, optimizers, latent, discriminator_steps, real_target, clip_grad_norm)
     device = torch.device(device)
     generator, discriminator = (models[name] for name in _NAMES)
-    judging = alone(discriminator)  # where it only judges, it gets no gradients to exchange
+    judging = alone(discriminator)  # it only judges here: there are no gradients to exchange
     of_generator, of_discriminator = (optimizers[name] for name in _NAMES)
 
     def parameters_of(optimizer: Optimizer) -> list[Tensor]:
@@ -209,7 +209,7 @@ def adversarial_engines(
 
 
 def _made(generator: nn.Module, latents: Tensor) -> Tensor:
-    """What the generator makes in evaluation mode; its mode is put back."""
+    """Samples of the generator in evaluation mode; its mode is restored."""
     with torch.no_grad(), evaluation_mode(generator):
         return torch.cat([generator(part) for part in torch.split(latents, _AT_ONCE)])
 

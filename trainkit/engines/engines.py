@@ -1,4 +1,4 @@
-"""What `run` needs to know about a way of training."""
+"""What `run` needs to know about an engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -71,7 +71,7 @@ def supervised_evaluator(
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it every module is in the mode in which it was before."""
+    """Set evaluation mode; restore the mode of every module on exit."""
     modes = [(module, module.training) for module in model.modules()]
     changed = any(training for _, training in modes)
     if changed:
@@ -81,7 +81,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         if changed:
             model.train(modes[0][1])
-            for module, training in modes:  # parts may have been frozen in evaluation mode
+            for module, training in modes:  # some modules may be frozen in evaluation mode
                 module.training = training
 
 

@@ -1,4 +1,4 @@
-"""Mixed precision: which dtype the forward runs in, and when the loss is scaled."""
+"""Mixed precision: the dtype of the forward pass, and the loss scaler."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The folder of a run: capture, checkpoints, status, log, and how a run is interrupted."""
+"""The folder of a run: capture, checkpoints, status, log, and interruption by signals."""
 
 from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.rundir.bookkeeping import Bookkeeping

@@ -1,4 +1,4 @@
-"""Files beside a training: one that cannot be written is told, and tried again."""
+"""Write the files of a run; report a file that cannot be written, and try again later."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Bookkeeping:
         self.failing: dict[str, str] = {}
 
     def keep(self, what: str, write: Callable[[], object]) -> bool:
-        """Write something, or say that it was not possible.
+        """Write a file, or log that it was not possible.
 
         Args:
             what: What to call it.

@@ -14,7 +14,7 @@ from trainkit.settings import CheckpointSettings
 
 __all__ = ["Best", "load_checkpoint", "save_checkpoint"]
 
-# In the names of metrics of which less is better.
+# Words in the names of metrics for which less is better.
 _ERRORS = (
     "loss", "error", "mse", "mae", "rmse", "entropy", "nll", "perplexity", "bits", "nats", "brier",
     "calibration", "distance", "divergence", "deviation",
@@ -22,13 +22,13 @@ _ERRORS = (
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state; whoever reads the file finds this one or the one before, never a part.
+    """Write a state atomically: a reader finds the new file or the old one, never a part.
 
     Args:
         path: Of the file.
         state: Tensors, numbers, strings and containers of these.
     """
-    # Serialized first: a state that cannot be saved must not cost the older one.
+    # Serialize first: a state that cannot be saved must not destroy the old file.
     buffer = BytesIO()
     torch.save(dict(state), buffer)
     replace_atomically(path, lambda file: file.write(buffer.getbuffer()))
@@ -45,7 +45,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         state = torch.load(path, map_location=device, weights_only=True)
     except (FileNotFoundError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # EOFError, KeyError, OSError, ...: torch says what it stumbled over
+    except Exception as error:  # torch raises EOFError, KeyError, OSError, ... for damaged files
         first = str(error).strip().split("\n")[0]
         raise ValueError(
             f"{path} is damaged or no checkpoint: {type(error).__name__}: {first}"

@@ -1,4 +1,4 @@
-"""Where everything of one run lies."""
+"""The paths of the files of one run."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ class RunDirectory:
 
     @property
     def label(self) -> str:
-        """What tells this run from others, in front: lists of runs cut long names off."""
+        """A short name with the distinctive part first: lists of runs cut long names."""
         name, above = self.path.name, self.path.parent.name
         # `runs/digits/<date>_<time>`, but `<date>_<time>_multirun/0_lr=0.1`.
         return f"{above}/{name}" if re.match(r"\d{4}-\d\d-", name) else f"{name} ({above})"
@@ -46,7 +46,7 @@ class RunDirectory:
             raise ValueError(f"{self.path} already holds a run ({found}); choose another folder")
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         try:
-            self.status.touch(exist_ok=False)  # of two runs that start at once, one gets it
+            self.status.touch(exist_ok=False)  # if two runs start at once, only one gets the folder
         except FileExistsError:
             raise ValueError(
                 f"{self.path} already holds a run (run.json); choose another folder"

@@ -44,7 +44,7 @@ class History:
         self._complete = self._bookkeeping.keep(self._path.name, partial(write, self._path))
 
     def _append(self, path: Path) -> None:
-        # Not "a": a file that was taken away is not begun again without its header.
+        # Not mode "a": a file that was removed would start again without its header.
         with path.open("rb+", buffering=0) as file:
             file.seek(0, 2)
             file.write(self._text(self.rows[-1:], header=False))

@@ -1,4 +1,4 @@
-"""Python's logging of a run into its `run.log`."""
+"""Log a run into its `run.log`."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ __all__ = ["logged_to"]
 _log = logging.getLogger("trainkit.rundir")
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Loggers whose errors come to the user as exceptions anyway.
+# The user sees the errors of these loggers as exceptions.
 _FILE_ONLY = frozenset({"trainkit.training", "ignite.engine.engine.Engine"})
 
 
@@ -52,7 +52,7 @@ def logged_to(path: Path) -> Iterator[None]:
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            with suppress(OSError):  # what a full disk does not take
+            with suppress(OSError):  # the disk may be full
                 handler.close()
         own.setLevel(level)
 
@@ -65,7 +65,7 @@ class _File(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         process = os.getpid()
-        # A forked child (a loader's worker) may warn; how the run goes is its parent's to say.
+        # A forked loader worker may log warnings; only the parent reports the state of the run.
         self.addFilter(lambda r: os.getpid() == process or r.name not in _FILE_ONLY)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -83,7 +83,7 @@ class _File(logging.FileHandler):
         if not isinstance(error, OSError | ValueError):
             super().handleError(record)
         elif not self._told:
-            self._told = True  # first: what is logged comes back here
+            self._told = True  # first, because what is logged below comes back here
             reason = getattr(error, "strerror", None) or error
             _log.warning("%s cannot be written (%s); training goes on", self.baseFilename, reason)
 

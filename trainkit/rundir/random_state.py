@@ -37,7 +37,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go on with the random numbers from `random_state()`."""
+    """Restore what `random_state()` returned."""
     python, legacy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     np.random.set_state(
@@ -56,7 +56,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Draw inside as much as you like; outside, nobody notices."""
+    """Restore the random state of Python, NumPy and torch on exit."""
     before = random_state()
     try:
         yield
@@ -65,5 +65,5 @@ def preserved_random_state() -> Iterator[None]:
 
 
 def _cuda_in_use() -> bool:
-    # Asking for the state of a device that nobody uses would start CUDA on it.
+    # Reading the state of an unused device would initialize CUDA on it.
     return torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

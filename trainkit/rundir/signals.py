@@ -10,7 +10,7 @@ from types import FrameType
 
 __all__ = ["Interrupted", "Interruption", "interruption"]
 
-# HUP: the terminal was closed. USR1: what batch systems send before they terminate a job.
+# HUP: the terminal was closed. USR1: batch systems send it before they end a job.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
@@ -31,12 +31,12 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_status(self) -> int:
-        """What a shell expects: 128 + the signal, so 130 for INT, 143 for TERM."""
+        """128 + the number of the signal, as shells expect: 130 for INT, 143 for TERM."""
         return 128 + self.signal
 
 
 class Interruption:
-    """Whether the run was asked to stop, and the place where it does."""
+    """Remembers a request to stop, and stops the run at a safe place."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
@@ -61,7 +61,7 @@ class Interruption:
         )
 
     def check(self) -> None:
-        """Stop here if that was asked for.
+        """Raise if a stop was requested.
 
         Raises:
             Interrupted: It was.
@@ -72,7 +72,7 @@ class Interruption:
 
 def _tell(text: str) -> None:
     """Write past Python's buffers: the signal may have interrupted a print to the same stream."""
-    # Never to descriptor 2 as such: where standard error was closed, that is another file.
+    # Do not use descriptor 2 itself: if standard error was closed, it may be another file.
     with suppress(OSError, ValueError, AttributeError):
         os.write(sys.stderr.fileno(), text.encode())
 
@@ -99,7 +99,7 @@ def interruption() -> Iterator[Interruption]:
         return
     before = {}
     for name in _NAMES:
-        number = getattr(signal, name, None)  # Windows has two of them
+        number = getattr(signal, name, None)  # Windows has only two of them
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             before[number] = signal.signal(number, caught.ask)
     try:

@@ -1,4 +1,4 @@
-"""What a run is doing, for everybody who looks into its folder: `run.json`."""
+"""The state of a run, in `run.json`."""
 
 import json
 import math
@@ -47,13 +47,13 @@ class Status:
         self._write()
 
     def update(self, **facts: Any) -> None:
-        """Take down what is new."""
+        """Add or replace facts."""
         self.facts |= facts
         self.facts["updated"] = _now()
         self._write()
 
     def end(self, status: str, reason: str | None = None, **facts: Any) -> None:
-        """Take down how the run ended and why."""
+        """Note how the run ended, and why."""
         self.update(status=status, reason=reason, ended=_now(), **facts)
 
     def _write(self) -> None:
@@ -83,7 +83,7 @@ def _now() -> str:
 
 
 def _as_json(value: Any) -> Any:
-    # JSON has no NaN; as a string it is still seen, and every parser takes it.
+    # JSON has no NaN; write it as a string, which every parser reads.
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -92,4 +92,4 @@ def _as_json(value: Any) -> Any:
         return [_as_json(item) for item in value]
     if value is None or isinstance(value, int | float):
         return value
-    return masked(str(value))  # the reason of a failure may say what it failed with
+    return masked(str(value))  # the reason of a failure may contain a secret

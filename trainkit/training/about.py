@@ -1,4 +1,4 @@
-"""What the dashboard says about a run beside its series: how it began, and how it ended."""
+"""Texts and tables about a run on the dashboard: how it began and how it ended."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

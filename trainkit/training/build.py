@@ -1,4 +1,4 @@
-"""From the parts of a config to objects that fit together."""
+"""Make the objects of a run from the parts of a config."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -149,7 +149,7 @@ def _trainer_iterations(per_epoch: int, settings: TrainerSettings) -> int:
 
 
 def _iterations(per_epoch: int, settings: TrainerSettings) -> dict[str, int]:
-    """In optimizer steps: every epoch, and the run, ends with a step."""
+    """Number of iterations; every epoch, and the run, ends with an optimizer step."""
     total = _trainer_iterations(per_epoch, settings)
     epochs, rest = divmod(total, per_epoch)
     steps = ceil(per_epoch / settings.accumulation_steps)
@@ -217,9 +217,9 @@ def _schedules(
 
 
 def _prepared(module: nn.Module, settings: TrainerSettings) -> nn.Module:
-    """Compiled, and wrapped where several processes train together."""
+    """Compile the model, and wrap it where several processes train together."""
     if settings.compile:
-        module.compile()  # in place: names and state stay what they are
+        module.compile()  # wrapped in place: names and state stay as they are
     if idist.get_world_size() > 1 and any(p.requires_grad for p in module.parameters()):
         wrapped: nn.Module = idist.auto_model(module)
         return wrapped

@@ -79,7 +79,7 @@ def check_closures(optimizers: Mapping[str, Optimizer]) -> None:
 
 
 def _check_groups(optimizer: Optimizer, made_by: Any, key: str) -> None:
-    """Refuse what torch lets pass: it neither knows nor looks at the options of single groups."""
+    """Check the options of parameter groups, which torch does not check."""
     known = set(optimizer.defaults)
     options = dict(made_by.keywords) if isinstance(made_by, partial) else {}
     for group in optimizer.param_groups:
@@ -92,7 +92,7 @@ def _check_groups(optimizer: Optimizer, made_by: Any, key: str) -> None:
             continue
         own = {name: value for name, value in group.items() if name not in ("params", "name")}
         for name in own:
-            # Other people's optimizers may read options that they give no default.
+            # A custom optimizer may read options for which it has no default.
             if name not in known and type(optimizer).__module__.startswith("torch.optim"):
                 raise ValueError(
                     f"{place}.{name}: {type(optimizer).__name__} has no such option; nearest: "
@@ -106,7 +106,7 @@ def _check_groups(optimizer: Optimizer, made_by: Any, key: str) -> None:
 
 
 def _try(made_by: "partial[Any]", options: Mapping[str, Any], key: str) -> None:
-    """Make the optimizer with an option of a group: its constructor looks at what it is given."""
+    """Check an option of a group: pass it to the constructor, which checks its arguments."""
     try:
         made_by.func(*made_by.args, **{**options, "params": [nn.Parameter(torch.zeros(1))]})
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Names in the settings, which must be names of something in the run."""
+"""Check that names in the settings exist in the run."""
 
 from trainkit.names import nearest, unmatched
 from trainkit.settings import CheckpointSettings, MonitorSettings

@@ -26,7 +26,7 @@ def device_of(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        # torch's text may be an advertisement of a nightly build; its first sentence says enough.
+        # Keep the first sentence only; the rest may advertise a nightly build.
         reason = re.split(r"(?<=[^.])\. |https?://", str(error).splitlines()[0])[0].rstrip(" .:(")
         if "aten::" in reason:
             reason = "torch was built without it"
@@ -41,7 +41,7 @@ def device_of(name: str) -> torch.device:
 
 @contextmanager
 def deterministic_algorithms(enabled: bool) -> Iterator[None]:
-    """Inside, torch takes only algorithms that give the same result each time."""
+    """Let torch use deterministic algorithms only, inside the context."""
     if not enabled:
         yield
         return

@@ -1,4 +1,4 @@
-"""One batch before the training, so that parts that do not fit are refused at once."""
+"""Evaluate one batch before training, to find parts that do not fit together."""
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
@@ -20,7 +20,7 @@ __all__ = ["preserved_buffers", "rehearse"]
 
 
 def rehearse(built: Built, shapes: MutableMapping[nn.Module, str] | None = None) -> list[str]:
-    """Evaluate one batch: model, loss and metrics, without a trace.
+    """Evaluate one batch with model, loss and metrics, and undo all side effects.
 
     In evaluation mode, without gradients; the random state and all buffers are put back. Only the
     modules' own lazy initialization, where they have one, happens here instead of in the first
@@ -41,7 +41,7 @@ def rehearse(built: Built, shapes: MutableMapping[nn.Module, str] | None = None)
         return []
     evaluator = built.engines.evaluator()
     part = built.data.train if built.data.validation is None else built.data.validation
-    if hasattr(part, "__next__"):  # what is taken from an iterator is gone
+    if hasattr(part, "__next__"):  # a batch taken from an iterator cannot be put back
         return []
     losses = [built.loss_fn] if isinstance(built.loss_fn, nn.Module) else []
     with preserved_random_state(), preserved_buffers([*built.models.values(), *losses]):
@@ -106,7 +106,7 @@ def _evaluate(built: Built, evaluator: Engine, batch: Any, watch: Broadcasts | N
 
 @contextmanager
 def preserved_buffers(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Buffers that a loss or a model counts in are put back."""
+    """Restore the buffers of models and losses on exit."""
     before = [
         (module, name, buffer, buffer._version, buffer.clone())
         for root in modules

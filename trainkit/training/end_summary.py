@@ -1,4 +1,4 @@
-"""What a person wants to know when a run has ended."""
+"""The summary that is printed when a run has ended."""
 
 import sys
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from trainkit.training.result import RunResult
 
 __all__ = ["summary"]
 
-_SHORT = 100  # samples: of a run in which those fifty that every run gets weigh much
+_SHORT = 100  # With fewer samples than this, the fifty guaranteed samples dominate the cost.
 
 
 def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> str:
@@ -58,7 +58,7 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     lines.append(_line("folder", f"{shown_path(result.directory)}{inside}"))
     saved = [f"{name}.pt (iteration {at})" for name, at in sorted(result.saved.items())]
     lines.append(_line("saved", f"checkpoints/: {', '.join(saved)}" if saved else "no checkpoint"))
-    # Not broken into lines: they are there to be copied.
+    # Not wrapped: these lines are meant to be copied.
     commands = [] if is_of_sweep(result.directory) else [board_command(result.directory)]
     if (result.directory / "config.yaml").exists():
         commands.append(again_command(result.directory))
@@ -76,7 +76,7 @@ def _alarm(text: str) -> str:
 
 
 def _values(title: str, head: str, values: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """On one line where there is room, else a line for each part of the data."""
+    """Values on one line if they fit, else one line per part of the data."""
     texts = [
         f"{part}: {numbers_text(numbers)}" if part else numbers_text(numbers)
         for part, numbers in values.items()

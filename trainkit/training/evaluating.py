@@ -20,7 +20,7 @@ __all__ = ["Evaluation", "in_order"]
 
 
 class Evaluation:
-    """Evaluates one part of the data, as often as asked.
+    """Evaluates one part of the data, any number of times.
 
     Args:
         engine: An evaluator; its output holds `loss` where there is one.
@@ -61,7 +61,7 @@ class Evaluation:
 
         Cost: one read of the device, at the end, and one for each metric that is a tensor.
         """
-        if length_of(self._data) is None:  # else Ignite takes it to be what it was the last time
+        if length_of(self._data) is None:  # otherwise Ignite reuses the length of the last run
             self.engine.state.epoch_length = None
         with preserved_random_state():
             self.engine.run(self._data)
@@ -99,7 +99,7 @@ class Evaluation:
 
 
 def in_order(batches: Any) -> Any:
-    """The same batches for evaluation: in their own order, none left out, none disturbed.
+    """A loader over the same data for evaluation: in order, complete, and independent.
 
     A loader that is in use for training must not be iterated a second time at once (workers that
     persist are shared), so a `DataLoader` is made anew.

@@ -1,4 +1,4 @@
-"""How a run ends: what is saved, what is written into its folder, what is told."""
+"""The end of a run: save the state, complete the files of the run, print the summary."""
 
 import logging
 from time import perf_counter
@@ -21,7 +21,7 @@ _log = logging.getLogger("trainkit.training")
 
 
 class Ending:
-    """Completes the files of a run, and tells the reader how it went.
+    """Completes the files of a run, and prints the summary.
 
     Args:
         built: What took part.
@@ -69,7 +69,7 @@ class Ending:
         self._begun = perf_counter()
 
     def completed(self) -> RunResult:
-        """The training has come to its end."""
+        """Training is complete."""
         reason = self._why()
         if not self._watch.ends_finite:
             reason += f"; the loss is not finite since iteration {self._watch.first}"
@@ -165,13 +165,13 @@ class Ending:
             f"test, {training.tested_with} weights": {"test": training.test_values},
         }
         text = ending_text(outcome, reason, alarms=alarms, values=values)
-        about.ended(iteration, masked(text))  # an exception may say what it was given
+        about.ended(iteration, masked(text))  # the text of an exception may contain a secret
         about.record(
             iteration, training.best_values, training.last_values, training.test_values, outcome
         )
 
     def _non_finite(self) -> dict[str, int]:
-        """Of what is monitored; and the loss, which is looked at even if nothing is."""
+        """Tags with values that were not finite, and the loss, which is always checked."""
         loss = {} if self._watch.first is None else {"loss/total": self._watch.first}
         return loss | self._monitoring.non_finite
 

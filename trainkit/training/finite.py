@@ -1,4 +1,4 @@
-"""A loss that is not finite is told when it happens, with monitoring or without."""
+"""Report a non-finite loss when it happens, with or without monitoring."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from trainkit.handlers.sampling.visible_loss import SECTIONS, loss_in_sight
 __all__ = ["LossWatch", "NonFiniteLossError"]
 
 _log = logging.getLogger("trainkit.training.finite")
-_KEPT = 512  # losses on a device that wait to be looked at together
+_KEPT = 512  # losses on a device that are kept for one common read
 
 
 class NonFiniteLossError(RuntimeError):
@@ -40,7 +40,7 @@ class LossWatch:
         self._looking = True
         self._waiting: list[Tensor] = []
         self._folded: list[Tensor] = []  # True where a loss was finite
-        self._from = 0  # the iteration before the first that waits
+        self._from = 0  # the iteration before the first kept loss
         self._others_told = False
         self.first: int | None = None
         self.ends_finite = True
@@ -59,7 +59,7 @@ class LossWatch:
             if loss is None:
                 self._keep(state.output, state.iteration)
                 return
-        except Exception:  # whatever the step returned, it is not worth a training run
+        except Exception:  # an odd output of the step must not end the run
             self._looking = False
             _log.exception("the loss cannot be looked at, and is not any more")
             return

@@ -1,4 +1,4 @@
-"""What a run is going to do, told before it begins."""
+"""The lines that are printed before a run begins."""
 
 import sys
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from trainkit.training.build import Built
 
 __all__ = ["built_lines", "first_lines"]
 
-_MODULES = 8  # by name in the header; the rest is added up
+_MODULES = 8  # shown by name in the header; the rest is summed
 
 
 def first_lines(directory: Path, device: torch.device) -> list[str]:
-    """What is known before data and model are there."""
+    """The lines that need neither data nor model."""
     return [titled("folder", shown_path(directory)), titled("device", _device(device))]
 
 
 def built_lines(built: Built, directory: Path) -> list[str]:
-    """What is known once they are."""
+    """The lines that need data and model."""
     width = width_of(sys.stdout)
     data = built.data
     sizes = [f"train {_size(data.train, batches=True)}"]
@@ -38,7 +38,7 @@ def built_lines(built: Built, directory: Path) -> list[str]:
     plan = f"{counted(built.iterations, 'iteration')} in {counted(epochs, 'epoch')}"
     lines.append(titled("training", plan))
     if not is_of_sweep(directory):
-        # Not broken into lines: it is there to be copied.
+        # Not wrapped: this line is meant to be copied.
         lines.append(titled("dashboard", board_command(directory)))
     return [*lines, ""]
 

@@ -1,4 +1,4 @@
-"""What a loss would take without a word, and train on all the same: seen on one batch."""
+"""Find wrong predictions and targets that a loss accepts silently, on one batch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,11 +13,11 @@ from trainkit.losses import HeadLoss, adapt_target
 __all__ = ["Broadcasts", "OfProbabilities", "check_predictions", "has_unknown_parts"]
 
 _LEFT_OUT = "entropy and calibration of such predictions are left out"
-_FEWEST = 8  # yes-or-no decisions that may all lie between 0 and 1 by chance
+_FEWEST = 8  # fewer binary predictions than this may all lie in [0, 1] by chance
 
 
 class OfProbabilities(str):
-    """A doubt that the monitors of predictions find too, and need not tell again."""
+    """A doubt that the prediction monitors find too; they do not repeat it."""
 
     __slots__ = ()
 
@@ -80,7 +80,7 @@ def _of_part(key: str, part: Any, y_pred: Any, y: Any, *, adapted: bool) -> list
 
 
 def has_unknown_parts(loss_fn: Any) -> bool:
-    """Whether there is a loss in it of which it is not known what it takes."""
+    """Whether any part is a loss whose expected input is not known."""
     parts = [part for _, part in _parts(loss_fn) if not isinstance(part, HeadLoss)]
     return any(prediction_kind(part) is None for part in parts)
 
@@ -106,7 +106,7 @@ class Broadcasts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
 
     def doubts(self) -> list[str]:
-        """A line, if it did."""
+        """One line if broadcasting was seen."""
         if self.seen is None:
             return []
         a, b = self.seen
@@ -144,7 +144,7 @@ def _check_log_probabilities(key: str, y_pred: Tensor, y: Any) -> None:
         return
     sums = y_pred.double().exp().sum(1)
     if not bool(torch.isfinite(sums).all()) or float((sums - 1).abs().max()) < 0.05:
-        return  # what is not finite is seen elsewhere
+        return  # non-finite values are reported elsewhere
     found = "probabilities" if _are_probabilities(y_pred) else "no log-probabilities"
     raise ValueError(
         f"{key}: NLL takes log-probabilities, and the model's outputs are {found} (the sums of "
@@ -165,7 +165,7 @@ def _check_shapes(key: str, y_pred: Tensor, y: Any) -> None:
         return
     try:
         together: torch.Size = torch.broadcast_shapes(y.shape, y_pred.shape)  # type: ignore[no-untyped-call]
-    except RuntimeError:  # the loss has refused it already, or does not look at shapes
+    except RuntimeError:  # the loss has already refused it, or does not check shapes
         return
     if together.numel() > max(y.numel(), y_pred.numel()):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The monitors and writers of a run, and what they found."""
+"""The monitors and writers of a run, and what they reported."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = ["Monitoring"]
 
 _log = logging.getLogger("trainkit.training")
 
-# Monitors that take nothing from an iteration.
+# Monitors that measure nothing in an iteration.
 _WITHOUT_SAMPLES = {"metrics", "calibration", "pictures", "cost"}
 
 

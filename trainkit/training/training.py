@@ -116,11 +116,11 @@ class Training:
 
     @property
     def between_iterations(self) -> bool:
-        """Whether the state is one that another iteration could start from."""
+        """Whether the state is complete: the next iteration could start from it."""
         return self._built.engines.trainer.last_event_name in _BETWEEN
 
     def run(self, attach: Callable[[], None] | None = None) -> None:
-        """Train to the end; then evaluate on the test data with the best weights.
+        """Train to the end, then evaluate the test data with the best weights.
 
         Args:
             attach: Called when everything of the run is attached to the trainer.
@@ -161,12 +161,12 @@ class Training:
         """Write the state as `checkpoints/<name>.pt`; a full disk is told, and ends nothing."""
         if idist.get_rank() != 0:
             return
-        self._move_schedules()  # an exception may have come before their turn
+        self._move_schedules()  # an exception may have come before they were made
         state = run_state(self._built, self.best, self.last_values, self._evaluated)
         path = self._directory.checkpoints / f"{name}.pt"
 
         def write() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have removed the folder
+            path.parent.mkdir(parents=True, exist_ok=True)  # the folder may have been removed
             save_checkpoint(path, state)
 
         if self._bookkeeping.keep(f"checkpoints/{path.name}", write):
@@ -241,7 +241,7 @@ class Training:
             listener(values)
 
     def _tell(self, trainer: Engine, values: Values, before: Values, *, best: bool) -> None:
-        """A row for the reader, and what it does not show."""
+        """Print a row with the values, and log what it does not show."""
         shown, newest = values, self._monitoring.newest_loss()
         if "train" not in values and newest is not None:
             shown = {"one batch": {"loss": newest}, **values}
