@@ -54,6 +54,11 @@ def until(condition: object) -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def no_writer_of_another_test() -> None:
+    gc.collect()  # closes what other tests left in cycles of references
+
+
 def threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name == "trainkit-writer"]
 

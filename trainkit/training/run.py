@@ -13,7 +13,7 @@ from ignite.engine import Events
 from torch import nn
 
 from trainkit.data import length_of
-from trainkit.handlers.checked import looks_wrong
+from trainkit.handlers.output.wrong_predictions import looks_wrong
 from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
 from trainkit.rundir import (

@@ -78,7 +78,7 @@ class Scalars(Mapping[str, Tensor]):
         {'a': tensor(4.), 'b': tensor(9.)}
     """
 
-    __slots__ = ("_values", "finish", "largest", "parts", "tags")
+    __slots__ = ("_values", "finish", "largest", "layout", "parts", "tags")
 
     def __init__(
         self,
@@ -88,9 +88,12 @@ class Scalars(Mapping[str, Tensor]):
         finish: Callable[..., "NDArray[Any]"] | None = None,
         largest: int | None = None,
     ) -> None:
+        #: The layout that was given; None: tags and functions came one by one.
+        self.layout: Layout | None = None
         if isinstance(tags, Layout):
             if finish is not None or largest is not None:
                 raise TypeError("a Layout has finish and largest already: pass them to it")
+            self.layout = tags
             finish, largest, tags = tags.finish, tags.largest, tags.tags
         self.tags = tags if type(tags) is tuple else tuple(tags)
         if type(parts) is not tuple:

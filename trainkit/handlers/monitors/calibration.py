@@ -10,16 +10,17 @@ from torch import Tensor
 
 from trainkit.dashboard.pictures.reliability import reliability_picture
 from trainkit.dashboard.pictures.unless_wrong import UnlessWrong
-from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation.drawing_cost import DrawingCost
 from trainkit.handlers.evaluation.occasions import Occasions
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
+from trainkit.handlers.output.wrong_predictions import looks_wrong, no_scores
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.stats.outputs.appearance import Appearance
 from trainkit.stats.outputs.calibration import CalibrationTotals
 from trainkit.stats.outputs.classification import Kind
+from trainkit.writers.checked import Checked
 from trainkit.writers.deferred import Deferred
 from trainkit.writers.protocol import Scalars, Sink, Writer
 

@@ -9,7 +9,6 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.curves.loss_curve import Curves
 from trainkit.handlers.evaluation.loss_totals import LossTotals, mean_of, on_device, with_shared
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
@@ -18,11 +17,13 @@ from trainkit.handlers.output.known_losses import KnownLoss, known_losses
 from trainkit.handlers.output.mappings import targets_in
 from trainkit.handlers.output.prediction_kind import named_loss
 from trainkit.handlers.output.transform_hint import several_losses, transform_for
+from trainkit.handlers.output.wrong_predictions import looks_wrong, no_scores
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.handlers.say_once import listed
 from trainkit.stats.precision import wide
+from trainkit.writers.checked import Checked
 from trainkit.writers.protocol import Scalars, Sink, Writer
 
 __all__ = ["LossMonitor", "LossTotals"]

@@ -18,13 +18,13 @@ from trainkit.dashboard.pictures.names import names_of
 from trainkit.dashboard.pictures.regression import predicted_against_true, residuals_picture
 from trainkit.dashboard.pictures.roc import roc_picture
 from trainkit.dashboard.pictures.unless_wrong import UnlessWrong
-from trainkit.handlers.checked import no_scores
 from trainkit.handlers.evaluation.drawing_cost import DrawingCost
 from trainkit.handlers.evaluation.occasions import Occasions
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.evaluation.seen import ClassesSeen, Limits, ValuesSeen
 from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.as_step_output import StepOutput, describe
+from trainkit.handlers.output.wrong_predictions import no_scores
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.stats.outputs.classification import Kind
 from trainkit.stats.outputs.score_counts import precision_recall

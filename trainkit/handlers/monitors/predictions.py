@@ -4,25 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 from ignite.engine import Engine
-from numpy.typing import NDArray
 from torch import Tensor
 
-from trainkit.handlers.checked import Checked, looks_wrong, no_scores
 from trainkit.handlers.evaluation.output_monitor import OutputMonitor
 from trainkit.handlers.output.as_step_output import StepOutput, describe, is_number
+from trainkit.handlers.output.wrong_predictions import looks_wrong, no_scores
 from trainkit.handlers.sampling.cadence import Cadence
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.stats.outputs.appearance import Appearance, looks_together
+from trainkit.stats.outputs.class_values import CLASS_STATISTICS, ClassValues
 from trainkit.stats.outputs.classification import KINDS, ClassTotals, Kind
 from trainkit.stats.outputs.probability import ProbabilityCounts
 from trainkit.stats.outputs.regression import ValueTotals
+from trainkit.writers.checked import Checked
 from trainkit.writers.protocol import Histogram, Scalars, Sink, Writer
 
 __all__ = ["Kind", "PredictionMonitor", "PredictionTotals", "check_kind"]
-
-_STATISTICS = ("entropy", "entropy_normalized", "confidence", "margin")
 
 
 @dataclass(eq=False, slots=True)
@@ -114,7 +112,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self._histogram_number: int | None = None
         self._with_histogram = False
         self._tags: tuple[str, ...] = ()
-        self._finish = _Finish(0)
+        self._finish = ClassValues(0)
         self._checked = Checked(self._finish, (), set())
         self._samples, self._next_look = 0, 1
 
@@ -195,10 +193,13 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self, step: int, totals: ClassTotals, form: str, wrong: Tensor | None
     ) -> None:
         shares = totals.chosen.numel()
-        if len(self._tags) != len(_STATISTICS) + shares or self._finish.classes != totals.classes:
-            own = [f"predictions/{name}" for name in _STATISTICS]
+        if (
+            len(self._tags) != len(CLASS_STATISTICS) + shares
+            or self._finish.classes != totals.classes
+        ):
+            own = [f"predictions/{name}" for name in CLASS_STATISTICS]
             self._tags = (*own, *(f"predictions.share/{i}" for i in range(shares)))
-            self._finish = _Finish(totals.classes)
+            self._finish = ClassValues(totals.classes)
         parts = [totals.sums, totals.chosen]
         if totals.offered is not None:
             parts.append(totals.offered)
@@ -206,7 +207,7 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
             scalars = Scalars(self._tags, parts, finish=self._finish)
         else:
             complaints = (looks_wrong(form),)
-            if self._checked.finish is not self._finish or self._checked.complaints != complaints:
+            if self._checked.finish != self._finish or self._checked.complaints != complaints:
                 self._checked = Checked(self._finish, complaints, self.said, self.prefix)
             scalars = Scalars(self._tags, [*parts, wrong], finish=self._checked)
         self.writer.write_scalars(step, scalars)
@@ -223,23 +224,6 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         if "y_pred" in output.left_out:
             return f"y_pred {output.left_out['y_pred']}"
         return f"the engine's output has {found}; {self.hint(output, 'y_pred', 'y')}"
-
-
-@dataclass(frozen=True)
-class _Finish:
-    """What is left to compute when the totals are on the host."""
-
-    classes: int
-
-    def __call__(
-        self, sums: NDArray[Any], chosen: NDArray[Any], *offered: NDArray[Any]
-    ) -> NDArray[Any]:
-        """The statistics, and the share of each class."""
-        of: Any = ClassTotals  # it takes arrays as well
-        totals = of(sums, chosen, self.classes, *offered)
-        means = totals.statistics()
-        own = np.stack([means[name] for name in _STATISTICS], axis=-1)
-        return np.concatenate((own, totals.shares()), axis=-1)
 
 
 def check_kind(kind: str) -> Kind:

@@ -145,6 +145,8 @@ def _same_kind(a: Any, b: Any) -> bool:
     # By its type: asking whether it is a mapping takes longer than all the rest.
     if type(what) is tuple or type(other) is tuple:
         return bool(what == other)
+    if what.layout is not None and what.layout is other.layout:
+        return bool(len(at) == len(there))
     return bool(
         what.finish is other.finish
         and what.largest == other.largest
@@ -232,7 +234,6 @@ def _leave_out(what: Scalars, error: Exception) -> None:
 
 @lru_cache(maxsize=32)
 def _joined(tags: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    # The same tuple again and again: whoever reads the tags can tell by its identity.
     return tuple(tag for some in tags for tag in some)
 
 

@@ -1,15 +1,14 @@
-"""Values that are written only if what they were made of looks right."""
+"""Values that are left out where other values of the step say that they are wrong."""
 
 import logging
 from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor
 
 from trainkit.writers.values import LeftOut
 
-__all__ = ["Checked", "looks_wrong", "no_scores"]
+__all__ = ["Checked"]
 
 _log = logging.getLogger("trainkit")
 
@@ -58,24 +57,3 @@ class Checked:
         if found:
             raise LeftOut(found[0])
         return others[0] if self.finish is None else self.finish(*others)
-
-
-def looks_wrong(form: str) -> str:
-    """What to say where predictions cannot be of this form."""
-    if form.endswith("logits"):
-        found = "look like probabilities (after a softmax or sigmoid), where logits are expected"
-    else:
-        kind = form.replace("_", " ")
-        found = f"cannot be {kind}: they are out of range, or do not add up to 1"
-    return (
-        f"predictions {found}; a loss, entropy and calibration made of them are left out: return "
-        "what the loss takes, or say what they are (predictions=... or loss_fn.predictions=...)"
-    )
-
-
-def no_scores(y_pred: Tensor) -> str:
-    """What to say of predictions that are integers."""
-    return (
-        f"the predictions are {str(y_pred.dtype).removeprefix('torch.')}, class indices perhaps; "
-        "return what the loss takes"
-    )
