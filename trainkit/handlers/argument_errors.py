@@ -1,4 +1,4 @@
-"""Whether an exception tells of a wrong argument, or of something that was given and is odd."""
+"""Tell apart exceptions about a wrong argument and those about an unusual model or value."""
 
 from opcode import opname
 

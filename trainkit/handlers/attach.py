@@ -1,4 +1,4 @@
-"""The whole checklist on somebody's engines, in one call."""
+"""Attach the whole checklist to any Ignite engines in one call."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ Transform = Callable[[Any], Any]
 _watched: "WeakSet[Engine]" = WeakSet()
 
 
-@preserved_random_state()  # functions that are given, and attributes of a loss, may draw some
+@preserved_random_state()  # user functions and attributes of a loss may draw random numbers
 def attach_monitors(
     trainer: Engine,
     *,
@@ -220,7 +220,7 @@ def attach_monitors(
     def attach(engine_name: str, engine: Engine, passes: Passes | None) -> None:
         on_trainer = engine is trainer
         shared = not on_trainer and engine_name == "train"  # it writes where the trainer does
-        # Of an evaluator the line about predictions says it already.
+        # For an evaluator the line about predictions already says it.
         told = {"loss_fn"} if untold and loss_fn is None and not on_trainer else set()
         prepare = partial(
             _prepare, name=engine_name, complained=told, said=attached.said, untold=untold,
@@ -259,7 +259,7 @@ def attach_monitors(
 def _with_switches(
     monitors: Mapping[str, Any] | None, switches: Mapping[str, bool]
 ) -> Mapping[str, Any] | None:
-    """The monitors, without those that were switched off by a keyword."""
+    """Remove the monitors that were switched off by a keyword."""
     names = [name for name in CHECKLIST if name != "predictions"]
     for name, value in switches.items():
         if name not in names:
@@ -277,14 +277,14 @@ def _with_switches(
 
 
 def _single(optimizers: Any) -> Any:
-    """The optimizer, if there is one only."""
+    """The optimizer, if there is only one."""
     if not isinstance(optimizers, Mapping):
         return optimizers
     return next(iter(optimizers.values())) if len(optimizers) == 1 else None
 
 
 def _leave_out(parts: dict[str, Any], kind: str | None, sampler: Sampler) -> None:
-    """Take away what has nothing to measure here."""
+    """Remove the monitors that have nothing to measure here."""
     if kind is None:
         for name in [name for name, part in parts.items() if waits_for(part, "kind")]:
             del parts[name]
@@ -311,7 +311,7 @@ def _prepare(
     untold: list[str],
     passes: Passes | None,
 ) -> None:
-    """Tell a monitor where it is, before it is attached."""
+    """Tell a monitor about its engine, before it is attached."""
     if passes is not None and isinstance(monitor, Monitor):
         monitor.passes = passes
     if isinstance(monitor, OutputMonitor):

@@ -1,4 +1,4 @@
-"""Which writer the trainer's numbers go to, and which those of each evaluator."""
+"""The writers of the trainer and of each evaluator."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,7 +101,7 @@ def _checked(writer: Any) -> Writer:
 
 
 def _opened(given: Iterable[Writer | Sink], writers: Iterable[Writer]) -> list[Writer]:
-    """The writers that were put in front of sinks."""
+    """Put a writer in front of every sink."""
     known = list(given)
     return [writer for writer in writers if not any(writer is other for other in known)]
 

@@ -21,7 +21,7 @@ _log = logging.getLogger("trainkit")
 
 
 class _Detaching:
-    """The handle of what is taken off by a method of its own."""
+    """A handle for handlers with a `detach` method."""
 
     def __init__(self, handler: Any, engine: Engine) -> None:
         self._handler, self._engine = handler, engine
@@ -108,12 +108,12 @@ class AttachedMonitors:
             handle = monitor.attach(engine)
         except Exception:
             if isinstance(monitor, Monitor):
-                with suppress(Exception):  # half of it may be attached
+                with suppress(Exception):  # it may be partly attached
                     monitor.detach()
             raise
         if hasattr(handle, "remove"):
             self._handles.append(handle)
-        elif hasattr(monitor, "detach"):  # as Ignite's own handlers
+        elif hasattr(monitor, "detach"):  # as Ignite's own handlers have it
             self._handles.append(_Detaching(monitor, engine))
         key = f"{place}/{type(monitor).__name__}"
         if key in self.monitors:

@@ -1,4 +1,4 @@
-"""A statistic of one's own of every weight: shown per parameter or per module, as ours are."""
+"""Base class for custom statistics of weights, shown per parameter or per module."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is said once, however many monitors see it and however often."""
+"""Log a line once, no matter how many monitors report it."""
 
 import logging
 from collections.abc import Sequence

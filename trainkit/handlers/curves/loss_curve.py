@@ -1,4 +1,4 @@
-"""The numbers of every step, read without asking a device and without asking what they are."""
+"""Read the numbers of every step quickly, without a device read and without type checks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from trainkit.writers.protocol import Curve
 
 __all__ = ["Curves", "Places"]
 
-# So many kinds of outputs are remembered.
+# Number of output kinds that are remembered.
 _MOST = 8
 
 
@@ -64,7 +64,7 @@ class Places:
                 values = found
             numbers = [_number(value) for value in values]
             return _row(values) if None in numbers else tuple(numbers)  # type: ignore[arg-type]
-        except (KeyError, TypeError, RuntimeError):  # another output, or one that is not readable
+        except (KeyError, TypeError, RuntimeError):  # the output has changed, or cannot be read
             return None
 
     def _nested(self, output: dict[Any, Any]) -> list[Any] | None:
@@ -103,7 +103,7 @@ class Curves:
             row = places.row(output)
             if row is not None:
                 self._write(step, tags, row)
-                if i:  # the next one is likely to be like it
+                if i:  # the next output probably has the same form
                     self._known.insert(0, self._known.pop(i))
                 seen = type(row) is tuple and tags[0] == "loss/total"
                 self.loss = row[0] if seen else None  # type: ignore[assignment]
@@ -118,7 +118,7 @@ class Curves:
         elif tags != self._tags:
             self._apart = True
         row = _row(list(values.values()))
-        if row is None:  # of several kinds
+        if row is None:  # the outputs have several forms
             for tag, value in values.items():
                 one = _row([value])
                 if one is not None:
@@ -144,7 +144,7 @@ class Curves:
 
 
 def _number(value: Any) -> float | None:
-    """A number that is in main memory already."""
+    """The number, if it is in main memory."""
     if type(value) is Tensor:
         # There is no device to wait for. What has no memory, or lies behind a transform of
         # functorch's, raises a RuntimeError.

@@ -1,4 +1,4 @@
-"""Points of a curve, written in every iteration with as few operations as can be."""
+"""Write the points of a curve in every iteration, with few operations."""
 
 from collections.abc import Callable
 

@@ -1,1 +1,1 @@
-"""Measuring over a whole pass through a data set."""
+"""Measure over a whole pass through a data set."""

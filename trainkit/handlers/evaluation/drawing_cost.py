@@ -1,4 +1,4 @@
-"""What pictures cost that the writer's thread has drawn: told to the cadence."""
+"""Report the cost of pictures, which the writer's thread draws, to the cadence."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from trainkit.writers.deferred import Deferred
 
 __all__ = ["DrawingCost"]
 
-_MOST = 64  # pictures that wait to be drawn
+_MOST = 64  # pictures that are not drawn yet
 
 
 class DrawingCost:

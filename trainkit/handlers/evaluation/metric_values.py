@@ -14,8 +14,8 @@ from trainkit.handlers.output.as_step_output import Number
 
 __all__ = ["Shown", "UnshownError", "parts_of", "shown"]
 
-_LONGEST = 64  # elements of a vector that become a series each
-_LARGEST = 512  # rows of a matrix that becomes an image
+_LONGEST = 64  # maximum number of vector elements that become series
+_LARGEST = 512  # maximum number of rows of a matrix that becomes an image
 
 
 class UnshownError(ValueError):

@@ -1,4 +1,4 @@
-"""At which evaluations something larger than a number is written."""
+"""Decide at which evaluations pictures are written."""
 
 from math import ceil
 

@@ -113,7 +113,7 @@ class Passes:
             self._place = self._placed(evaluator)
         if self._run > 1 and id(writer) not in self._sealed:
             self._sealed.add(id(writer))
-            writer.flush()  # a step of the run before may be the same, and is not to be replaced
+            writer.flush()  # the run before may have written the same step; do not replace it
         if self._place == "own":
             write()
         elif self._place == "train" and as_training is not None:
@@ -130,7 +130,7 @@ class Passes:
         self._running = True
         self._forget_end()  # attached anew, to come behind evaluations that `COMPLETED` starts
         self._end = trainer.add_event_handler(Events.COMPLETED, self._end_run)
-        if trainer.state.iteration == 0:  # else it goes on where it was
+        if trainer.state.iteration == 0:  # otherwise the run continues
             self._run += 1
             self._sealed.clear()
             self._own, self._between, self._in_turn = None, False, False
@@ -243,7 +243,7 @@ class Passes:
         if self._own is None:
             self._own = data
         own = _same(data, self._own)
-        # Data that are made anew for each pass never come back.
+        # Data that are made anew for each pass are never seen again.
         if own and self._between and not self._in_turn:
             self._in_turn = True
             self._tell(
@@ -259,12 +259,14 @@ class Passes:
         if self._held:
             self._tell_own(None, self._at[1] if self._at else 0)
         self._release(as_training=False)
-        if trainer.last_event_name == Events.COMPLETED:  # others have flushed by now
+        if (
+            trainer.last_event_name == Events.COMPLETED
+        ):  # the other writers have been flushed by now
             for writer in writers.values():
                 writer.flush()
 
     def _release(self, *, as_training: bool) -> None:
-        """Write what waited."""
+        """Write the passes that were held back."""
         for handle in self._waiting:
             handle.remove()
         held, self._held, self._waiting = self._held, [], []

@@ -1,4 +1,4 @@
-"""Hears the modules of a model while one function runs, and leaves nothing behind."""
+"""Observe the forward calls of modules while one function runs, without lasting hooks."""
 
 import re
 import sys
@@ -125,6 +125,6 @@ def compiler_in_use() -> bool:
     compiler: Any = sys.modules.get("torch._dynamo.eval_frame")
     if compiler is None:
         return False
-    backends = getattr(compiler, "cached_backends", None)  # torch's own affair: it may go
+    backends = getattr(compiler, "cached_backends", None)  # internal to torch: it may disappear
     # Where functions are only kept from being compiled, the backend is False.
     return backends is None or any(map(callable, list(backends.values())))

@@ -1,4 +1,4 @@
-"""The layers of a model: modules that compute, as against those that only hold others."""
+"""The layers of a model: modules that compute, not those that only contain others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ __all__ = ["Layer", "bounds_of", "is_compiled", "layers", "modules_of", "units_o
 # Modules whose units can die: 0 for every input, and then no gradient ever again.
 _RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.Threshold)
 
-# Modules with bounds.
+# Modules with bounded outputs.
 _BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
     nn.Sigmoid: (0.0, 1.0),
     nn.Hardsigmoid: (0.0, 1.0),

@@ -1,4 +1,4 @@
-"""What a module put out, as the one tensor that is looked at."""
+"""The output of a module as the one tensor that is measured."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

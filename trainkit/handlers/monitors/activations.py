@@ -1,4 +1,4 @@
-"""Activations: what the modules of a network put out."""
+"""Activations: the outputs of the modules of a network."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -197,7 +197,7 @@ class ActivationMonitor(Monitor):
         self._layers = {}
         for name, module in found.items():
             layer = Layer(module, name, numbers.get(name), told=name in told)
-            known = self._layers.get(id(module))  # in another model
+            known = self._layers.get(id(module))  # the module is also in another model
             if layer.number is not None and (known is None or known.number is None):
                 self._layers[id(module)] = layer
             elif layer.units is not None:
@@ -223,7 +223,7 @@ class ActivationMonitor(Monitor):
                 self._take_in(layer, layer.number, y)
         except UnreadableError as error:
             layer.trouble = str(error)
-        except Exception as error:  # whatever it is, it costs this module
+        except Exception as error:  # any fault costs only this module
             layer.trouble = f"cannot be measured: {error!r}"
 
     def _take_in(self, layer: Layer, number: int, y: Tensor) -> None:
@@ -250,7 +250,7 @@ class ActivationMonitor(Monitor):
     def _tags_of(self, found: OutputStatistics) -> tuple[tuple[str, ...], WithLargest]:
         known = self._tags.get(found.keys)
         if known is None:
-            if len(self._tags) >= 64:  # of branches that are taken at random
+            if len(self._tags) >= 64:  # random branches make ever new sets of modules
                 self._tags.clear()
             finish = WithLargest(
                 found.finish,

@@ -1,4 +1,4 @@
-"""Whether the network is as often right as it is confident, on validation data."""
+"""Calibration: whether confidence agrees with accuracy, on validation data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -156,7 +156,7 @@ class GradientMonitor(Monitor):
     def _measure_raw(
         self, names: ParameterNames, gradients: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        # A step that is skipped may leave nothing to count when that is known.
+        # Count now: when a skip is known, the gradients may be gone.
         return norms(gradients), non_finite(gradients) if self.steps.loss_scale.known else None
 
     def before_step(self, key: str, optimizer: Optimizer, closure: bool) -> None:

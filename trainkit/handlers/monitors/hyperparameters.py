@@ -1,4 +1,4 @@
-"""Learning rate and every other number that moves."""
+"""Learning rate and every other hyperparameter that changes over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_
@@ -109,7 +109,7 @@ class HyperparameterMonitor(Monitor):
             Moment.RUN_COMPLETED: self.finish,
         }
 
-    # These two are called in every iteration: so few operations, and the usual case first.
+    # Hot path (every iteration): few operations, the usual case first.
     def enter(self, engine: Engine) -> None:
         """Look for what has changed since the last iteration."""
         iteration = engine.state.iteration
@@ -131,7 +131,7 @@ class HyperparameterMonitor(Monitor):
             return
         for key, seen in self._seen.items():
             if not returned:
-                if seen.stepped_at != self._entered:  # it was not used any more, as far as is known
+                if seen.stepped_at != self._entered:  # as far as is known it was not used
                     seen.stairs.last = min(seen.stairs.last, self._entered - 1)
             elif seen.late:
                 self._write(seen.read_late(self.optimizers[key].param_groups, self._entered))

@@ -132,7 +132,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
                 values[tag] = value
         for what, why in output.left_out.items():
             self.leave_out(what, why)
-        if self.trainer is None:  # one batch, whose values are written as they are
+        if self.trainer is None:  # a single batch: its values are written unchanged
             if output.loss is None:
                 self._leave_out_loss(output, values)
             return LossTotals(values) if values else None
@@ -166,7 +166,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
         if totals is not None:
             self._curves.write(state.iteration, state.output, totals.sums)
         seconds = perf_counter() - start
-        # The first time is no measure.
+        # Do not count the first time, which imports and allocates.
         self._reading = min(seconds, self._reading) if self._reading else seconds
         return None
 
@@ -303,7 +303,7 @@ class LossMonitor(OutputMonitor[LossTotals]):
                 f"are parts of one, return their sum as 'loss'{self.transform(output, 'loss')}"
             )
         elif self.trainer is not None and self.loss_fn is None and predicted:
-            fact = "loss_fn"  # another line may have said it
+            fact = "loss_fn"  # another line may already have said it
             why = (
                 "the evaluator returns none; pass loss_fn to have it computed, or return it too, "
                 "in a dict with 'loss'"

@@ -73,7 +73,7 @@ class MemoryMonitor(Monitor):
         self.writer.write_scalars(engine.state.iteration, _process(self._statm) | self._cuda())
 
     def _cuda(self) -> dict[str, float]:
-        # To ask CUDA itself would make a context, which takes memory.
+        # Asking CUDA would create a context, which takes memory.
         if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             return {}
         devices = self._devices

@@ -169,7 +169,7 @@ class MetricMonitor(Monitor):
             self._known[tag] = value, version, step
         try:
             parts = list(parts_of(tag, value))
-        except Exception as error:  # a mapping that fails when it is read
+        except Exception as error:  # reading a mapping may fail
             parts = [(tag, UnshownError(f"it cannot be read ({type(error).__name__}: {error})"))]
         if not parts:
             self._leave_out(tag, f"the {type(value).__name__} is empty")
@@ -246,7 +246,7 @@ def _rank(value: Any) -> int:
     """Its number of dimensions; 0 where it is none that says so."""
     try:
         rank = value.ndim
-    except Exception:  # whatever it raises, it costs this value
+    except Exception:  # any fault costs only this value
         return 0
     return rank if isinstance(rank, int) else 0
 

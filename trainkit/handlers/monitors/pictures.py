@@ -33,7 +33,7 @@ from trainkit.writers.protocol import Sink, Writer
 
 __all__ = ["PictureMonitor"]
 
-_LARGEST = 1 << 20  # numbers in an input that is kept to be shown
+_LARGEST = 1 << 20  # maximum number of elements of an input that is kept for pictures
 
 
 class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
@@ -254,7 +254,9 @@ def _inputs(output: StepOutput, y_pred: Tensor) -> Tensor | None:
     x = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if not isinstance(x, Tensor) or x.ndim < 2 or x.is_complex():
         return None
-    if not x.is_floating_point() and not (x.ndim == 2 and y_pred.ndim == 3):  # or else it is text
+    if not x.is_floating_point() and not (
+        x.ndim == 2 and y_pred.ndim == 3
+    ):  # otherwise the input is text
         return None
     if len(x) != len(y_pred) or x[:1].numel() > _LARGEST:
         return None

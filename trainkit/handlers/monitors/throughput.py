@@ -1,4 +1,4 @@
-"""How fast training goes, and how long it waits for data."""
+"""Training speed, and the time spent waiting for data."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -145,7 +145,7 @@ class ThroughputMonitor(Monitor):
         self._start_over(now)
         self.writer.write_scalars(engine.state.iteration, scalars)
 
-    # Called in every iteration, as `_ask` and `_receive` are: so few operations.
+    # Hot path (every iteration), like `_ask` and `_receive`: few operations.
     def look(self, engine: Engine) -> None:
         """Write the speed of this iteration."""
         since, now = self._since, self._now()

@@ -153,7 +153,7 @@ class UpdateMonitor(Monitor):
         names, weights, before = self._moving.pop(key)
         try:
             found = before.distances()
-        except Exception:  # the step has made something else of one of them
+        except Exception:  # the step has replaced or resized a tensor
             kept = self._measurable.kept(
                 key, names, weights, lambda i: before.part([i]).distances()
             )

@@ -1,4 +1,4 @@
-"""Weights: how large they are, and how they are spread."""
+"""Weights: norms, means, spread and histograms."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -1,1 +1,1 @@
-"""What an engine's step returned, in one form, whoever wrote the engine."""
+"""The output of an engine's step in one form, for any engine."""

@@ -1,4 +1,4 @@
-"""What an engine's step returned, in one form whoever wrote the engine."""
+"""Convert the output of any engine's step to one form."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""Losses that can be computed beside the training: nothing of the user's is called for it."""
+"""Losses that can be computed without calling user code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

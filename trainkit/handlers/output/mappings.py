@@ -1,4 +1,4 @@
-"""What is what in a mapping that a step returned, by its names."""
+"""Find loss, predictions and targets in a mapping, by the names of its keys."""
 
 from collections.abc import Iterator, Mapping
 from enum import Enum

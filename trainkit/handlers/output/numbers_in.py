@@ -1,4 +1,4 @@
-"""The numbers in whatever a step returned: those that can be drawn as a series."""
+"""Find the numbers in the output of a step that can be drawn as series."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -60,7 +60,7 @@ def as_number(value: Any) -> Number | None:
         return None
     try:
         return float(value)
-    except (OverflowError, ValueError, TypeError):  # an integer of 400 digits
+    except (OverflowError, ValueError, TypeError):  # for example an integer of 400 digits
         return None
 
 

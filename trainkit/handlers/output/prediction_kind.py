@@ -1,4 +1,4 @@
-"""What predictions are, by the loss that takes them."""
+"""The kind of predictions (logits, probabilities, ...), from the loss that takes them."""
 
 from collections.abc import Mapping
 from functools import partial

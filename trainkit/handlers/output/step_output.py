@@ -1,4 +1,4 @@
-"""What one step returned, in one form, for all monitors."""
+"""The output of one step in the form that all monitors read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

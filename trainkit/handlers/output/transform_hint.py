@@ -1,4 +1,4 @@
-"""The `output_transform` that would help, built from what an engine's step really returned."""
+"""Suggest an `output_transform`, built from the actual output of an engine's step."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What to say where predictions are not what a loss takes."""
+"""Messages for predictions that are not what a loss expects."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""The numbers in an optimizer's parameter groups, and which of them have changed."""
+"""Numbers in the parameter groups of an optimizer, and which of them have changed."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -66,7 +66,7 @@ class GroupValues:
         """What they are after the process function, which changes them before the step."""
         if self.stepped_at != iteration:
             return self.read(groups, iteration)
-        if self._moved(groups):  # it changes them after the step
+        if self._moved(groups):  # the process function changes them after the step
             self.late = False
         return _NOTHING
 

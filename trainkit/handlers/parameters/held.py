@@ -1,4 +1,4 @@
-"""Which parameters are watched, under which names, and which optimizer moves them."""
+"""The watched parameters, their names, and the optimizer that updates each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -119,7 +119,7 @@ class Parameters:
 
     def _refresh(self) -> None:
         names = self._model_names
-        if names is None:  # not before it is needed: there may be many
+        if names is None:  # computed on first use: there may be many
             names = self._model_names = model_names(self.models)
         elif not self._unchanged():  # perhaps with parameters that are new in the model too
             names.look()
@@ -148,7 +148,7 @@ class Parameters:
 
     def _tell(self, rest: Mapping[str, Tensor]) -> None:
         """Say, once each, what no optimizer has, and what no model has."""
-        with torch._C.DisableTorchFunctionSubclass():  # some types refuse to answer
+        with torch._C.DisableTorchFunctionSubclass():  # some subclasses of Tensor refuse to answer
             idle = self._new(name for name, p in rest.items() if p.requires_grad)
         if idle:
             self.say(

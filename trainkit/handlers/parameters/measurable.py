@@ -1,4 +1,4 @@
-"""Which of named tensors a monitor can measure; one that it cannot costs that one only."""
+"""Measure many tensors together, and leave out those that cannot be measured."""
 
 import logging
 from collections.abc import Callable, Sequence

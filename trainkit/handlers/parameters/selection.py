@@ -1,4 +1,4 @@
-"""Which names are watched, and how many series they become."""
+"""Choose the watched names, and group parameters by module."""
 
 from collections.abc import Sequence
 from typing import Literal, cast, get_args

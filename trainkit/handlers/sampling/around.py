@@ -1,4 +1,4 @@
-"""What happens just before and just after an engine's process function, however that ends."""
+"""Call functions just before and just after an engine's process function, however it ends."""
 
 from collections.abc import Callable
 from typing import Any

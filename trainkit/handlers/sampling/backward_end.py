@@ -1,4 +1,4 @@
-"""When a backward pass has ended, and all of its gradients are there."""
+"""Detect the end of a backward pass, when all of its gradients are complete."""
 
 from collections import OrderedDict
 from collections.abc import Callable

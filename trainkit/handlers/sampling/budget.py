@@ -1,4 +1,4 @@
-"""What measuring costs, and sampling as often as a budget allows."""
+"""Measure the cost of monitoring, and sample as often as a budget allows."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -113,7 +113,7 @@ class Metered:
         if self._last is not None:
             self._last += seconds
 
-    # In every iteration: so few operations, and no function that could be done without.
+    # Hot path (every iteration): few operations, no avoidable function call.
     def tick(self) -> tuple[float, float]:
         """Note that an iteration begins; what the one before took without monitoring, and with."""
         now = self._clock()

@@ -1,4 +1,4 @@
-"""What monitoring takes of a CUDA device, seen without waiting for the device."""
+"""Measure the CUDA time of monitoring without synchronizing."""
 
 import logging
 from collections import deque

@@ -1,4 +1,4 @@
-"""Whether the optimizers that are watched are those that step."""
+"""Detect optimizers that are watched but never step, and others that step instead."""
 
 import logging
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The loss of an iteration, as far as it can be seen without asking a device."""
+"""Read the loss of an iteration, if no device read is needed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 __all__ = ["SECTIONS", "loss_in_sight"]
 
-# What is never NaN in a healthy training. Of a metric or a ratio it may be the right answer.
+# Never NaN in a healthy training. For a metric or a ratio NaN may be right.
 SECTIONS = ("loss/", "gradients/", "weights/")
 
 
