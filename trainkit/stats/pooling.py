@@ -81,7 +81,7 @@ def _std(members: Members) -> Floats:
     return np.sqrt(members.mean(members["std"] ** 2 + spread**2))
 
 
-#: Column → the function that pools it. A column that is not here has none.
+#: Column → the function that pools it. Other columns cannot be pooled.
 POOLED: Mapping[str, Callable[[Members], Floats]] = {
     "norm": lambda members: np.sqrt(members.sum(members["norm"] ** 2)),
     "mean": lambda members: members.mean(members["mean"]),

@@ -1,4 +1,4 @@
-"""What is accepted where steps are handed on: a sink, or a writer that is used as one."""
+"""Accept a sink, or a writer that is used as a sink."""
 
 import logging
 from abc import ABC, abstractmethod

@@ -16,7 +16,7 @@ from trainkit.writers.thread import WriterThread
 
 __all__ = ["BackgroundWriter"]
 
-# The end of a thread that the garbage collector stops is awaited for so many seconds.
+# Seconds to wait for the thread when the garbage collector closes the writer.
 _PATIENCE_SECONDS = 2.0
 
 

@@ -1,4 +1,4 @@
-"""Values that are left out where other values of the step say that they are wrong."""
+"""Leave values out if flags of the same step say that they are wrong."""
 
 import logging
 from collections.abc import Callable

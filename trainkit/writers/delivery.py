@@ -10,7 +10,7 @@ from trainkit.writers.step.host_step import HostBlock, HostItem, Step, Steps, it
 
 __all__ = ["Deliveries", "Delivery"]
 
-# So many numbers of eight bytes are kept while they cannot be written; the oldest go first.
+# Maximum of kept numbers (eight bytes each) during an outage; the oldest are dropped first.
 KEPT = 1 << 21
 # A step that was refused so often is given up if another one is taken: it is at fault then, and
 # must not hold up those behind it.
@@ -71,7 +71,7 @@ class Delivery:
                 self._succeed("write")
                 continue
             self._tries += 1
-            # A value of the wrong kind will not become one of the right kind.
+            # Trying a value of the wrong type again is useless.
             hopeless = isinstance(error, (TypeError, ValueError))
             often = at_once or self._tries >= _TRIES
             if hopeless:
@@ -104,7 +104,7 @@ class Delivery:
         others = len(self._waiting) - 1
         if not others:
             return False
-        # Another one each time, because the next one may be at fault too.
+        # A different one each time, because the next one may be faulty too.
         return self._try(1 + max(0, self._tries - _TRIES) % others) is None
 
     def _split(self) -> bool:
@@ -175,7 +175,7 @@ class Deliveries:
 
     def __init__(self, sinks: Sequence[Sink], beside: object = None) -> None:
         self._main = [Delivery(sink, beside) for sink in sinks]
-        self._added: tuple[Delivery, ...] = ()  # replaced as a whole: another thread reads it
+        self._added: tuple[Delivery, ...] = ()  # replaced, never changed: another thread reads it
 
     def __repr__(self) -> str:
         return ", ".join(_name(delivery.sink) for delivery in self._main)

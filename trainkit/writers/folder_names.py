@@ -1,4 +1,4 @@
-"""Names that become folders: they never lead out of the folder that they are in."""
+"""Check names that become folders: they must not lead out of their parent folder."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["check_name", "folder_inside"]
 
-_LONGEST = 255  # bytes of a name, on nearly every file system
+_LONGEST = 255  # maximum bytes of a name on most file systems
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 

@@ -20,7 +20,7 @@ __all__ = ["GuardedWriter"]
 
 _log = logging.getLogger("trainkit")
 
-# If this many different numbers in a row are refused for the same reason, the writer is at fault.
+# After this many refused numbers in a row for one reason, the writer counts as faulty.
 _FEW = 3
 # Sets of tags that are known at a time; a monitor writes a few.
 _MANY = 16
@@ -181,7 +181,7 @@ class _Faults:
             act()
         except Exception as error:
             if not self.outage:
-                self._failed = ""  # any verb may show that it works again
+                self._failed = ""  # success of any verb shows that it works again
             self._go_down(error)
 
     def write(self, verb: str, step: int, values: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def as_writer(target: Writer | Sink) -> Writer:
     """
     if not is_sink(target):
         if not callable(getattr(target, "write_scalars", None)):
-            as_sink(target)  # says what it should be
+            as_sink(target)  # raises the error that says what is expected
         return target  # type: ignore[return-value]
     found = _shared.get(id(target))
     if found is None or found.closed:

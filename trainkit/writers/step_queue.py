@@ -30,7 +30,7 @@ class Work(NamedTuple):
 
     deliveries: Deliveries
     gathered: Gathering | Block
-    rooms: "Sequence[SimpleQueue[None]]"  # that it takes a place of
+    rooms: "Sequence[SimpleQueue[None]]"  # number of places that it takes
 
 
 class Flush(NamedTuple):

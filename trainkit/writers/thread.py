@@ -86,7 +86,7 @@ class WriterThread:
             works, order = self._queue.take()
             if works:
                 self._write(works)
-            # Holding on to them would hold their memory until the next step.
+            # Keeping the references would keep their memory until the next step.
             works.clear()
             if isinstance(order, Stop):
                 self._close()
@@ -128,7 +128,7 @@ class WriterThread:
         try:
             found = read_items(gathered)
         except Exception as error:
-            if len(gathered) > 1:  # one of them is the cause
+            if len(gathered) > 1:  # one of the steps is the cause
                 return [item for one in gathered for item in self._read([one])]
             step = gathered[0].step
             self._reading.fail(error)
@@ -147,7 +147,7 @@ class WriterThread:
         self._flushed, self._unflushed = time.monotonic(), False
         for _, deliveries in reversed(self._served):
             deliveries.flush()
-        self._unflushed = self.failing is not None  # to try again though nothing new comes
+        self._unflushed = self.failing is not None  # wake up to try again even if nothing new comes
 
     def _close(self) -> None:
         for _, deliveries in reversed(self._served):  # a sub-run may need its parent

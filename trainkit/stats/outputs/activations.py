@@ -189,7 +189,7 @@ class TorchTotals:
             tuple((module, len(found)) for module, found in beyond.items()),
         )
         if layout not in self._layouts:
-            if len(self._layouts) >= 16:  # of shapes that change for ever
+            if len(self._layouts) >= 16:  # shapes may change in every iteration
                 self._layouts.clear()
             finish = _Finish(*layout)
             self._layouts[layout] = finish.keys, finish

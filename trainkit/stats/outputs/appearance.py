@@ -1,4 +1,4 @@
-"""Whether predictions look like what they are said to be."""
+"""Check whether predictions look like logits, probabilities, and so on, as declared."""
 
 from dataclasses import dataclass
 

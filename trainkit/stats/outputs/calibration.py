@@ -1,4 +1,4 @@
-"""Whether a classifier's confidence is what it says: calibration error and reliability."""
+"""Calibration of a classifier: expected calibration error and reliability diagram."""
 
 from dataclasses import dataclass
 

@@ -65,7 +65,7 @@ def _scores(y_pred: Tensor, kind: str, y: Tensor | None) -> tuple[Tensor, str]:
     if y_pred.dtype not in _WIDE:
         y_pred = y_pred.float()
     if y_pred.ndim == 2 and not kind.startswith("binary") and y_pred.shape[1] > 1:
-        return y_pred, kind  # so it is nearly always
+        return y_pred, kind  # the usual case
     if kind == "binary_logits":
         return torch.stack((torch.sigmoid(-y_pred), torch.sigmoid(y_pred)), dim=1), "probabilities"
     if kind == "binary_probabilities":

@@ -1,4 +1,4 @@
-"""Which class was taken for which."""
+"""The confusion matrix of a classifier."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""How often a score was how high, of what is and what is not of a class: PR and ROC curves."""
+"""Counts of scores of positive and negative samples: PR and ROC curves."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""The samples of a pass that were predicted worst."""
+"""The samples of a pass with the worst predictions."""
 
 from dataclasses import dataclass
 

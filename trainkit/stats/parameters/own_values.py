@@ -1,4 +1,4 @@
-"""The columns that a function of somebody's own makes of what was measured on the device."""
+"""Columns that a user's pooling function computes from what was measured on the device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A sink that tells of values that are not finite."""
+"""A sink that reports values that are not finite."""
 
 from collections.abc import Callable, Sequence
 

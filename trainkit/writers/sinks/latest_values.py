@@ -1,4 +1,4 @@
-"""A sink that remembers the newest scalars, and where something was first not finite."""
+"""A sink that keeps the newest scalars and the first step with a non-finite value."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What was deferred, made of what was read."""
+"""Make deferred images and texts from what was read."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ __all__ = ["Made", "make_deferred", "note_writing"]
 
 _log = logging.getLogger("trainkit")
 
-# Tags whose value could not be made: it is said once of each.
+# Tags whose value could not be made; each is logged once.
 _told: set[str] = set()
 
 
@@ -54,7 +54,7 @@ def make_deferred(
                 made.images[tag] = _image(value)
         except LeftOut:
             continue
-        except Exception as error:  # all else that was written at this step is still good
+        except Exception as error:  # the rest of this step is still valid
             if tag not in _told:
                 _told.add(tag)
                 _log.warning(

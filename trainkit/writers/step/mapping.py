@@ -29,7 +29,7 @@ def grouped(scalars: Mapping[str, Tensor | float]) -> Grouped:
         ValueError: A tensor of more than one element.
     """
     numbers: dict[str, float] = {}
-    for tag, value in scalars.items():  # mostly a few that are there to be seen
+    for tag, value in scalars.items():  # usually a few values
         if type(tag) is not str:
             break
         if type(value) is Tensor and value.is_cpu and value.dtype in _PYTHON and value.ndim == 0:

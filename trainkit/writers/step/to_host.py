@@ -1,4 +1,4 @@
-"""What was gathered, brought to the host: one step, or several steps of one kind together."""
+"""Bring gathered steps to the host: one step, or several similar steps together."""
 
 import logging
 from collections import defaultdict
@@ -35,7 +35,7 @@ _IS_CPU = attrgetter("is_cpu")
 
 _log = logging.getLogger("trainkit")
 
-# Functions that could not compute what they should: it is said once of each.
+# Finishing functions that have failed; each is logged once.
 _told: WeakSet[Any] = WeakSet()
 
 Array = NDArray[Any]
@@ -142,7 +142,7 @@ def _alike(a: Gathering, b: Gathering) -> bool:
 
 def _same_kind(a: Any, b: Any) -> bool:
     (what, at), (other, there) = a, b
-    # By its type: asking whether it is a mapping takes longer than all the rest.
+    # Compare types: isinstance(x, Mapping) takes longer than everything else here.
     if type(what) is tuple or type(other) is tuple:
         return bool(what == other)
     if what.layout is not None and what.layout is other.layout:
@@ -212,7 +212,7 @@ def _values(what: Scalars, parts: Sequence[Sequence[Tensor | Array]]) -> Array |
         if steps == 1:
             return [None]
     except Exception as error:
-        if steps == 1:  # all else that was written at this step is still good
+        if steps == 1:  # the rest of this step is still valid
             _leave_out(what, error)
             return [None]
     # Their shapes differ, or one of them is the cause of a fault.

@@ -44,7 +44,7 @@ def read(tensors: Sequence[Tensor], streams: Sequence[Any] = ()) -> Arrays:
         tensors: All on one device, in dtypes that `wire` returns or uint8, of any shape.
         streams: The CUDA streams on which they were computed, in order.
     """
-    if all(tensor.is_cpu for tensor in tensors):  # there is nothing to be copied
+    if all(tensor.is_cpu for tensor in tensors):  # nothing to copy
         return [tensor.numpy() for tensor in tensors]
     return read_packed(tensors, streams)
 

@@ -144,7 +144,7 @@ class EventLog:
             return
         try:
             removed = self._file.removed
-        except OSError:  # of a network's file system; the next write will tell
+        except OSError:  # network file systems may fail here; the next write reports it
             return
         if removed:
             self.outage.fail(FileNotFoundError(2, "it was deleted", str(self._file.path)))

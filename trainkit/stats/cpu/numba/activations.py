@@ -73,7 +73,7 @@ class HostTotals:
         present = self._table[:, _PRESENT:]
         key = present.tobytes()
         if key not in self._layouts:
-            if len(self._layouts) >= 16:  # of branches that are taken at random
+            if len(self._layouts) >= 16:  # random branches make ever new sets of modules
                 self._layouts.clear()
             found = present.nonzero()
             keys = tuple(zip(*(numbers.tolist() for numbers in found), strict=True))
