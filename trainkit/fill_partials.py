@@ -1,4 +1,4 @@
-"""Completing what waits for run-time objects, by parameter name."""
+"""Complete partials with run-time objects, by parameter name."""
 
 import inspect
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ def complete(value: Any, available: Mapping[str, Any], key: str) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        # The same kind of error, so that callers can tell them apart; with the key in front.
+        # Keep the type of the error, which callers distinguish; put the key in front.
         kind = TypeError if isinstance(error, TypeError) else ValueError
         text = str(error)
         if not isinstance(error, TypeError | ValueError | ImportError):

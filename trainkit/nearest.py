@@ -1,4 +1,4 @@
-"""The right names that are nearest to a wrong one. Imports nothing that takes time."""
+"""Find the valid names that are nearest to a wrong one. Imports nothing that is slow."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""How many samples there are in whatever a batch, a target or a prediction is made of."""
+"""Find the number of samples in a batch, a target or a prediction."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

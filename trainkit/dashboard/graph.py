@@ -26,7 +26,7 @@ def write_graph(folder: Path, model: nn.Module, x: Any) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns of every branch in a model
+        warnings.simplefilter("ignore")  # tracing warns about every branch in a model
         writer = SummaryWriter(str(folder))
         try:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The page HPARAMS: a row per run, with what was chosen and what came of it."""
+"""The page HPARAMS: a row per run, with its choices and its results."""
 
 import math
 import time
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRow", "choices"]
 
-# Parts of a config that say how a run is watched and not how it trains.
+# Parts of a config that concern monitoring, not training.
 _WATCHING = ("samples", "handlers", "metrics", "monitor", "checkpoint")
 _HYDRA = ("_partial_", "_convert_", "_recursive_", "_args_")
 
@@ -102,7 +102,8 @@ class RunRow:
             f"results/{part}_{metric}": value
             for part, found in parts.items()
             for metric, value in found.items()
-            if "/" not in metric and math.isfinite(value)  # parts of the loss are in the charts
+            if "/" not in metric
+            and math.isfinite(value)  # the components of the loss are in the charts
         }
         before = self._file
         self._file = write_events(self._folder, [(step, self._summary(values, outcome))])

@@ -10,10 +10,10 @@ __all__ = ["Page", "pages", "pinned"]
 
 # Beyond so many rows TensorBoard selects none, on all pages but TIME SERIES and HPARAMS.
 _MOST_ROWS = 40
-# Rows of one run have one colour: that of its folder.
+# All rows of a run have the colour of its folder.
 _BY_RUN = quote("regex:^(.*)/(?:train|validation|test)$")
 
-# What is pinned, in this order: of each line the first tag that there is.
+# Pinned cards, in this order: from each line the first tag that exists.
 _TRAINING = (
     ("loss/total",),
     ("gradients/log10_global_norm_raw", "gradients/log10_global_norm"),

@@ -1,4 +1,4 @@
-"""The page PROJECTOR: samples as points, near each other where the network finds them alike."""
+"""The page PROJECTOR: samples as points; similar embeddings are near each other."""
 
 from collections.abc import Sequence
 from pathlib import Path

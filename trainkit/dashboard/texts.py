@@ -1,4 +1,4 @@
-"""The page TEXT: how the run ended, and with what it was started."""
+"""The page TEXT: how the run ended, and how it was started."""
 
 import json
 from collections.abc import Mapping, Sequence

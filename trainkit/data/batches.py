@@ -1,4 +1,4 @@
-"""Batches of tensors that are in memory, without a detour over single samples."""
+"""Batches of tensors in memory, without collating single samples."""
 
 from collections.abc import Iterator
 

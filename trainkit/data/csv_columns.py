@@ -1,4 +1,4 @@
-"""A CSV file as columns of text, and what stands in them."""
+"""Read a CSV file as columns of text, and detect their types."""
 
 import csv
 from collections.abc import Sequence

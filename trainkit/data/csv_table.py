@@ -14,7 +14,7 @@ from trainkit.data.splits import Standardization, split
 __all__ = ["csv_table"]
 
 _TASKS = ("classification", "binary", "regression")
-_MOST = 100  # texts of a column that become a feature each
+_MOST = 100  # maximum number of distinct texts of a column that become features
 
 
 def csv_table(

@@ -1,4 +1,4 @@
-"""Data that end before they said, and what is known of where and why."""
+"""Data that end before their announced length: where and why."""
 
 from types import FrameType, TracebackType
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a policy gradient trains on: as many updates as asked; it makes its own data."""
+"""The data of a policy gradient: it makes its own, so only the number of updates counts."""
 
 from trainkit.data.data import Data
 

@@ -12,7 +12,7 @@ from trainkit.losses.targets import adapt_target
 
 __all__ = ["Component", "LossError", "Losses"]
 
-# Raised by the component's own code; running out of memory is nobody's mismatch.
+# Raised by the component's own code; running out of memory is not a mismatch.
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
 
 

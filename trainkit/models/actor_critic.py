@@ -1,4 +1,4 @@
-"""A policy and a value of states, beside each other."""
+"""A policy and a value function."""
 
 from collections.abc import Sequence
 

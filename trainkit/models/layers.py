@@ -1,4 +1,4 @@
-"""What a config may call the layers that a model is built from."""
+"""Names of layers in a config."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Text drawn from a model of characters."""
+"""Sample text from a character model."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Checks of the sizes that a model is told."""
+"""Check the sizes of a model."""
 
 from collections.abc import Sequence
 from typing import Any

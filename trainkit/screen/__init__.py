@@ -1,4 +1,4 @@
-"""What a person sees: streams that never raise, a bar, rows that line up, words for numbers."""
+"""Terminal output: streams that never raise, a progress bar, tables, numbers as text."""
 
 from trainkit.screen.bar import Bar
 from trainkit.screen.commands import again_command, board_command, is_of_sweep, shown_path

@@ -1,4 +1,4 @@
-"""One line at the bottom of a terminal that is drawn again and again."""
+"""A progress bar: one line at the bottom of a terminal."""
 
 import os
 
@@ -58,7 +58,7 @@ class Bar:
 
     def clear(self) -> None:
         """Take it away until it is drawn again."""
-        # What a forked child (a loader's worker) prints moves no bar: that one is its parent's.
+        # A forked child (a loader's worker) must not move the bar of its parent.
         if not self._visible or self._err is None or os.getpid() != self._process:
             return
         with LOCK:

@@ -1,4 +1,4 @@
-"""Commands that can be copied from the screen as they stand."""
+"""Commands that can be copied from the screen."""
 
 import os
 import shlex

@@ -135,7 +135,7 @@ def _guarded(stream: Any, name: str, made: list[Guard]) -> Guard | None:
     if stream is None:
         return None
     found: Guard | None = getattr(stream, "__dict__", {}).get(_GUARD)
-    if found is not None:  # somebody further out has done it, and will undo it
+    if found is not None:  # an outer context has replaced it, and will restore it
         return found
     try:
         guard = Guard(stream, name)
@@ -157,7 +157,7 @@ def open_closed_streams() -> None:
             os.fstat(number)
         except OSError:
             opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:  # a lower number was free: not one of the standard streams
+            if opened != number:  # a lower descriptor was free, so this is not a standard stream
                 os.dup2(opened, number)
                 os.close(opened)
             os.set_inheritable(number, True)

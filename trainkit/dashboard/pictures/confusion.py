@@ -93,7 +93,7 @@ def _cells(
     size = 30 if len(counts) <= 3 else 22 if few else TEXT if len(counts) <= 12 else 14
     for i, row in enumerate(counts.tolist()):
         for j, count in enumerate(row):
-            if not count:  # most are 0: what is not stands out
+            if not count:  # most cells are 0: show the others clearly
                 continue
             colour = WHITE if rates[i, j] > 0.5 else DARK
             x = left + (edges[j] + edges[j + 1]) / 2

@@ -1,4 +1,4 @@
-"""What classes are called in pictures."""
+"""Names of classes in pictures."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The reliability diagram: is a network as often right as it is confident?"""
+"""The reliability diagram: accuracy against confidence."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""A picture that is drawn only if what it shows looks right."""
+"""Draw a picture only if its data were not flagged as wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
