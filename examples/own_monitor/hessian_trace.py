@@ -29,7 +29,8 @@ class HessianTraceMonitor(Monitor):
         writer: Where the estimate goes.
         every: How often, in iterations.
         model: Takes the first element of a batch.
-        loss_fn: Takes the output and the second element of a batch.
+        loss_fn: Takes the output and the second element of a batch; returns the loss, or a mapping
+            with its components.
         probes: Number of vectors v.
     """
 
@@ -59,6 +60,8 @@ class HessianTraceMonitor(Monitor):
         x, y = (part.to(device) for part in engine.state.batch)
         with torch.enable_grad(), torch.random.fork_rng():  # dropout draws numbers
             loss = self.loss_fn(functional_call(self.model, weights | buffers, (x,)), y)
+            if isinstance(loss, Mapping):  # the components of a loss of `trainkit run`
+                loss = torch.stack([*loss.values()]).sum()
             gradients = torch.autograd.grad(loss, parameters, create_graph=True)
             traces = [self.probe(parameters, gradients) for _ in range(self.probes)]
         step = engine.state.iteration

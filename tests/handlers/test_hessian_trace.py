@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from trainkit import MemoryWriter
+from trainkit.cli.main import main
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_monitor"
 
@@ -43,6 +45,21 @@ def test_the_estimate_is_near_the_trace_of_the_exact_hessian(hessian_trace: Any)
     trainer.run([(x, y)])
     ((_, found),) = writer.scalars["loss.hessian/trace"]
     assert found == pytest.approx(exact, rel=0.05)
+
+
+def test_it_is_a_part_of_a_run(
+    hessian_trace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = main([
+        "run", "+experiment=digits", "trainer.max_iterations=3", "trainer.progress_bar=false",
+        "+monitor.parts.hessian._target_=hessian_trace.HessianTraceMonitor",
+    ])  # fmt: skip
+    assert status == 0
+    (folder,) = (tmp_path / "runs" / "digits").glob("*/train")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert [point.step for point in events.Scalars("loss.hessian/trace")] == [1, 2, 3]
 
 
 def test_dropout_and_batch_norm_are_not_disturbed(hessian_trace: Any) -> None:
