@@ -16,6 +16,7 @@ from trainkit import (
     Monitor,
     Sampler,
     UpdateMonitor,
+    attach_monitors,
 )
 
 
@@ -168,6 +169,73 @@ def test_the_order_of_before_is_told_what_to_write(monitor: Any, given: Any) -> 
     words = rf"{name} takes the writer first, got .*; write {name}\(writer, every, ...\) and all "
     with pytest.raises(TypeError, match=words):
         monitor(given, MemoryWriter())
+
+
+class BatchSize(Monitor):
+    """Somebody's smallest monitor: no constructor of its own."""
+
+    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+        return {Moment.ITERATION_COMPLETED: self.measure}
+
+    def measure(self, engine: Engine) -> None:
+        self.writer.write_scalars(engine.state.iteration, {"data/size": len(engine.state.batch)})
+
+
+class ModelFirst(BatchSize):
+    """Takes its arguments in an order of its own."""
+
+    def __init__(self, model: torch.nn.Module, writer: Any, every: Any = 1) -> None:
+        super().__init__(writer, every)
+        self.model = model
+
+
+@pytest.mark.parametrize("own", [BatchSize, ModelFirst])
+def test_a_monitor_of_ones_own_is_completed_by_attach_monitors(own: Any) -> None:
+    writer, (sgd, trainer) = MemoryWriter(), program()
+    model = torch.nn.ParameterList(sgd.param_groups[0]["params"])
+    with attach_monitors(
+        trainer, model=model, optimizers=sgd, writer=writer, predictions=None,
+        monitors={"own": own},
+    ) as attached:  # fmt: skip
+        assert not attached.left_out
+        trainer.run([torch.ones(2), torch.ones(2)])
+    assert writer.scalars["data/size"] == [(1, 2.0), (2, 2.0)]
+    assert isinstance(ModelFirst(model, writer), Monitor)
+
+
+def test_optimizers_have_hooks_only_if_a_monitor_measures_at_their_steps() -> None:
+    for names, there in (("ITERATION_COMPLETED", 0), ("AFTER_STEP", 1)):
+        sgd, trainer = program()
+        found = []
+        sgd.register_step_pre_hook(
+            lambda optimizer, args, kwargs, found=found: found.append(
+                len(optimizer._optimizer_step_post_hooks)
+            )
+        )
+        with Noting(names, MemoryWriter(), optimizers=sgd).attach(trainer):
+            trainer.run([1.0])
+        assert found == [there]
+
+
+def test_moments_are_asked_once_and_a_second_attachment_is_refused() -> None:
+    asked = []
+
+    class Counting(Noting):
+        def moments(self) -> Mapping[Moment, Callable[..., Any]]:
+            asked.append(1)
+            return super().moments()
+
+    for options in ({}, {"trainer": Engine(lambda engine, batch: None)}):
+        asked.clear()
+        monitor, engine = Counting("CANCELLED", MemoryWriter(), **options), Engine(lambda e, b: 0)
+        handle = monitor.attach(engine)
+        with pytest.raises(ValueError, match="Counting is attached already"):
+            monitor.attach(engine)
+        engine.run([0, 1])
+        handle.remove()
+        assert len(asked) == 1
+        monitor.attach(engine).remove()
+        assert leftovers(engine) == []
 
 
 @pytest.mark.parametrize("moments", [["end"], {"end": print}, {Moment.AFTER_STEP: "end"}])

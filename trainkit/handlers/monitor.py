@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 from ignite.engine import Engine, Events, RemovableEventHandle
-from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.handlers.evaluation.passes import Passes
@@ -15,6 +14,7 @@ from trainkit.handlers.sampling.cadence import When
 from trainkit.handlers.sampling.guard import Guard
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
+from trainkit.handlers.sampling.subscriber import checked_moments
 from trainkit.writers.guarded import GuardedWriter
 from trainkit.writers.protocol import Sink, Writer
 
@@ -51,8 +51,8 @@ class Monitor:
             are shared with all monitors of the sampler. A sampled iteration arms them; the next
             step of each optimizer is observed, in whichever iteration it comes (with gradient
             accumulation in a later one).
-        trainer: Given, the monitor is for an evaluator, and the step of what it writes is the
-            iteration of this trainer.
+        trainer: For a monitor of an evaluator: the step of what it writes is the iteration of
+            this trainer.
 
     Raises:
         TypeError: An optimizer is no `Optimizer`, or cannot call hooks.
@@ -85,15 +85,6 @@ class Monitor:
     #: made only if `train` is named.
     engines: ClassVar[Sequence[str]] = ("trainer",)
 
-    def __new__(cls, *args: Any, **options: Any) -> "Monitor":
-        """Refuse what is no writer with a line that says how to write it."""
-        if args and isinstance(args[0], nn.Module | Optimizer | Mapping):
-            raise TypeError(
-                f"{cls.__name__} takes the writer first, got {type(args[0]).__name__}; write "
-                f"{cls.__name__}(writer, every, ...) and all else by keyword, e.g. model=model"
-            )
-        return super().__new__(cls)
-
     def __init__(
         self,
         writer: Writer | Sink,
@@ -115,6 +106,7 @@ class Monitor:
         self.trainer = trainer
         if trainer is not None:
             self.passes = Passes(trainer)
+        self._moments: Mapping[Moment, Callable[..., Any]] = {}
         self._observes_passes = False
         self._handles: dict[str, RemovableEventHandle] = {}
 
@@ -140,13 +132,14 @@ class Monitor:
             TypeError: `moments` does not return a mapping from moment to function.
             ValueError: The monitor is attached already.
         """
-        if self.trainer is None:
-            self.guard = self.sampler.subscribe(engine, self)
+        name = type(self).__name__
+        if self._observes_passes or self in self.sampler:
+            raise ValueError(f"{name} is attached already; remove() it first")
+        moments = self._moments = checked_moments(name, self.moments())
+        if self.trainer is None or self.trainer is engine:
+            self.guard = self.sampler.subscribe(engine, self, moments)
             return MonitorHandle(engine, self)
-        if self._observes_passes:
-            raise ValueError(f"{type(self).__name__} is attached already; remove() it first")
-        moments = self.moments()
-        self.guard = Guard(type(self).__name__, self._stop_passes)
+        self.guard = Guard(name, self._stop_passes)
         self._observes_passes = True
         self.passes.join(engine)
         for moment, event in _PASS:
@@ -156,12 +149,10 @@ class Monitor:
 
     def detach(self) -> None:
         """Measure no more; every hook and event handler is removed. Harmless when detached."""
-        if self.trainer is None:
-            self.sampler.unsubscribe(self)
-        moments = self.moments()
+        self.sampler.unsubscribe(self)
         for moment in (Moment.PROCESS_LEFT, Moment.CANCELLED):
             try:
-                moments.get(moment, _nothing)()
+                self._moments.get(moment, _nothing)()
             except Exception:  # often called at the end of a training, which is worth more
                 _log.exception("%s could not take all of its hooks away", type(self).__name__)
         self.remove_handles()
@@ -218,7 +209,7 @@ class Monitor:
 
     def _stop_passes(self) -> None:
         self.remove_handles()
-        self.moments().get(Moment.CANCELLED, _nothing)()
+        self._moments.get(Moment.CANCELLED, _nothing)()
 
 
 class MonitorHandle(RemovableEventHandle):

@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor, nn
 
+from trainkit.handlers.argument_order import writer_first
 from trainkit.handlers.modules.forward_calls import ForwardCalls, calls_compiled, compiler_in_use
 from trainkit.handlers.modules.leaf_layers import Layer, is_compiled, layers, modules_of
 from trainkit.handlers.modules.module_output import first_tensor
@@ -92,6 +93,7 @@ class ActivationMonitor(Monitor):
         [(1, 0.5)]
     """
 
+    @writer_first
     def __init__(
         self,
         writer: Writer | Sink,

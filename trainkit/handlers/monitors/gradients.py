@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from trainkit.handlers.argument_order import writer_first
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.histograms import TensorHistograms
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
@@ -110,6 +111,7 @@ class GradientMonitor(Monitor):
         ([(1, 3.0)], [(1, 1.0)])
     """
 
+    @writer_first
     def __init__(
         self,
         writer: Writer | Sink,

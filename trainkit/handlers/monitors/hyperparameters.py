@@ -8,6 +8,7 @@ from ignite.engine import Engine
 from torch import Tensor
 from torch.optim import Optimizer
 
+from trainkit.handlers.argument_order import writer_first
 from trainkit.handlers.curves.staircase import Drawn, Staircases
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.output.as_step_output import Number
@@ -74,6 +75,7 @@ class HyperparameterMonitor(Monitor):
 
     waits_through_skips = True
 
+    @writer_first
     def __init__(
         self,
         writer: Writer | Sink,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from trainkit.handlers.argument_order import writer_first
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.measurable import Measurable, gradients_of
 from trainkit.handlers.parameters.parameter_names import ParameterNames
@@ -99,6 +100,7 @@ class UpdateMonitor(Monitor):
         [(1, 0.25)]
     """
 
+    @writer_first
     def __init__(
         self,
         writer: Writer | Sink,

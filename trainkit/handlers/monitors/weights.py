@@ -8,6 +8,7 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainkit.handlers.argument_order import writer_first
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.parameters.held import Named, Parameters
 from trainkit.handlers.parameters.histograms import TensorHistograms
@@ -80,6 +81,7 @@ class WeightMonitor(Monitor):
         [(1, 0.0)]
     """
 
+    @writer_first
     def __init__(
         self,
         writer: Writer | Sink,

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-__all__ = ["Moment"]
+__all__ = ["AT_STEPS", "Moment"]
 
 
 class Moment(Enum):
@@ -66,3 +66,16 @@ class Moment(Enum):
     PASS_STARTED = "PASS_STARTED"  # noqa: S105
     PASS_ITERATION = "PASS_ITERATION"  # noqa: S105
     PASS_COMPLETED = "PASS_COMPLETED"  # noqa: S105
+
+
+#: For these, hooks on the optimizers are needed.
+AT_STEPS = frozenset(
+    {
+        Moment.AFTER_BACKWARD,
+        Moment.BEFORE_STEP,
+        Moment.BEFORE_INNER_STEP,
+        Moment.AFTER_STEP,
+        Moment.STEP_SKIPPED,
+        Moment.STEP_DROPPED,
+    }
+)

@@ -1,9 +1,10 @@
 """One pair of event handlers for all monitors that measure in the same iterations."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
+from typing import Any
 
 from ignite.engine import Engine, Events, RemovableEventHandle
 
@@ -13,11 +14,11 @@ from trainkit.handlers.sampling.around import Around
 from trainkit.handlers.sampling.cadence import When, as_cadence
 from trainkit.handlers.sampling.dispatch import Dispatch
 from trainkit.handlers.sampling.guard import Guard
-from trainkit.handlers.sampling.moment import Moment
+from trainkit.handlers.sampling.moment import AT_STEPS, Moment
 from trainkit.handlers.sampling.optimizer_steps import OptimizerSteps
 from trainkit.handlers.sampling.run_length import last_iteration
 from trainkit.handlers.sampling.stopwatch import Stopwatch
-from trainkit.handlers.sampling.subscriber import Measures, Subscriber, checked_moments
+from trainkit.handlers.sampling.subscriber import Measures, Subscriber
 
 __all__ = ["Sampler", "as_sampler"]
 
@@ -91,18 +92,23 @@ class Sampler:
         """Whether the current iteration is sampled."""
         return self._is_due
 
-    def subscribe(self, engine: Engine, monitor: Measures) -> Guard:
-        """Call `monitor` at its moments in the sampled iterations of `engine` from now on.
+    def __contains__(self, monitor: object) -> bool:
+        """Whether the monitor is attached."""
+        return monitor in self._calls
+
+    def subscribe(
+        self,
+        engine: Engine,
+        monitor: Measures,
+        moments: Mapping[Moment, Callable[..., Any]],
+    ) -> Guard:
+        """Call `monitor` at these moments in the sampled iterations of `engine` from now on.
 
         Raises:
-            TypeError: `monitor.moments()` is not a mapping from moment to function.
-            ValueError: The monitor is attached already, or the sampler serves another engine.
+            ValueError: The sampler serves another engine.
         """
-        if monitor in self._calls:
-            raise ValueError(f"{type(monitor).__name__} is attached already; remove() it first")
         if self._engine is not None and self._engine is not engine:
             raise ValueError("a Sampler serves one engine; give the other engine its own Sampler")
-        moments = checked_moments(monitor)
         if self._engine is None:
             self._serve(engine)
         guard = Guard(
@@ -112,7 +118,8 @@ class Sampler:
             moments, guard, monitor.optimizers, monitor.waits_through_skips, monitor.remove_handles
         )
         self._calls.add(monitor, subscriber)
-        self._steps.join(subscriber)
+        if not AT_STEPS.isdisjoint(moments):
+            self._steps.join(subscriber)
         self._alarm.listen(monitor.writer.writer)
         return guard
 

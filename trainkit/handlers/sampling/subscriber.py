@@ -23,9 +23,6 @@ class Measures(Protocol):
     optimizers: Mapping[str, Optimizer]
     waits_through_skips: bool
 
-    def moments(self) -> Mapping[Moment, Callable[..., Any]]:
-        """The functions to call."""
-
     def remove_handles(self) -> None:
         """Remove the event handlers that the monitor added by itself."""
 
@@ -58,13 +55,16 @@ class Subscriber:
                 self.guard.fail(error)
 
 
-def checked_moments(monitor: Measures) -> Mapping[Moment, Callable[..., Any]]:
-    """`monitor.moments()`.
+def checked_moments(name: str, found: Any) -> Mapping[Moment, Callable[..., Any]]:
+    """What `moments()` of a monitor returned, as a mapping of its own.
+
+    Args:
+        name: Of the monitor's class.
+        found: The result.
 
     Raises:
         TypeError: It is no mapping from `Moment` to function.
     """
-    name, found = type(monitor).__name__, monitor.moments()
     if not isinstance(found, Mapping):
         raise TypeError(f"{name}.moments() must return a mapping, got {type(found).__name__}")
     for moment, function in found.items():
