@@ -221,6 +221,28 @@ def test_an_interrupt_saves_and_says_where(
 
 
 @pytest.mark.slow
+def test_a_monitor_that_fails_is_one_line_on_the_screen_and_a_traceback_in_the_log(
+    project: Path,
+) -> None:
+    (project / "failing.py").write_text(
+        "from trainkit import Moment, Monitor\n\n\n"
+        "class Failing(Monitor):\n"
+        "    def moments(self):\n"
+        "        return {Moment.ITERATION_COMPLETED: self.fail}\n\n"
+        "    def fail(self, engine):\n"
+        "        raise RuntimeError('no paper')\n"
+    )
+    quiet = [option for option in SHORT if option != "monitor=none"]
+    done = process("run", "model=net", "+monitor.parts.own._target_=failing.Failing", *quiet)
+    assert done.status == 0
+    (line,) = [line for line in done.err.splitlines() if "Failing" in line]
+    assert line == (
+        "trainkit: Failing failed and is disabled; training goes on: RuntimeError: no paper"
+    )
+    assert "in fail\n" in (last_line(done.out) / "run.log").read_text()
+
+
+@pytest.mark.slow
 def test_as_a_process_from_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     begun = time.time()

@@ -100,6 +100,7 @@ class _OneLine(logging.Formatter):
         return ""
 
     def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another formatter may have left its traceback here
         text = super().format(record)
         record.exc_text = None  # the next formatter makes its own
         return " ".join(masked(text).split())
