@@ -16,8 +16,8 @@ import torch
 from ignite.engine import Engine
 
 from trainkit.handlers.monitors.losses import LossMonitor
-from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import open_writer
 

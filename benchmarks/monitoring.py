@@ -39,8 +39,8 @@ from programs import Program, mlp, transformer
 from torch import nn
 
 from trainkit import Budget, attach_monitors
-from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.stats.cpu.loops import loops, without_numba
 
 # Trains a program in a folder; returns seconds per iteration, without the warm-up.

@@ -21,8 +21,8 @@ from ignite.engine import Engine
 from torch import nn
 
 from trainkit import Budget, attach_monitors
-from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 
 __all__ = ["main"]
 

@@ -19,8 +19,9 @@ from trainkit.handlers.monitors.weights import WeightMonitor
 from trainkit.handlers.output.as_step_output import StepOutput, as_step_output
 from trainkit.handlers.output.prediction_kind import prediction_kind
 from trainkit.handlers.parameter_monitor import ParameterMonitor
-from trainkit.handlers.sampling.budget import Budget, Metered
+from trainkit.handlers.sampling.budget import Budget
 from trainkit.handlers.sampling.cadence import Cadence, Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 

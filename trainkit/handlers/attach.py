@@ -23,8 +23,14 @@ from trainkit.handlers.monitors.predictions import check_kind
 from trainkit.handlers.output.prediction_kind import ignored_index, named_loss, prediction_kind
 from trainkit.handlers.parameters.selection import Detail
 from trainkit.handlers.parts import CHECKLIST, check_monitors, engines_of, made_for, waits_for
-from trainkit.handlers.sampling.budget import Metered
+from trainkit.handlers.per_engine import (
+    Transform,
+    evaluators_by_name,
+    metric_options_by_engine,
+    transforms_by_engine,
+)
 from trainkit.handlers.sampling.cadence import When, as_cadence
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.random_numbers import preserved_random_state
 from trainkit.handlers.sampling.sampler import Sampler, as_sampler
 from trainkit.names import Selection, nearest
@@ -34,8 +40,6 @@ from trainkit.writers.protocol import Sink, Writer
 __all__ = ["attach_monitors"]
 
 _log = logging.getLogger("trainkit")
-
-Transform = Callable[[Any], Any]
 
 _watched: "WeakSet[Engine]" = WeakSet()
 
@@ -176,7 +180,7 @@ def attach_monitors(
         >>> len(writer.scalars["loss/total"])  # the loss is written in every iteration
         20
     """
-    named = _named(evaluators)
+    named = evaluators_by_name(evaluators)
     for name, engine in {"the trainer": trainer, **named}.items():
         if not isinstance(engine, Engine):
             raise TypeError(f"{name} must be an ignite Engine, got {engine!r}")
@@ -187,8 +191,8 @@ def attach_monitors(
     parts = check_monitors(_with_switches(monitors, switches), known)
     untold: list[str] = []
     kind = _kind(predictions, loss_fn, untold)
-    transforms = _transforms(output_transform, named)
-    measured = _metric_options(metric_names, global_step_transform, named)
+    transforms = transforms_by_engine(output_transform, named)
+    measured = metric_options_by_engine(metric_names, global_step_transform, named)
     own = isinstance(every, Sampler) or callable(getattr(every, "due", None))
     sampler = as_sampler(every if own else Metered(as_cadence(every)))
     attached = AttachedMonitors(sampler, lambda: _watched.difference_update(engines))
@@ -318,46 +322,6 @@ def _prepare(
         monitor.engine_name, monitor.complained, monitor.said = name, complained, said
     if isinstance(monitor, LossMonitor):
         monitor.untold = untold
-
-
-def _named(evaluators: Engine | Mapping[str, Engine] | None) -> dict[str, Engine]:
-    if evaluators is None:
-        return {}
-    return dict(evaluators) if isinstance(evaluators, Mapping) else {"validation": evaluators}
-
-
-def _transforms(
-    given: Transform | Mapping[str, Transform] | None, evaluators: Mapping[str, Engine]
-) -> dict[str, Transform]:
-    names = ["trainer", *evaluators]
-    found = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
-    for name, transform in found.items():
-        if name not in names:
-            raise ValueError(
-                f"output_transform names the engine {name!r}; there is {', '.join(names)}"
-            )
-        if transform is not None and not callable(transform):
-            raise TypeError(
-                "output_transform must be a function, or a mapping from 'trainer' and the "
-                f"evaluators' names to functions, got {transform!r:.80}"
-            )
-    return {name: transform for name, transform in found.items() if transform is not None}
-
-
-def _metric_options(
-    names: Any, transform: StepTransform | None, evaluators: Mapping[str, Engine]
-) -> dict[str, dict[str, Any]]:
-    engines = ["trainer", *evaluators]
-    chosen = names if isinstance(names, Mapping) else dict.fromkeys(engines, names)
-    for name in chosen:
-        if name not in engines:
-            raise ValueError(
-                f"metric_names names the engine {name!r}; there is {', '.join(engines)}"
-            )
-    return {
-        name: {"metric_names": chosen.get(name, "all"), "global_step_transform": transform}
-        for name in engines
-    }
 
 
 def _kind(predictions: str | None, loss_fn: Any, untold: list[str]) -> Kind | None:

@@ -15,8 +15,9 @@ from trainkit.handlers.monitors.metrics import MetricMonitor
 from trainkit.handlers.monitors.predictions import Kind, check_kind
 from trainkit.handlers.parameters.selection import check_detail
 from trainkit.handlers.parts import CHECKLIST, check_monitors
-from trainkit.handlers.sampling.budget import Budget, Metered
+from trainkit.handlers.sampling.budget import Budget
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.visible_loss import loss_in_sight
 from trainkit.rundir import Bookkeeping, RunDirectory, preserved_random_state
 from trainkit.settings import MonitorSettings

@@ -13,8 +13,9 @@ from torch import nn
 from tests.writers.reading import accumulated
 from trainkit import attach_monitors
 from trainkit.handlers.monitors.losses import LossMonitor
-from trainkit.handlers.sampling.budget import Budget, Metered
+from trainkit.handlers.sampling.budget import Budget
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import MemoryWriter
 from trainkit.writers.protocol import Curve, Point

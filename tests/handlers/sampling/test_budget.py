@@ -11,8 +11,9 @@ from ignite.engine import Engine, Events
 from trainkit.handlers.monitor import Monitor
 from trainkit.handlers.monitors.cost import CostMonitor
 from trainkit.handlers.monitors.losses import LossMonitor
-from trainkit.handlers.sampling.budget import Budget, Metered
+from trainkit.handlers.sampling.budget import Budget
 from trainkit.handlers.sampling.cadence import Every
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers import BackgroundWriter, MemoryWriter

@@ -12,9 +12,9 @@ from torch import nn
 from trainkit import attach_monitors
 from trainkit.handlers.monitors.gradients import GradientMonitor
 from trainkit.handlers.monitors.weights import WeightMonitor
-from trainkit.handlers.sampling.budget import Metered
 from trainkit.handlers.sampling.cadence import Every
 from trainkit.handlers.sampling.device_clock import DeviceClock
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.optimizer_steps import device_clock
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.stats.outputs.activations import OutputTotals

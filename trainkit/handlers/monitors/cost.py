@@ -6,7 +6,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from trainkit.handlers.monitor import Monitor
-from trainkit.handlers.sampling.budget import Metered
+from trainkit.handlers.sampling.metered import Metered
 from trainkit.handlers.sampling.moment import Moment
 from trainkit.handlers.sampling.sampler import Sampler
 from trainkit.writers.protocol import Sink, Writer
