@@ -16,12 +16,15 @@ __all__ = ["write_events"]
 _SUMMARY = b"\x2a"  # of event.proto: a message
 
 
-def write_events(folder: Path, events: "Iterable[tuple[int, Summary]]") -> Path:
+def write_events(
+    folder: Path, events: "Iterable[tuple[int, Summary]]", session_start: int | None = None
+) -> Path:
     """Write a complete event file into a folder, behind those that are there.
 
     Args:
         folder: Made if need be.
         events: Step and content of each.
+        session_start: See `EventLog`.
 
     Returns:
         The file.
@@ -29,7 +32,7 @@ def write_events(folder: Path, events: "Iterable[tuple[int, Summary]]") -> Path:
     Raises:
         OSError: It cannot be written.
     """
-    log = EventLog(folder)
+    log = EventLog(folder, session_start)
     path = log.path
     for step, summary in events:
         log.add(step, event(step, time.time(), message(_SUMMARY, summary.SerializeToString())))

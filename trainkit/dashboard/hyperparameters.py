@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainkit.dashboard.event_folder import write_events
+from trainkit.writers.tensorboard.records import event_files
 from trainkit.writers.tensorboard.sessions import session_end, session_start
 
 if TYPE_CHECKING:
@@ -68,14 +69,20 @@ class RunRow:
         folder: Made if need be; it holds nothing else.
         name: Of the row; unique, or TensorBoard makes one row of several runs.
         choices: Column → value: see `choices`.
+        began: When the run began, in seconds since the epoch; None: now.
     """
 
-    def __init__(self, folder: Path, name: str, choices: Mapping[str, Choice]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        choices: Mapping[str, Choice],
+        began: float | None = None,
+    ) -> None:
         self._folder = folder
         self._name = name
         self._choices = dict(choices)
-        self._began = time.time()
-        self._file: Path | None = None
+        self._began = time.time() if began is None else began
 
     def update(
         self,
@@ -105,11 +112,12 @@ class RunRow:
             if "/" not in metric
             and math.isfinite(value)  # the components of the loss are in the charts
         }
-        before = self._file
-        self._file = write_events(self._folder, [(step, self._summary(values, outcome))])
-        if before is not None and before != self._file:
-            with suppress(OSError):
-                before.unlink()
+        before = [self._folder / name for name in event_files(self._folder)]
+        file = write_events(self._folder, [(step, self._summary(values, outcome))])
+        for path in before:  # its own, or that of the run before it was interrupted
+            if path != file:
+                with suppress(OSError):
+                    path.unlink()
 
     def _summary(self, values: Mapping[str, float], outcome: str) -> "Summary":
         from tensorboard.compat.proto.summary_pb2 import Summary

@@ -201,4 +201,4 @@ def write_layout(folder: Path) -> Path:
     Raises:
         OSError: It cannot be written.
     """
-    return write_events(folder, [(0, layout_summary())])
+    return write_events(folder, [(0, layout_summary())], session_start=0)

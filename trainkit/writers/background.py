@@ -3,6 +3,7 @@
 import os
 import threading
 import weakref
+from collections.abc import Callable
 
 from trainkit.writers.as_sink import as_sink
 from trainkit.writers.delivery import Deliveries
@@ -119,6 +120,24 @@ class BackgroundWriter(Front):
         self._background.check()
         self._background.flush()
 
+    def after_flush(self, then: Callable[[], object]) -> threading.Event:
+        """Have a function called when everything written so far can be read by others.
+
+        The call returns at once. What is written later waits until the function has returned, so
+        that it finds the files as they are at this moment of the training.
+
+        Args:
+            then: Called in the writer's thread; what it raises is logged.
+
+        Returns:
+            Set when it has returned.
+
+        Raises:
+            RuntimeError: The writer is closed, or belongs to another process.
+        """
+        self._background.check()
+        return self._background.after_flush(then)
+
     def close(self) -> None:
         """Write everything, close the sink and end the thread; twice is harmless.
 
@@ -190,6 +209,11 @@ class _Background:
         done = self.queue.put_flush()
         while not done.wait(1.0) and self.thread.alive:
             pass
+
+    def after_flush(self, then: Callable[[], object]) -> threading.Event:
+        """Have a function called in the thread when all that was written so far is flushed."""
+        self.thread.seal()
+        return self.queue.put_flush(then)
 
     def forget(self) -> None:
         """Stop, for a writer that is no longer referenced."""

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -34,9 +34,10 @@ class Work(NamedTuple):
 
 
 class Flush(NamedTuple):
-    """Everything before it is to be flushed; then `done` is set."""
+    """Everything before it is to be flushed; then `done` is set, and `then` is called."""
 
     done: threading.Event
+    then: Callable[[], object] | None = None
 
 
 class Stop(NamedTuple):
@@ -90,9 +91,13 @@ class StepQueue:
         ):
             self._bell.put(None)
 
-    def put_flush(self) -> threading.Event:
-        """Have everything so far flushed; the event is set when that is done."""
-        flush = Flush(threading.Event())
+    def put_flush(self, then: Callable[[], object] | None = None) -> threading.Event:
+        """Have everything so far flushed; the event is set when that is done.
+
+        Args:
+            then: Called in the thread before that, and before anything later is written.
+        """
+        flush = Flush(threading.Event(), then)
         self._items.put(flush)
         self._bell.put(None)
         return flush.done

@@ -1,8 +1,9 @@
 """The thread behind a background writer: reads what was gathered, and writes it to the sinks."""
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from trainkit.writers.delivery import Deliveries
@@ -16,6 +17,8 @@ from trainkit.writers.step.tracks import Block
 from trainkit.writers.step_queue import Flush, StepQueue, Stop, Work
 
 __all__ = ["WriterThread"]
+
+_log = logging.getLogger("trainkit")
 
 # A step to which nothing was added for so long is taken to be complete.
 _QUIET_SECONDS = 0.5
@@ -93,6 +96,8 @@ class WriterThread:
                 return False
             if isinstance(order, Flush):
                 self._flush()
+                if order.then is not None:
+                    self._call(order.then)
                 order.done.set()
         self.seconds = time.thread_time() - self._other_seconds
         for gatherer, _ in list(self._served):
@@ -100,6 +105,12 @@ class WriterThread:
         if self._unflushed and time.monotonic() - self._flushed >= self._flush_seconds:
             self._flush()
         return True
+
+    def _call(self, then: Callable[[], object]) -> None:
+        try:
+            then()
+        except Exception as error:  # the thread must go on taking
+            _log.error("%s: failed in the writer's thread: %s", then, error, exc_info=error)
 
     def _write(self, works: list[Work]) -> None:
         # In order, and those of one kind that follow each other together.

@@ -31,6 +31,8 @@ class EventFileSink:
         directory: Made if need be.
         describe: What a tag of a scalar means, in Markdown; empty: nothing. It is asked once for
             each tag. TensorBoard's page SCALARS shows it.
+        session_start: The first step of this session of a training that can be resumed, 0 at
+            first; None: it cannot. See `EventLog`.
 
     Raises:
         OSError: The directory cannot be made or written.
@@ -40,10 +42,12 @@ class EventFileSink:
         self,
         directory: str | os.PathLike[str],
         describe: Callable[[str], str] | None = None,
+        session_start: int | None = None,
     ) -> None:
         self.directory = Path(directory)
         self._describe = describe
-        self._log = EventLog(self.directory)
+        self._session_start = session_start
+        self._log = EventLog(self.directory, session_start)
         self._templates = ScalarTemplates()
         self._lock = threading.Lock()
         self._has_session = False
@@ -88,7 +92,8 @@ class EventFileSink:
         Raises:
             TypeError, ValueError: The name would lead elsewhere, or is no name of a folder.
         """
-        return EventFileSink(folder_inside(self.directory, name), self._describe)
+        folder = folder_inside(self.directory, name)
+        return EventFileSink(folder, self._describe, self._session_start)
 
     def _write_block(self, block: HostBlock) -> None:
         steps, times, values = block.steps, block.times, block.values

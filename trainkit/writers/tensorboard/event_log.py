@@ -10,11 +10,12 @@ from pathlib import Path
 
 from trainkit.writers.outage import Outage
 from trainkit.writers.tensorboard.protobuf import event, message
-from trainkit.writers.tensorboard.records import RecordFile, new_event_file, record
+from trainkit.writers.tensorboard.records import RecordFile, event_files, new_event_file, record
 
 __all__ = ["EventLog"]
 
 _FILE_VERSION = b"\x1a"  # of event.proto: a string
+_SESSION_START = message(b"\x3a", b"\x08\x01")  # of event.proto: a SessionLog, its status START
 # What waits is written when it comes to this many bytes, flushed or not; and so much at a time.
 _BUFFER = 1 << 20
 # So many bytes are kept while they cannot be written; the oldest go first.
@@ -34,12 +35,16 @@ class EventLog:
 
     Args:
         directory: Made if need be.
+        session_start: The first step of a session of a training that can be resumed: 0, or the
+            first step that is still to come. The first file of the folder, and the first of each
+            later session, then say so; a TensorBoard that is open drops what it has read from
+            there on. None: nothing is said.
 
     Raises:
         OSError: The directory cannot be made or written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, session_start: int | None = None) -> None:
         # The working folder may be another one when a new file is begun.
         self.directory = Path(os.path.abspath(directory))
         self.outage = Outage(f"event files in {str(directory)!r}", self.directory.parent)
@@ -50,7 +55,9 @@ class EventLog:
         self._waiting: deque[tuple[int, int, int, bytes]] = deque()
         self._size = 0
         self._written: tuple[int, int, int] | None = None  # to the file that is open
-        self._file: RecordFile | None = self._begin()
+        if session_start == 0 and event_files(self.directory):  # it has begun there
+            session_start = None
+        self._file: RecordFile | None = self._begin(session_start)
 
     @property
     def path(self) -> Path:
@@ -95,11 +102,13 @@ class EventLog:
                 with suppress(OSError):
                     self._file.close()
 
-    def _begin(self) -> RecordFile:
+    def _begin(self, session_start: int | None = None) -> RecordFile:
         file = new_event_file(self.directory)
         try:
             version = message(_FILE_VERSION, b"brain.Event:2")
             file.append(record(event(0, time.time(), version)))
+            if session_start is not None:
+                file.append(record(event(session_start, time.time(), _SESSION_START)))
         except BaseException:
             file.discard()
             raise
