@@ -52,6 +52,9 @@ class TrainerSettings:
         progress_bar: Show one, where standard error is a terminal.
         on_non_finite: When the loss is NaN or infinite: `warn` says so once and goes on, `stop`
             ends the run as failed.
+        max_minutes: The training ends after so many, over all parts of a resumed run.
+        resume: `auto`: where the folder holds a run, that goes on, as a job that is put back into
+            a queue needs it; `never`: such a folder is refused.
 
     Example:
         >>> TrainerSettings(epochs=5, clip_grad_norm=1.0, amp="bf16").accumulation_steps
@@ -73,6 +76,8 @@ class TrainerSettings:
     evaluate_train: bool = True
     progress_bar: bool = True
     on_non_finite: str = "warn"
+    max_minutes: float | None = None
+    resume: str = "never"
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_iterations is None:
@@ -89,6 +94,8 @@ class TrainerSettings:
         _one_of("trainer.amp", self.amp, ("off", "bf16", "fp16"))
         _whole("trainer.evaluate_every", self.evaluate_every, 1)
         _one_of("trainer.on_non_finite", self.on_non_finite, ("warn", "stop"))
+        _above_zero("trainer.max_minutes", self.max_minutes)
+        _one_of("trainer.resume", self.resume, ("never", "auto"))
 
 
 _PREDICTIONS = (
@@ -205,8 +212,12 @@ class CheckpointSettings:
     """Which states of a run are kept.
 
     Args:
-        last: Keep the newest state, written after every evaluation and on an interrupt.
+        last: Keep the newest state, written after every evaluation and on an interrupt; and as
+            `previous` the one before it.
         best: Keep the state with the best value of `metric`.
+        keep_best: Keep so many of the best states.
+        every: Save the last state every so many iterations, too.
+        every_minutes: Save it when so many have passed since it was last saved, too.
         metric: A validation metric by name, or `loss`.
         mode: `min` or `max`: which is better; `auto`: min for the loss and errors, else max.
 
@@ -217,11 +228,17 @@ class CheckpointSettings:
 
     last: bool = True
     best: bool = True
+    keep_best: int = 1
+    every: int | None = None
+    every_minutes: float | None = 10.0
     metric: str = "loss"
     mode: str = "auto"
 
     def __post_init__(self) -> None:
         _one_of("checkpoint.mode", self.mode, ("auto", "min", "max"))
+        _whole("checkpoint.keep_best", self.keep_best, 1)
+        _whole("checkpoint.every", self.every, 1)
+        _above_zero("checkpoint.every_minutes", self.every_minutes)
 
 
 @dataclass(frozen=True)

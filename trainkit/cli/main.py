@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "run": "train an experiment: trainkit run +experiment=NAME [overrides]",
+    "resume": "go on with a run that was interrupted: trainkit resume RUN_DIR [overrides]",
     "list": "the menu: experiments, and every group with its options",
     "help": "what a key of the config means: trainkit help optimizer.lr",
     "board": "the dashboard: TensorBoard on 127.0.0.1 over a folder of runs",
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done; 1 training failed; 2 the user can mend it (one line on standard
-        error); 130, 143, 129 and 138 interrupted by INT, TERM, HUP and USR1, after saving.
+        error); 130, 143, 129, 138 and 140 interrupted by INT, TERM, HUP, USR1 and USR2, after
+        saving.
     """
     open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             settle_streams()
         # For a run its output is secondary; for other commands it is the result.
-        lost = output is not None and output.lost and given[:1] != ["run"]
+        lost = output is not None and output.lost and given[:1] not in (["run"], ["resume"])
         return 1 if lost and status == 0 else status
 
 

@@ -15,7 +15,7 @@ from trainkit.masking import forget_secrets
 if TYPE_CHECKING:
     from trainkit.config.compose import Composed
 
-__all__ = ["main"]
+__all__ = ["main", "run_one"]
 
 
 def main(arguments: list[str]) -> int:
@@ -66,7 +66,7 @@ class _Jobs:
         """Run one config; its folder is the last line, unless nothing was begun."""
         job = composed.sweep
         if job is None:
-            self.ends.append(_one(composed)[0])
+            self.ends.append(run_one(composed)[0])
             return
         if self._stopped:
             give_back(composed.directory, reserved=False)
@@ -74,7 +74,7 @@ class _Jobs:
             return
         print(f"{'' if job.number == 0 else chr(10)}{job.heading}", flush=True)
         try:
-            status, result, mode = _one(composed)
+            status, result, mode = run_one(composed)
         except KeyboardInterrupt:  # ends the sweep; the finished jobs are shown
             self.outcomes.append(Outcome(job, composed.directory, 128 + signal.SIGINT))
             raise
@@ -88,8 +88,12 @@ class _Jobs:
         tell(f"job {job.heading} failed; {rest} (sweep.on_failure)")
 
 
-def _one(composed: "Composed") -> tuple[int, Any, str]:
-    """The exit status, the result if there is one, and whether its metric is to be min or max."""
+def run_one(composed: "Composed") -> tuple[int, Any, str]:
+    """Run one config, and say where: the last line, unless nothing was begun.
+
+    Returns:
+        The exit status, the result if there is one, and whether its metric is to be min or max.
+    """
     from trainkit.config.start_run import run_config
 
     if not composed.chosen:

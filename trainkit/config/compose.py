@@ -50,6 +50,7 @@ class Composed:
         notes: What to tell the user, a line each.
         sweep: Of a sweep, which of its jobs this is.
         heading: What to print first.
+        resume: The run that is in the folder goes on.
     """
 
     config: DictConfig
@@ -61,6 +62,7 @@ class Composed:
     notes: tuple[str, ...] = ()
     sweep: SweepJob | None = None
     heading: str = ""
+    resume: bool = False
 
 
 Job = Callable[[Composed], None]

@@ -16,6 +16,7 @@ from trainkit.config.error_key import blamed
 from trainkit.config.errors import ConfigError, nearest, noted
 from trainkit.config.hydra_errors import dotted, explained
 from trainkit.config.origins import Origins
+from trainkit.config.resuming import changes_since
 from trainkit.config.schema import TOP_KEYS
 from trainkit.masking import masked_config, remember_secrets
 from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings
@@ -64,9 +65,12 @@ def _run(composed: Composed) -> tuple[Any, str]:
         *check_targets({**parts, "monitor": {"parts": monitors}}, origins),
     ]
     from trainkit.dashboard.hyperparameters import choices
-    from trainkit.rundir import Best, seed_everything
+    from trainkit.rundir import Best, RunDirectory, seed_everything
     from trainkit.training import run
 
+    auto = settings["trainer"].resume == "auto"
+    resume = composed.resume or (auto and RunDirectory(composed.directory).holds_a_run())
+    overrides = changes_since(composed.directory, plain) if resume else composed.overrides
     print(composed.heading, flush=True)  # loading data may take long
     seed_everything(settings["trainer"].seed)
     built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
@@ -83,10 +87,11 @@ def _run(composed: Composed) -> tuple[Any, str]:
             **settings,
             directory=composed.directory,
             config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
-            overrides=composed.overrides,
+            overrides=overrides,
             hparams=masked_config(choices(plain)),
             notes=notes,
             name=str(plain["name"] or ""),
+            resume=resume,
         )
         return result, Best.of(settings["checkpoint"]).mode
     except (TypeError, ValueError) as error:

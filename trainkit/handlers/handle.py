@@ -1,8 +1,8 @@
 """The one handle for all monitors of a checklist."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -188,6 +188,34 @@ class AttachedMonitors:
             evaluator.add_event_handler(Events.COMPLETED, complete_evaluation)
             for evaluator in evaluators
         ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the monitors know from earlier iterations: of each that has a `state_dict`.
+
+        With the same attached monitors, `load_state_dict` in another process has their series go
+        on as if nothing had happened in between.
+        """
+        found = {}
+        for name, monitor in self.monitors.items():
+            if hasattr(monitor, "state_dict") and hasattr(monitor, "load_state_dict"):
+                with self._told_apart(name, "its state cannot be had"):
+                    found[name] = monitor.state_dict()
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there; of monitors without a state in it, and the other way round, nothing."""
+        for name, state in state_dict.items():
+            monitor = self.monitors.get(name)
+            if monitor is not None and hasattr(monitor, "load_state_dict"):
+                with self._told_apart(name, "its state cannot be put back"):
+                    monitor.load_state_dict(state)
+
+    @contextmanager
+    def _told_apart(self, name: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            _log.warning("%s: %s: %s: %s", name, what, type(error).__name__, error)
 
     def remove(self) -> None:
         """Take every monitor off, and close the writers that were opened; harmless when done."""

@@ -17,6 +17,8 @@ class RunDirectory:
         self.path = Path(path).absolute()
         self.checkpoints = self.path / "checkpoints"
         self.status = self.path / "run.json"
+        #: Held by the process that is at work in the folder.
+        self.lock = self.path / ".lock"
         self.log = self.path / "run.log"
         self.history = self.path / "history.csv"
         #: The event file of the row in TensorBoard's HPARAMS.
@@ -43,15 +45,23 @@ class RunDirectory:
             raise ValueError(f"a run needs a folder of its own, but {self.path} is a file")
         found = self._traces()
         if found:
-            raise ValueError(f"{self.path} already holds a run ({found}); choose another folder")
+            raise ValueError(self._taken(found))
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         try:
             self.status.touch(exist_ok=False)  # if two runs start at once, only one gets the folder
         except FileExistsError:
-            raise ValueError(
-                f"{self.path} already holds a run (run.json); choose another folder"
-            ) from None
+            raise ValueError(self._taken(self.status.name)) from None
         return self
+
+    def holds_a_run(self) -> bool:
+        """Whether a run has begun in the folder."""
+        return self.path.is_dir() and bool(self._traces())
+
+    def _taken(self, found: str) -> str:
+        return (
+            f"{self.path} already holds a run ({found}): trainkit resume {self.path} goes on with "
+            "it, or choose another folder"
+        )
 
     def _traces(self) -> str:
         if self.status.exists():

@@ -1,7 +1,7 @@
 """`history.csv`: a row per evaluation, for spreadsheets and for pandas."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -23,14 +23,20 @@ class History:
     Args:
         path: The file; None: only in memory.
         bookkeeping: Told of what fails; the next row tries again.
+        rows: What it begins with, where a run is resumed.
     """
 
-    def __init__(self, path: Path | None, bookkeeping: Bookkeeping) -> None:
+    def __init__(
+        self, path: Path | None, bookkeeping: Bookkeeping, rows: Iterable[Row] = ()
+    ) -> None:
         self._path = path
         self._bookkeeping = bookkeeping
         self._columns: list[str] = []
         self._complete = False  # the file holds every row
-        self.rows: list[Row] = []
+        self.rows: list[Row] = list(rows)
+        self._columns += dict.fromkeys(name for row in self.rows for name in row)
+        if self.rows and path is not None:
+            self._complete = bookkeeping.keep(path.name, partial(self._replace, path))
 
     def add(self, row: Mapping[str, float | None]) -> None:
         """Add a row; a column that it lacks stays empty."""

@@ -10,8 +10,8 @@ from types import FrameType
 
 __all__ = ["Interrupted", "Interruption", "interruption"]
 
-# HUP: the terminal was closed. USR1: batch systems send it before they end a job.
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+# HUP: the terminal was closed. USR1, USR2: batch systems send one before they end a job.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -89,7 +89,7 @@ def _in_a_forked_child(number: int) -> None:
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Catch INT, TERM, HUP and USR1; outside of the main thread, where Python cannot, do nothing.
+    """Catch INT, TERM, HUP, USR1 and USR2; outside of the main thread, Python cannot: do nothing.
 
     A signal that is ignored when the run begins (`nohup`, `command &` in a script) stays so.
     """

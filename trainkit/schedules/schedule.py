@@ -103,14 +103,19 @@ class Schedule:
             "steps": self._steps,
             "moved": self._moved,
             "targets": list(self._targets),
+            "length": self.length,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there (the learning rates themselves are the optimizer's state)."""
+        """Go on from there (the learning rates themselves are the optimizer's state).
+
+        The schedule keeps the length that it had, also where the run is longer now.
+        """
         self.scheduler.load_state_dict(state_dict["scheduler"])
         self._steps = state_dict["steps"]
         self._moved = state_dict["moved"]
         self._targets = list(state_dict["targets"])
+        self.length = state_dict["length"]
 
     def _move(self, *value: float) -> None:
         if self._moved == self.length:

@@ -1,7 +1,13 @@
 """Terminal output: streams that never raise, a progress bar, tables, numbers as text."""
 
 from trainkit.screen.bar import Bar
-from trainkit.screen.commands import again_command, board_command, is_of_sweep, shown_path
+from trainkit.screen.commands import (
+    again_command,
+    board_command,
+    is_of_sweep,
+    resume_command,
+    shown_path,
+)
 from trainkit.screen.frames import own_frames
 from trainkit.screen.streams import (
     Guard,
@@ -37,6 +43,7 @@ __all__ = [
     "numbers_text",
     "open_closed_streams",
     "own_frames",
+    "resume_command",
     "settle_streams",
     "shown_path",
     "titled",

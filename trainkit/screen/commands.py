@@ -6,7 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["again_command", "board_command", "is_of_sweep", "program", "shown_path"]
+__all__ = [
+    "again_command",
+    "board_command",
+    "is_of_sweep",
+    "program",
+    "resume_command",
+    "shown_path",
+]
 
 
 def board_command(directory: Path) -> str:
@@ -17,6 +24,11 @@ def board_command(directory: Path) -> str:
 def again_command(directory: Path) -> str:
     """What trains again from this run's config."""
     return f"{program()} run --from {shlex.quote(shown_path(directory))}"
+
+
+def resume_command(directory: Path) -> str:
+    """What goes on with this run."""
+    return f"{program()} resume {shlex.quote(shown_path(directory))}"
 
 
 def program() -> str:

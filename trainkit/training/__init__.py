@@ -5,5 +5,13 @@ from trainkit.training.end_summary import summary
 from trainkit.training.finite import NonFiniteLossError
 from trainkit.training.result import RunResult
 from trainkit.training.run import run
+from trainkit.training.target import stop_at_target
 
-__all__ = ["NonFiniteLossError", "RunResult", "early_stopping", "run", "summary"]
+__all__ = [
+    "NonFiniteLossError",
+    "RunResult",
+    "early_stopping",
+    "run",
+    "stop_at_target",
+    "summary",
+]

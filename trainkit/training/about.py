@@ -70,8 +70,9 @@ class About:
         hparams: Mapping[str, bool | float | str],
         shapes: Mapping[nn.Module, str],
         books: Bookkeeping,
+        began: float | None = None,
     ) -> None:
-        """Write what the run was started with.
+        """Write what the run was started with; of a run that is resumed it is there already.
 
         Args:
             train: The writer of `train/`.
@@ -79,17 +80,27 @@ class About:
             hparams: Of the row in the table of runs; empty: no row.
             shapes: Module → shape of what it returns.
             books: Keeps a full disk from ending the run.
+            began: When the run began, where it is resumed now.
         """
         self._train, self._books = train, books
 
+        if began is None:
+            self.changed(0, config, shapes)
+        if hparams:
+            self._row = RunRow(self._place.results, self._place.label, hparams, began)
+            if began is None:
+                self.record(0, {}, {})
+
+    def changed(self, step: int, config: str, shapes: Mapping[nn.Module, str]) -> None:
+        """Write with what the run goes on from a step, 0 at its start."""
+        train = self._train
+
         def describe() -> None:
-            table = model_table(self._built.models, shapes)
-            train.write_texts(0, starting_texts(self._place.path, config, table))
+            if train is not None:
+                table = model_table(self._built.models, shapes)
+                train.write_texts(step, starting_texts(self._place.path, config, table))
 
         self._keep_in("texts about the run", describe)
-        if hparams:
-            self._row = RunRow(self._place.results, self._place.label, hparams)
-            self.record(0, {}, {})
 
     def record(
         self,

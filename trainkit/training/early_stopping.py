@@ -10,22 +10,88 @@ from ignite.engine import Engine
 from trainkit.rundir import Best
 from trainkit.settings import CheckpointSettings
 
-__all__ = ["check_options", "early_stopping"]
+__all__ = ["EarlyStopping", "check_options", "early_stopping", "tell_missing", "value_of"]
 
 _log = logging.getLogger("trainkit.training.notes")
 
 Listener = Callable[[Mapping[str, Mapping[str, float]]], None]
 
 
+class EarlyStopping:
+    """Ends a training when a value has not improved for some evaluations.
+
+    Args:
+        stop: Ends the training, for a reason.
+        iteration: Tells the iteration of the trainer.
+        metric: A metric of the validation data by name, or `loss`.
+        patience: Evaluations in a row without an improvement after which the training ends.
+        mode: As in `early_stopping`.
+        min_delta: As in `early_stopping`.
+    """
+
+    def __init__(
+        self,
+        stop: Callable[[str], None],
+        iteration: Callable[[], int],
+        *,
+        metric: str = "loss",
+        patience: int = 5,
+        mode: str = "auto",
+        min_delta: float = 0.0,
+    ) -> None:
+        self._sign = check_options(metric=metric, patience=patience, mode=mode, min_delta=min_delta)
+        self._stop = stop
+        self._iteration = iteration
+        self._metric = metric
+        self._patience = patience
+        self._min_delta = min_delta
+        self._best: float | None = None
+        self._best_at = 0
+        self._without = 0
+        self._told = False
+
+    def look(self, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Look at the values of an evaluation, by part of the data."""
+        value = value_of(values, self._metric)
+        if value is None:
+            if not self._told:
+                self._told = True
+                tell_missing("early stopping", values, self._metric)
+            return
+        best = self._best
+        if isfinite(value) and (best is None or self._sign * (value - best) > self._min_delta):
+            self._best, self._best_at, self._without = value, self._iteration(), 0
+            return
+        self._without += 1
+        if self._without >= self._patience:
+            reached = "none" if best is None else f"{best:.4g}"
+            reason = (
+                f"early stopping: validation {self._metric} has not improved for {self._without} "
+                f"evaluations (best {reached} at iteration {self._best_at})"
+            )
+            _log.warning("%s", reason)
+            self._stop(reason)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far, and for how many evaluations it has been the best."""
+        return {"best": self._best, "best_at": self._best_at, "without": self._without}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._best, self._best_at = state_dict["best"], state_dict["best_at"]
+        self._without = state_dict["without"]
+
+
 def early_stopping(
     trainer: Engine,
     on_evaluation: Callable[[Listener], None],
+    stop: Callable[[str], None],
     *,
     metric: str = "loss",
     patience: int = 5,
     mode: str = "auto",
     min_delta: float = 0.0,
-) -> None:
+) -> EarlyStopping:
     """End the training when validation has not improved for some evaluations.
 
     To be used as a handler of a run: `handlers=early_stopping`, or in Python
@@ -34,42 +100,41 @@ def early_stopping(
     Args:
         trainer: What is ended; the run is completed then, not interrupted.
         on_evaluation: Given by the run.
+        stop: Given by the run.
         metric: A metric of the validation data by name, or `loss`.
         patience: Evaluations in a row without an improvement after which the training ends.
         mode: `min` or `max`: which is better; `auto`: min for the loss and errors, else max.
         min_delta: What is better by no more than this is no improvement.
 
+    Returns:
+        What counts, with a state that checkpoints keep.
+
     Raises:
         ValueError: `patience` is less than 1, `min_delta` is negative, or `mode` is none of these.
     """
-    sign = check_options(metric=metric, patience=patience, mode=mode, min_delta=min_delta)
-    best: dict[str, Any] = {"value": None, "iteration": 0, "bad": 0, "told": False}
+    stopping = EarlyStopping(
+        stop,
+        lambda: trainer.state.iteration,
+        metric=metric,
+        patience=patience,
+        mode=mode,
+        min_delta=min_delta,
+    )
+    on_evaluation(stopping.look)
+    return stopping
 
-    def look(values: Mapping[str, Mapping[str, float]]) -> None:
-        validation = values.get("validation", {})
-        if metric not in validation:
-            if not best["told"]:
-                best["told"] = True
-                _log.warning(
-                    "early stopping: validation has no %r (it has %s): nothing is stopped by it",
-                    metric, ", ".join(validation) or "no values",
-                )  # fmt: skip
-            return
-        value = validation[metric]
-        before = best["value"]
-        if isfinite(value) and (before is None or sign * (value - before) > min_delta):
-            best.update(value=value, iteration=trainer.state.iteration, bad=0)
-            return
-        best["bad"] += 1
-        if best["bad"] >= patience and not trainer.should_terminate:
-            _log.warning(
-                "early stopping: validation %s has not improved for %d evaluations (best %s at "
-                "iteration %d)", metric, best["bad"],
-                "none" if before is None else f"{before:.4g}", best["iteration"],
-            )  # fmt: skip
-            trainer.terminate()
 
-    on_evaluation(look)
+def value_of(values: Mapping[str, Mapping[str, float]], metric: str) -> float | None:
+    """The value of a metric of the validation data, if there is one."""
+    return values.get("validation", {}).get(metric)
+
+
+def tell_missing(who: str, values: Mapping[str, Mapping[str, float]], metric: str) -> None:
+    """Say that nothing will be stopped by a metric that is not there."""
+    _log.warning(
+        "%s: validation has no %r (it has %s): nothing is stopped by it",
+        who, metric, ", ".join(values.get("validation", {})) or "no values",
+    )  # fmt: skip
 
 
 def check_options(

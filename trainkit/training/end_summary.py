@@ -11,6 +11,7 @@ from trainkit.screen import (
     has_color,
     is_of_sweep,
     numbers_text,
+    resume_command,
     shown_path,
     titled,
     width_of,
@@ -62,6 +63,8 @@ def summary(result: RunResult, ended: str = "", *, best_kept: bool = True) -> st
     commands = [] if is_of_sweep(result.directory) else [board_command(result.directory)]
     if (result.directory / "config.yaml").exists():
         commands.append(again_command(result.directory))
+        if result.status != "completed" and "last" in result.saved:
+            commands.insert(0, resume_command(result.directory))
     lines += [titled("" if i else "next", command) for i, command in enumerate(commands)]
     return "\n".join(lines)
 

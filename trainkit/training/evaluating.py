@@ -9,14 +9,15 @@ from ignite.metrics import Metric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trainkit.data import length_of
+from trainkit.data import Data, length_of
+from trainkit.data.generators import generator_states, set_generator_states
 from trainkit.handlers.evaluation.loss_totals import LossTotals, share
 from trainkit.handlers.monitors.losses import LossMonitor
 from trainkit.handlers.output.as_step_output import StepOutput
 from trainkit.rundir import Interruption, preserved_random_state
 from trainkit.writers import MemoryWriter
 
-__all__ = ["Evaluation", "in_order"]
+__all__ = ["Evaluation", "EvaluationData", "in_order"]
 
 
 class Evaluation:
@@ -96,6 +97,26 @@ class Evaluation:
         means = {tag: float(mean) for tag, mean in found.means().items()}
         total = means.pop("loss/total")
         return {"loss": total, **(means if len(means) > 1 else {})}
+
+
+class EvaluationData:
+    """The random generators of the data that are evaluated, which each evaluation moves on.
+
+    Args:
+        data: Of the run.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self._parts = {"validation": data.validation, "test": data.test}
+
+    def state_dict(self) -> dict[str, Any]:
+        """By part of the data."""
+        return {name: generator_states(part) for name, part in self._parts.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name, part in self._parts.items():
+            set_generator_states(part, state_dict[name])
 
 
 def in_order(batches: Any) -> Any:

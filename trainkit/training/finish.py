@@ -1,7 +1,6 @@
 """The end of a run: save the state, complete the files of the run, print the summary."""
 
 import logging
-from time import perf_counter
 
 from trainkit.dashboard.texts import ending_text
 from trainkit.masking import masked
@@ -13,6 +12,8 @@ from trainkit.training.finite import LossWatch
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Progress
 from trainkit.training.result import RunResult
+from trainkit.training.saving import Saving
+from trainkit.training.stopping import Stopping
 from trainkit.training.training import Training
 
 __all__ = ["Ending"]
@@ -35,6 +36,8 @@ class Ending:
         status: Told; None in all processes but the first.
         bookkeeping: What could not be written.
         watch: Whether the loss was finite.
+        saving: Is completed.
+        stopping: Knows the time, and why the training was ended.
         name: What the user calls the run.
     """
 
@@ -52,6 +55,8 @@ class Ending:
         status: Status | None,
         bookkeeping: Bookkeeping,
         watch: LossWatch,
+        saving: Saving,
+        stopping: Stopping,
         name: str,
     ) -> None:
         self._built = built
@@ -65,8 +70,9 @@ class Ending:
         self._status = status
         self._bookkeeping = bookkeeping
         self._watch = watch
+        self._saving = saving
+        self._stopping = stopping
         self._name = name
-        self._begun = perf_counter()
 
     def completed(self) -> RunResult:
         """Training is complete."""
@@ -103,6 +109,9 @@ class Ending:
     def _end(self, status: str, reason: str, shown: str = "") -> RunResult:
         self._progress.close()
         training, monitoring = self._training, self._monitoring
+        unsaved = self._saving.complete()
+        if unsaved:
+            training.alarms.append(f"the state of the run cannot be saved: {unsaved}")
         self._conclude(status, reason)
         monitoring.close()
         if self._status is not None:
@@ -115,7 +124,7 @@ class Ending:
             models=self._built.models,
             iterations=state.iteration,
             epochs=state.epoch,
-            seconds=perf_counter() - self._begun,
+            seconds=self._stopping.seconds,
             best_metric=training.best.metric,
             best_iteration=training.best.iteration or None,
             best=training.best_values,
@@ -200,6 +209,8 @@ class Ending:
 
     def _why(self) -> str:
         iteration = self._built.engines.trainer.state.iteration
+        if self._stopping.reason:
+            return self._stopping.reason
         if iteration < self._built.iterations:
             return f"ended by its engine at {self._where()}"
         limit = self._settings.max_iterations

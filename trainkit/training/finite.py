@@ -111,6 +111,20 @@ class LossWatch:
         more = f" (and {len(others)} more tags)" if others else ""
         _log.warning("%s is not finite at iteration %d%s: %s", first, step, more, _ADVICE)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was found so far; losses that wait on a device are looked at first."""
+        return {
+            "first": self.first,
+            "ends_finite": self.ends_finite,
+            "others_told": self._others_told,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.first = state_dict["first"]
+        self.ends_finite = state_dict["ends_finite"]
+        self._others_told = state_dict["others_told"]
+
     def _keep(self, output: Any, iteration: int) -> None:
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from threading import Event
 from typing import Any, Literal
 
 import torch
@@ -24,11 +25,13 @@ from trainkit.settings import MonitorSettings
 from trainkit.training.about import About, preserved_modes
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
+from trainkit.training.saving import EventPositions
 from trainkit.writers import BackgroundWriter
 from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Writer
 from trainkit.writers.sinks.event_file import EventFileSink
 from trainkit.writers.sinks.latest_values import LatestValues
+from trainkit.writers.tensorboard.positions import synced_positions
 
 __all__ = ["Monitoring"]
 
@@ -55,6 +58,7 @@ class Monitoring:
         alarm: Told of a step and its training tags that were not finite for the first time; in a
             writer's thread.
         said: What the user was told already, in the monitors' own words.
+        resumed_at: The first iteration that is still to come, where the run is resumed.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class Monitoring:
         enabled: bool = True,
         alarm: Callable[[int, Sequence[str]], None] | None = None,
         said: Iterable[str] = (),
+        resumed_at: int | None = None,
     ) -> None:
         self._said = tuple(said)
+        self._resumed_at = resumed_at
         self._alarm = alarm
         self._place = place
         self._books = books
@@ -81,7 +87,7 @@ class Monitoring:
         self._enabled = enabled and bool(self._parts.keys() - {"cost"})
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, BackgroundWriter] = {}
         #: Tells the dashboard what the run is and how it ended; None: nothing is written.
         self.about: About | None = None
         self._newest: dict[str, LatestValues] = {}
@@ -98,7 +104,8 @@ class Monitoring:
             return
         try:
             about = About(self._place, self._built, self._settings, self._keep_in)
-            about.prepare()
+            if self._resumed_at is None:
+                about.prepare()
             for part in ("train", *(name for name in self._evaluators if name != "train")):
                 self._writers[part] = self._open(part)
         except OSError as error:
@@ -140,20 +147,63 @@ class Monitoring:
         config: str,
         hparams: Mapping[str, bool | float | str],
         shapes: Mapping[nn.Module, str],
+        began: float | None = None,
     ) -> None:
-        """Write what the run was started with.
+        """Write what the run was started with; of a run that is resumed it is there already.
 
         Args:
             config: Resolved, YAML.
             hparams: Of the row in the table of runs.
             shapes: Module → shape of what it returns.
+            began: When the run began, in seconds since the epoch, where it is resumed now.
         """
         train = self._writers.get("train")
         if train is not None and self.about is not None:
-            self.about.started(train, config, hparams, shapes, self._books)
+            self.about.started(train, config, hparams, shapes, self._books, began)
             # Now, and not beside the first iterations: these are TensorBoard's protobuf classes,
             # which take long to import and would be taken for what a sample costs.
             self._keep_in("texts about the run", train.flush)
+
+    def tell_of_changes(self, step: int, config: str, shapes: Mapping[nn.Module, str]) -> None:
+        """Write once more with what the run goes on: it was resumed with other settings.
+
+        Args:
+            step: The iteration from which it goes on.
+            config: Resolved, YAML.
+            shapes: Module → shape of what it returns.
+        """
+        if self.about is not None:
+            self.about.changed(step, config, shapes)
+
+    def event_positions(self) -> EventPositions:
+        """Begin to find out how far the event files reach now, without waiting for it."""
+        begun: dict[str, Event] = {}
+        found: dict[str, dict[str, int]] = {}
+
+        def look(part: str) -> None:
+            found[part] = synced_positions(self._place.events(part))
+
+        for part, writer in self._writers.items():
+            if not writer.closed:
+                begun[part] = writer.after_flush(partial(look, part))
+        return EventPositions(begun, found)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the monitors know from earlier iterations, and what the monitoring has cost."""
+        return {
+            "monitors": {} if self._attached is None else self._attached.state_dict(),
+            "cadence": None if self._cadence is None else self._cadence.state_dict(),
+            "non_finite": {part: dict(each.non_finite) for part, each in self._newest.items()},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there; monitors that are new, or were taken away, are no fault."""
+        if self._attached is not None:
+            self._attached.load_state_dict(state_dict["monitors"])
+        if self._cadence is not None and state_dict["cadence"] is not None:
+            self._cadence.load_state_dict(state_dict["cadence"])
+        for part, newest in self._newest.items():
+            newest.non_finite.update(state_dict["non_finite"].get(part, {}))
 
     def show(self, step: int, samples: Mapping[str, Callable[[], Tensor | str]]) -> None:
         """Make the samples and write them, under `generated/<name>` (a name with `/` as it is).
@@ -258,11 +308,12 @@ class Monitoring:
             if error is not None:
                 self.unwritten[part] = f"{type(error).__name__}: {error}"
 
-    def _open(self, part: str) -> Writer:
+    def _open(self, part: str) -> BackgroundWriter:
         alarm = self._alarm if part == "train" else None
         newest = self._newest[part] = LatestValues("loss/total", alarm=alarm)
         # In one background writer, so that the device is read once for both.
-        return BackgroundWriter(EventFileSink(self._place.events(part), describe), newest)
+        folder, first = self._place.events(part), self._resumed_at or 0
+        return BackgroundWriter(EventFileSink(folder, describe, first), newest)
 
     def _show(self, writer: Writer, step: int, tag: str, make: Callable[[], Tensor | str]) -> None:
         with preserved_random_state(), preserved_modes(self._built.models), torch.no_grad():

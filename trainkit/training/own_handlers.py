@@ -1,5 +1,6 @@
 """The user's own handlers, attached to the engines of a run."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isroutine
@@ -8,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, EarlyStopping
 from ignite.metrics import Metric
+from torch import nn
 
 from trainkit.fill_partials import (
     by_name,
@@ -19,10 +21,12 @@ from trainkit.fill_partials import (
 from trainkit.names import nearest
 from trainkit.training.early_stopping import check_options, early_stopping
 
-__all__ = ["attach_handlers", "check_handlers"]
+__all__ = ["HandlerStates", "attach_handlers", "check_handlers"]
+
+_notes = logging.getLogger("trainkit.training.notes")
 
 # What a handler may wait for besides what every other part may.
-_ENGINES = ("trainer", "evaluator", "evaluators", "on_evaluation", "directory")
+_ENGINES = ("trainer", "evaluator", "evaluators", "on_evaluation", "stop", "directory")
 
 _KINDS = (
     "something with attach(engine), or a function that takes the trainer (in a config with "
@@ -74,6 +78,47 @@ def _check_early_stopping(key: str, given: Mapping[str, Any], metrics: Sequence[
         raise ValueError(f"{key}.{error}") from error
 
 
+class HandlerStates:
+    """The state of the user's handlers, as a checkpoint keeps it.
+
+    A handler with `state_dict` and `load_state_dict` keeps its own; of any other the modules in
+    its attributes are kept (an average of the weights).
+    """
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """By name; a handler whose state cannot be had is left out, with a line in the log."""
+        return {name: _state_of(name, handler) for name, handler in self.handlers.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Put the states back; a handler without one begins anew, and that is said."""
+        for name, handler in self.handlers.items():
+            state = state_dict.get(name) or {}
+            if "own" in state:
+                handler.load_state_dict(state["own"])
+            elif state.get("modules"):
+                for key, weights in state["modules"].items():
+                    getattr(handler, key).load_state_dict(weights)
+            else:
+                _notes.warning(
+                    "handlers.%s keeps no state (it has no state_dict): it begins anew", name
+                )
+
+
+def _state_of(name: str, handler: Any) -> dict[str, Any]:
+    if hasattr(handler, "state_dict") and hasattr(handler, "load_state_dict"):
+        try:
+            return {"own": handler.state_dict()}
+        except Exception as error:
+            _notes.warning("the state of handlers.%s cannot be had: %s", name, error)
+            return {}
+    attributes = getattr(handler, "__dict__", {})
+    modules = {key: each for key, each in attributes.items() if isinstance(each, nn.Module)}
+    return {"modules": {key: each.state_dict() for key, each in modules.items()}}
+
+
 def attach_handlers(
     handlers: Mapping[str, Any],
     known: Mapping[str, Any],
@@ -81,8 +126,9 @@ def attach_handlers(
     trainer: Engine,
     evaluators: Mapping[str, Engine],
     on_evaluation: Callable[[Callable[[Mapping[str, Any]], None]], None],
+    stop: Callable[[str], None],
     directory: Any,
-) -> None:
+) -> dict[str, Any]:
     """Attach each to the trainer, behind everything that the run has attached itself.
 
     A partial is completed by parameter name first. Then:
@@ -101,7 +147,11 @@ def attach_handlers(
         trainer: Of the run.
         evaluators: By part of the data: `train`, `validation`, `test`.
         on_evaluation: Takes a function that is called with the values of each evaluation.
+        stop: Ends the training, for the reason that it is given.
         directory: Of the run.
+
+    Returns:
+        What was attached, by name; of a function what it has returned.
 
     Raises:
         TypeError, ValueError: One cannot be made or attached.
@@ -110,12 +160,13 @@ def attach_handlers(
     validation = evaluators.get("validation")
     given = {
         **known, "trainer": trainer, "evaluators": dict(evaluators), "evaluator": validation,
-        "on_evaluation": on_evaluation, "directory": directory,
+        "on_evaluation": on_evaluation, "stop": stop, "directory": directory,
     }  # fmt: skip
+    made: dict[str, Any] = {}
     for name, part in handlers.items():
         key = f"handlers.{name}"
         try:
-            _made_and_attached(name, part, given, trainer, validation)
+            made[name] = _made_and_attached(name, part, given, trainer, validation)
         except Exception as error:
             if str(error).startswith(key):
                 raise
@@ -123,21 +174,23 @@ def attach_handlers(
             text = " ".join(str(error).split())
             said = text if kind is not RuntimeError else f"{type(error).__name__}: {text}"
             raise kind(f"{key} cannot be attached: {said}") from error
+    return made
 
 
 def _made_and_attached(
     name: str, part: Any, given: Mapping[str, Any], trainer: Engine, validation: Engine | None
-) -> None:
+) -> Any:
     made = part
     if isinstance(part, partial) or isroutine(part):
         function = part if isinstance(part, partial) else partial(part)
         alone = dict.fromkeys(_alone(function, given), trainer)
         made = complete(function, {**given, **alone}, f"handlers.{name}")
         if not isinstance(function.func, type) and not hasattr(made, "attach"):
-            return  # a function that has attached what it wanted, whatever it returns
+            return made  # a function that has attached what it wanted, whatever it returns
     if isinstance(made, EarlyStopping | Checkpoint) and validation is None:
         raise ValueError("it looks at the evaluation of validation data, got none")
     _attach(name, made, trainer, validation)
+    return made
 
 
 def _attach(name: str, handler: Any, trainer: Engine, validation: Engine | None) -> None:

@@ -1,57 +1,116 @@
-"""The whole state of a run, as a checkpoint keeps it."""
+"""The whole state of a run: what a checkpoint keeps, and putting it back."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ignite.distributed as idist
 from torch import Tensor, nn
 
-from trainkit.rundir import Best, random_state
+from trainkit.rundir import FORMAT, random_state, set_random_state
 from trainkit.training.build import Built
 
-__all__ = ["load_models", "run_state"]
-
-FORMAT = 1
+__all__ = ["StateMismatchError", "load_models", "restore", "run_state"]
 
 
-def run_state(
-    built: Built, best: Best, values: Mapping[str, Any], evaluated: int
-) -> dict[str, Any]:
-    """Everything that the next iteration depends on, and what is known so far.
+class StateMismatchError(ValueError):
+    """The state of a checkpoint does not fit the run that is to go on from it."""
 
-    Models, optimizers, schedules, loss scaler, the engine's own state, gradients (an accumulation
-    may be under way), iteration and epoch, the place in the data, the random state.
+
+def run_state(built: Built, run: str) -> dict[str, Any]:
+    """Everything that the next iteration depends on; the tensors are those of the run, no copies.
+
+    Models (weights, buffers that no `state_dict` holds, which modules are in evaluation mode,
+    which parameters are frozen, gradients: an accumulation may be under way), optimizers,
+    schedules, loss scaler, the engine's own state, iteration and epoch, the place in the data,
+    the random state.
 
     Args:
         built: What takes part in the run.
-        best: The best value so far.
-        values: Of the last evaluation, by part of the data.
-        evaluated: The iteration of that evaluation.
+        run: Its id.
     """
     trainer = built.engines.trainer
     scaler = getattr(trainer.state, "scaler", None)
+    modules = dict(_modules(built))
     return {
         "format": FORMAT,
+        "run": run,
         "models": {name: module.state_dict() for name, module in built.models.items()},
+        "loss": built.loss_fn.state_dict() if isinstance(built.loss_fn, nn.Module) else {},
+        "buffers": {name: _hidden_buffers(module) for name, module in modules.items()},
+        "modes": {
+            name: {key: part.training for key, part in module.named_modules()}
+            for name, module in modules.items()
+        },
+        "frozen": {
+            name: [key for key, p in module.named_parameters() if not p.requires_grad]
+            for name, module in modules.items()
+        },
         "gradients": {
             name: {key: p.grad for key, p in module.named_parameters() if p.grad is not None}
-            for name, module in built.models.items()
+            for name, module in modules.items()
         },
         "optimizers": {name: each.state_dict() for name, each in built.optimizers.items()},
         "schedules": {name: each.state_dict() for name, each in built.schedules.items()},
         "scaler": None if scaler is None else scaler.state_dict(),
         "engine": {name: each.state_dict() for name, each in built.engines.state.items()},
-        "loss": built.loss_fn.state_dict() if isinstance(built.loss_fn, nn.Module) else {},
         "iteration": trainer.state.iteration,
         "epoch": trainer.state.epoch,
-        "epoch_length": trainer.state.epoch_length,
+        "epoch_length": len(built.source),
         "iterations": built.iterations,
-        "best": asdict(best),
-        "values": {part: dict(numbers) for part, numbers in values.items()},
-        "evaluated": evaluated,
+        "data": built.source.state_dict(),
         "random": random_state(),
     }
+
+
+def restore(built: Built, state: Mapping[str, Any]) -> None:
+    """Put a state back into what was built; the random state comes last, with `start_from`.
+
+    Raises:
+        StateMismatchError: It does not fit; says what.
+    """
+    for what, found, kept in (
+        ("models", built.models, state["models"]),
+        ("optimizers", built.optimizers, state["optimizers"]),
+        ("schedules", built.schedules, state["schedules"]),
+    ):
+        if set(found) != set(kept):
+            raise StateMismatchError(
+                f"the checkpoint holds the {what} {', '.join(kept) or 'none'}, this run has "
+                f"{', '.join(found) or 'none'}"
+            )
+    if len(built.source) != state["epoch_length"]:
+        raise StateMismatchError(
+            f"an epoch of the checkpoint has {state['epoch_length']} iterations, one of this run "
+            f"{len(built.source)}: the training data are not the same"
+        )
+    load_models(built.models, state["models"])
+    if isinstance(built.loss_fn, nn.Module):
+        _load("the loss", built.loss_fn, state["loss"])
+    for name, module in _modules(built):
+        _restore_module(module, name, state)
+    for name, optimizer in built.optimizers.items():
+        _load(f"the optimizer {name!r}", optimizer, state["optimizers"][name])
+    for name, schedule in built.schedules.items():
+        _load(f"the schedule of {name!r}", schedule, state["schedules"][name])
+    scaler = getattr(built.engines.trainer.state, "scaler", None)
+    if scaler is not None and state["scaler"] is not None:
+        scaler.load_state_dict(state["scaler"])
+    for name, each in built.engines.state.items():
+        if name in state["engine"]:
+            _load(f"{name!r} of the engine", each, state["engine"][name])
+    built.source.load_state_dict(state["data"])
+    built.engines.trainer.load_state_dict(
+        {
+            "iteration": state["iteration"],
+            "epoch_length": state["epoch_length"],
+            "max_iters": max(built.iterations, state["iteration"]),
+        }
+    )
+
+
+def start_from(state: Mapping[str, Any]) -> None:
+    """Put the random state back: the last thing before the next iteration."""
+    set_random_state(state["random"])
 
 
 def load_models(models: Mapping[str, nn.Module], states: Mapping[str, Any] | None) -> None:
@@ -60,11 +119,52 @@ def load_models(models: Mapping[str, nn.Module], states: Mapping[str, Any] | Non
     Args:
         models: By name.
         states: Name → `state_dict`; used in the first process only.
+
+    Raises:
+        StateMismatchError: They do not fit.
     """
     for name, module in models.items():
         if states is not None:
-            module.load_state_dict(states[name])
+            _load(f"the model {name!r}", module, states[name])
         if idist.get_world_size() > 1:
             for value in module.state_dict().values():
                 if isinstance(value, Tensor):
                     value.copy_(idist.broadcast(value, src=0))  # type: ignore[arg-type]
+
+
+def _load(what: str, target: Any, state: Any) -> None:
+    try:
+        target.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise StateMismatchError(f"the checkpoint does not fit {what}: {said}") from error
+
+
+def _modules(built: Built) -> Iterator[tuple[str, nn.Module]]:
+    """The models, and the loss, which may have parameters too."""
+    yield from built.models.items()
+    if isinstance(built.loss_fn, nn.Module):
+        yield "loss_fn", built.loss_fn
+
+
+def _hidden_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers that are left out of the `state_dict`."""
+    kept = module.state_dict().keys()
+    return {key: value for key, value in module.named_buffers() if key not in kept}
+
+
+def _restore_module(module: nn.Module, name: str, state: Mapping[str, Any]) -> None:
+    """Hidden buffers, modes, frozen parameters and gradients."""
+    buffers = state["buffers"].get(name, {})
+    for key, value in module.named_buffers():
+        if key in buffers and value.shape == buffers[key].shape:
+            value.data.copy_(buffers[key])
+    modes = state["modes"].get(name, {})
+    for key, part in module.named_modules():
+        part.training = modes.get(key, part.training)
+    frozen = set(state["frozen"].get(name, ()))
+    gradients = state["gradients"].get(name, {})
+    for key, parameter in module.named_parameters():
+        parameter.requires_grad_(key not in frozen)
+        gradient = gradients.get(key)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device)

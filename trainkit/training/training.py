@@ -2,20 +2,18 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from functools import partial
 from typing import Any
 
-import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from trainkit.rundir import (
     Best,
-    Bookkeeping,
     History,
+    Interrupted,
     Interruption,
     RunDirectory,
     Status,
-    save_checkpoint,
 )
 from trainkit.settings import CheckpointSettings, TrainerSettings
 from trainkit.training.build import Built
@@ -24,7 +22,9 @@ from trainkit.training.finite import LossWatch
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Evaluated, Progress, evaluation_line
 from trainkit.training.rows import change, history_row
-from trainkit.training.state import run_state
+from trainkit.training.saving import Mark, Saving
+from trainkit.training.state import start_from
+from trainkit.training.stopping import Stopping
 from trainkit.training.testing import tested_with_best
 
 __all__ = ["Training"]
@@ -32,10 +32,11 @@ __all__ = ["Training"]
 _log = logging.getLogger("trainkit.training")
 _notes = logging.getLogger("trainkit.training.notes")
 
-# Ignite's last event, when what comes next is an iteration.
+# Ignite's last event, when what comes next is an iteration. Behind GET_BATCH_COMPLETED a batch has
+# been taken that the next iteration would miss.
 _BETWEEN = frozenset(
     {
-        Events.STARTED, Events.EPOCH_STARTED, Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED,
+        Events.STARTED, Events.EPOCH_STARTED, Events.GET_BATCH_STARTED,
         Events.DATALOADER_STOP_ITERATION, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED,
         Events.COMPLETED, Events.TERMINATE,
     }
@@ -49,18 +50,21 @@ class Training:
 
     After an iteration: schedules that move per iteration, an evaluation if one is due. After an
     epoch: schedules that move per epoch, then the evaluation. After an evaluation: schedules
-    that wait for its value, the checkpoints, a line for the reader. A request to stop is heard
-    last, so that what is saved then is the state between two iterations.
+    that wait for its value, and a line for the reader. Then come the user's handlers. The
+    checkpoint is last, so that it holds what all of them have done, and then a request to stop is
+    heard.
 
     Args:
         built: What takes part.
         settings: Of the loop.
         checkpoint: Which states are kept.
         evaluations: By part of the data; `test` runs once, at the end.
-        directory: Where checkpoints go.
+        directory: Of the run.
+        best: The best values so far.
+        saving: Saves the state.
+        stopping: Ends the training early.
         status: Told of every evaluation; None in all processes but the first.
         history: Told of every evaluation.
-        bookkeeping: Keeps a checkpoint that cannot be written from ending the training.
         progress: Shown to a person.
         monitoring: Told when a good moment for samples has come.
         watch: Looks whether the loss is finite.
@@ -75,9 +79,11 @@ class Training:
         *,
         evaluations: Mapping[str, Evaluation],
         directory: RunDirectory,
+        best: Best,
+        saving: Saving,
+        stopping: Stopping,
         status: Status | None,
         history: History,
-        bookkeeping: Bookkeeping,
         progress: Progress,
         monitoring: Monitoring,
         watch: LossWatch,
@@ -88,22 +94,25 @@ class Training:
         self._checkpoint = checkpoint
         self._evaluations = evaluations
         self._directory = directory
+        self._saving = saving
+        self._stopping = stopping
         self._status = status
         self._history = history
-        self._bookkeeping = bookkeeping
         self._progress = progress
         self._monitoring = monitoring
         self._watch = watch
         self._interruption = interruption
         self._stepped: set[str] = set()
-        self._evaluated = 0
         self._warned: set[str] = set()
-        self._begun = perf_counter()
-        self.saved: dict[str, int] = {}
+        # The iteration of the last evaluation; where one was begun and is not complete, how far
+        # the monitoring was before it; whether its state is not saved yet, and the best.
+        self._evaluated = 0
+        self._pending: Mark | None = None
+        self._unsaved = self._unsaved_best = False
         self.alarms: list[str] = []
         #: Called with the values of each evaluation, by part of the data.
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
-        self.best = Best.of(checkpoint)
+        self.best = best
         self.best_values: Values = {}
         self.last_values: Values = {}
         self.test_values: dict[str, float] = {}
@@ -119,14 +128,23 @@ class Training:
         """Whether the state is complete: the next iteration could start from it."""
         return self._built.engines.trainer.last_event_name in _BETWEEN
 
-    def run(self, attach: Callable[[], None] | None = None) -> None:
+    @property
+    def saved(self) -> dict[str, int]:
+        """Checkpoint → iteration."""
+        return self._saving.saved
+
+    def run(
+        self,
+        attach: Callable[[], None] | None = None,
+        resumed: Mapping[str, Any] | None = None,
+    ) -> None:
         """Train to the end, then evaluate the test data with the best weights.
 
         Args:
             attach: Called when everything of the run is attached to the trainer.
+            resumed: The state that was put into what was built: the training goes on from there.
         """
         trainer = self._built.engines.trainer
-        self._begun = perf_counter()
         hooks = [
             optimizer.register_step_post_hook(lambda *_, name=name: self._stepped.add(name))
             for name, optimizer in self._built.optimizers.items()
@@ -139,8 +157,14 @@ class Training:
         try:
             if attach is not None:
                 attach()
-            source = self._built.source
-            trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
+            handles += [
+                trainer.add_event_handler(Events.ITERATION_COMPLETED, self._close_iteration),
+                trainer.add_event_handler(Events.EPOCH_COMPLETED, self._close),
+            ]
+            over = resumed is not None and self._go_on(resumed)
+            if not over:
+                source = self._built.source
+                trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -148,29 +172,61 @@ class Training:
                 handle.remove()
         if self._evaluated != trainer.state.iteration:
             self._evaluate(trainer)
+            self._close(trainer)
         self._test()
 
     def save_last(self) -> None:
         """Save the state of a run that ends early; one that has gone bad replaces no good one."""
+        self._saving.complete()
         if self.saved.get("last") and not self._finite():
             _log.warning("the weights are not finite: checkpoints/last.pt stays the one before")
         elif self._built.engines.trainer.state.iteration:
-            self.save("last")
+            self._save(last=True)
 
-    def save(self, name: str) -> None:
-        """Write the state as `checkpoints/<name>.pt`; a full disk is told, and ends nothing."""
-        if idist.get_rank() != 0:
-            return
+    def state_dict(self) -> dict[str, Any]:
+        """The values so far, and whether an evaluation was begun and is not complete."""
+        return {
+            "best_values": self.best_values,
+            "last_values": self.last_values,
+            "evaluated": self._evaluated,
+            "pending": self._pending is not None,
+            "alarms": self.alarms,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.best_values = state_dict["best_values"]
+        self.last_values = state_dict["last_values"]
+        self._evaluated = state_dict["evaluated"]
+        self.alarms = list(state_dict["alarms"])
+
+    def _go_on(self, resumed: Mapping[str, Any]) -> bool:
+        """Have the trainer go on from a state; whether nothing is left to train."""
+        trainer, state = self._built.engines.trainer, self._built.engines.trainer.state
+        start_from(resumed)
+        state.epoch = resumed["epoch"]
+        if resumed["parts"]["training"]["pending"]:
+            self._evaluate(trainer)
+            self._close(trainer)
+        if self._built.iterations > resumed["iterations"]:
+            self._stopping.go_on()
+        elif resumed["parts"]["stopping"]["stopped"]:
+            return True
+        if state.iteration >= self._built.iterations:
+            return True
+        state.epoch, within = divmod(state.iteration, len(self._built.source))
+        events = [Events.STARTED, *([Events.EPOCH_STARTED(once=state.epoch + 1)] if within else [])]
+        # Behind all others: what they draw here was drawn before the run was interrupted.
+        for event in events:
+            trainer.add_event_handler(event, partial(start_from, resumed))
+        return False
+
+    def _save(self, *, last: bool) -> None:
         self._move_schedules()  # an exception may have come before they were made
-        state = run_state(self._built, self.best, self.last_values, self._evaluated)
-        path = self._directory.checkpoints / f"{name}.pt"
-
-        def write() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)  # the folder may have been removed
-            save_checkpoint(path, state)
-
-        if self._bookkeeping.keep(f"checkpoints/{path.name}", write):
-            self.saved[name] = state["iteration"]
+        best, self._unsaved, self._unsaved_best = self._unsaved_best, False, False
+        facts = {"values": self.last_values, "evaluated": self._evaluated}
+        best = best and self._checkpoint.best
+        self._saving.save(facts, last=last, best=best, mark=self._pending)
 
     def _finite(self) -> bool:
         parameters = [p for module in self._built.models.values() for p in module.parameters()]
@@ -187,13 +243,22 @@ class Training:
             return  # the end of an epoch, too: all the rest belongs behind it
         if self._due(trainer):
             self._evaluate(trainer)
-        self._interruption.check()
 
     def _after_epoch(self, trainer: Engine) -> None:
         for schedule in self._built.schedules.values():
             schedule.after_epoch()
         if self._settings.evaluate_every is None or self._due(trainer):
             self._evaluate(trainer)
+
+    def _close_iteration(self, trainer: Engine) -> None:
+        if trainer.state.iteration % len(self._built.source) or trainer.should_terminate:
+            self._close(trainer)
+
+    def _close(self, trainer: Engine) -> None:
+        """Behind all handlers of an iteration or epoch: save what is due, and stop if asked to."""
+        self._stopping.look()
+        if self._unsaved or self._saving.due(trainer.state.iteration):
+            self._save(last=self._checkpoint.last)
         self._interruption.check()
 
     def _due(self, trainer: Engine) -> bool:
@@ -202,12 +267,25 @@ class Training:
 
     def _evaluate(self, trainer: Engine) -> None:
         iteration = trainer.state.iteration
-        with self._progress.evaluating(iteration):
-            values = {
-                part: evaluation.run()
-                for part, evaluation in self._evaluations.items()
-                if part != "test"
-            }
+        # Where this is interrupted, the run goes on with the whole evaluation.
+        self._pending = self._saving.mark()
+        try:
+            with self._progress.evaluating(iteration):
+                values = {
+                    part: evaluation.run()
+                    for part, evaluation in self._evaluations.items()
+                    if part != "test"
+                }
+        except Interrupted as stop:
+            if stop.at_once:
+                raise
+            return  # it is heard behind the handlers that are still to come
+        self._take(trainer, values)
+        self._pending = None
+
+    def _take(self, trainer: Engine, values: Values) -> None:
+        """What follows from the values of an evaluation."""
+        iteration = trainer.state.iteration
         before, self.last_values, self._evaluated = self.last_values, values, iteration
         validation = values.get("validation", {})
         for schedule in self._built.schedules.values():
@@ -221,13 +299,12 @@ class Training:
             better = value is not None and self.best.improve(value, iteration)
         if better:
             self.best_values = values
-        if better and self._checkpoint.best:
-            self.save("best")
-        if self._checkpoint.last:
-            self.save("last")
-        state, seconds = trainer.state, perf_counter() - self._begun
+        self._unsaved, self._unsaved_best = True, better
+        state = trainer.state
         self._history.add(
-            history_row(state.iteration, state.epoch, seconds, self._built.optimizers, values)
+            history_row(
+                state.iteration, state.epoch, self._stopping.seconds, self._built.optimizers, values
+            )
         )
         if self._status is not None:
             self._status.update(**self.facts())
@@ -270,6 +347,7 @@ class Training:
         return {
             "iteration": state.iteration,
             "epoch": state.epoch,
+            "seconds": round(self._stopping.seconds, 3),
             "last": self.last_values,
             "best": {
                 "metric": best.metric,
@@ -290,6 +368,7 @@ class Training:
             self.tested_with = "best" if self._checkpoint.best and best else "last"
             self.test_values = evaluation.run()
             return
+        self._saving.complete()
         path = self._directory.checkpoints / "best.pt"
         tested = tested_with_best(evaluation, self._built.models, path, best)
         self.test_values, self.tested_with = tested.values, tested.weights

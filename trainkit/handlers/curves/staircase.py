@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from math import inf
+from typing import Any
 
 from torch import Tensor
 
@@ -46,6 +47,27 @@ class Staircase:
         # What it was just before, where that has no point.
         self._ramp: tuple[int, Number] | None = None
         self._line = _Line()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands; of a tensor the value, but not which tensor it is."""
+        source = self._source
+        if isinstance(source, Tensor):
+            source = source.detach().reshape(())
+        line = self._line
+        return {
+            "shown": self._shown, "since": self.since, "written": self._written, "source": source,
+            "value": self._value, "ramp": self._ramp,
+            "line": (line.step, line.value, line.low, line.high, line.points),
+        }  # fmt: skip
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._shown, self.since = state_dict["shown"], state_dict["since"]
+        self._written, self._source = state_dict["written"], state_dict["source"]
+        self._version = _version(self._source)
+        self._value, self._ramp = state_dict["value"], state_dict["ramp"]
+        line = self._line
+        line.step, line.value, line.low, line.high, line.points = state_dict["line"]
 
     def see(self, source: Number, iteration: int, last: int) -> Points:
         """The value that is used in an iteration; the one before was used until `last`."""
@@ -124,23 +146,23 @@ class _Line:
     """
 
     def __init__(self) -> None:
-        self._step, self._value = 0, 0.0
-        self._low, self._high = -inf, inf
-        self._points = 0
+        self.step, self.value = 0, 0.0
+        self.low, self.high = -inf, inf
+        self.points = 0
 
     def begin(self, step: int, value: float) -> None:
         """There is a point."""
-        self._step, self._value = step, value
-        self._low, self._high = -inf, inf
-        self._points += 1
+        self.step, self.value = step, value
+        self.low, self.high = -inf, inf
+        self.points += 1
 
     def reaches(self, step: int, value: float, later: int, then: float) -> bool:
         """Whether a line to the value `then` is near this one, and those before; not for NaN."""
-        near = abs(value) * _TOLERANCE * (1 << min(self._points // _POINTS, 20))
-        rise, run = value - self._value, step - self._step
-        self._low = max((rise - near) / run, self._low)
-        self._high = min((rise + near) / run, self._high)
-        return self._low <= (then - self._value) / (later - self._step) <= self._high
+        near = abs(value) * _TOLERANCE * (1 << min(self.points // _POINTS, 20))
+        rise, run = value - self.value, step - self.step
+        self.low = max((rise - near) / run, self.low)
+        self.high = min((rise + near) / run, self.high)
+        return self.low <= (then - self.value) / (later - self.step) <= self.high
 
 
 def _version(source: Number) -> int:
@@ -162,6 +184,22 @@ class Staircases:
         self._stairs: dict[str, Staircase] = {}
         #: What has just changed, and may have come to the end of a ramp.
         self.fresh: dict[str, Staircase] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where each of them stands."""
+        return {
+            "last": self.last,
+            "fresh": list(self.fresh),
+            "stairs": {tag: stairs.state_dict() for tag, stairs in self._stairs.items()},
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.last = state_dict["last"]
+        for tag, state in state_dict["stairs"].items():
+            stairs = self._stairs[tag] = Staircase(shown=False)
+            stairs.load_state_dict(state)
+        self.fresh = {tag: self._stairs[tag] for tag in state_dict["fresh"]}
 
     def see(self, found: Mapping[str, Number], iteration: int, last: int) -> "Drawn":
         """These may have changed in this iteration, all others have not since `last`."""

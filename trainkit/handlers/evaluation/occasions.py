@@ -1,6 +1,8 @@
 """Decide at which evaluations pictures are written."""
 
+from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 from ignite.engine import Engine
 
@@ -32,6 +34,14 @@ class Occasions:
             raise ValueError(f"spacing must be 1 or more, got {spacing}")
         self.spacing = spacing
         self._number, self._next = 0, 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many evaluations there were, and which one is the next occasion."""
+        return {"number": self._number, "next": self._next}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        self._number, self._next = state_dict["number"], state_dict["next"]
 
     def begin(self, trainer: Engine) -> bool:
         """Whether the evaluation that begins is an occasion; called once for each.

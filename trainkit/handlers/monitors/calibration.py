@@ -1,6 +1,6 @@
 """Calibration: whether confidence agrees with accuracy, on validation data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,14 @@ class CalibrationMonitor(OutputMonitor[CheckedCalibration]):
         self._occasions = Occasions()
         self._is_drawn = False
         self._cost = DrawingCost(cadence)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which evaluations come with pictures."""
+        return self._occasions.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._occasions.load_state_dict(state_dict)
 
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before, and decide whether this one is drawn."""

@@ -134,6 +134,14 @@ class GradientMonitor(Monitor):
         self._raw: dict[str, _Raw] = {}
         self._measurable = Measurable(type(self).__name__, "gradient")
 
+    def state_dict(self) -> dict[str, Any]:
+        """When there were histograms last."""
+        return self._histograms.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._histograms.load_state_dict(state_dict)
+
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
         """At the end of a backward pass and around the optimizer's step."""
         return {

@@ -158,6 +158,25 @@ class HyperparameterMonitor(Monitor):
         drawn.join(self._scheduled_now())
         self._write(drawn)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where each value stands, so that it need not be drawn anew."""
+        return {
+            "groups": {key: seen.state_dict() for key, seen in self._seen.items()},
+            "scheduled": self._scheduled.state_dict(),
+            "scheduled_at": self._scheduled_at,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._seen = {
+            key: GroupValues.of_state(state)
+            for key, state in state_dict["groups"].items()
+            if key in self.optimizers
+        }
+        self._scheduled.load_state_dict(state_dict["scheduled"])
+        self._scheduled_at = state_dict["scheduled_at"]
+        self._note_late()
+
     def _note_late(self) -> None:
         self._late = any(seen.late for seen in self._seen.values())
 

@@ -121,6 +121,14 @@ class PictureMonitor(OutputMonitor[ClassesSeen | ValuesSeen]):
         self._is_due = False
         self._cost = DrawingCost(cadence)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Which evaluations come with pictures."""
+        return self.occasions.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.occasions.load_state_dict(state_dict)
+
     def start_pass(self, engine: Engine) -> None:
         """Forget the pass before, and decide whether this one is drawn."""
         super().start_pass(engine)

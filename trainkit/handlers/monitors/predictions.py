@@ -1,6 +1,6 @@
 """What the network predicts: how undecided it is among classes, or its raw values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -115,6 +115,14 @@ class PredictionMonitor(OutputMonitor[PredictionTotals]):
         self._finish = ClassValues(0)
         self._checked = Checked(self._finish, (), set())
         self._samples, self._next_look = 0, 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """When there was a histogram last."""
+        return {"histogram": self._histogram_number}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._histogram_number = state_dict["histogram"]
 
     def end(self, engine: Engine) -> None:
         """Measure the output of this iteration and write."""

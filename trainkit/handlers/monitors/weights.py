@@ -104,6 +104,14 @@ class WeightMonitor(Monitor):
         self._histograms = TensorHistograms("weights", histograms_every)
         self._measurable = Measurable(type(self).__name__, "parameter")
 
+    def state_dict(self) -> dict[str, Any]:
+        """When there were histograms last."""
+        return self._histograms.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._histograms.load_state_dict(state_dict)
+
     def moments(self) -> Mapping[Moment, Callable[..., Any]]:
         """At the end of the iteration."""
         return {Moment.ITERATION_COMPLETED: self.end, Moment.NON_FINITE_LOSS: self.end}

@@ -1,6 +1,6 @@
 """Numbers in the parameter groups of an optimizer, and which of them have changed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -50,6 +50,21 @@ class GroupValues:
         # Whether a process function changes them before the step; and when it last stepped.
         self.late = late
         self.stepped_at = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where each value stands, without the values themselves: they are read again."""
+        return {
+            "prefix": self._prefix, "alone": self._alone, "late": self.late,
+            "stepped_at": self.stepped_at, "stairs": self.stairs.state_dict(),
+        }  # fmt: skip
+
+    @classmethod
+    def of_state(cls, state_dict: Mapping[str, Any]) -> "GroupValues":
+        """One that goes on from there."""
+        made = cls(state_dict["prefix"], state_dict["alone"], state_dict["late"])
+        made.stepped_at = state_dict["stepped_at"]
+        made.stairs.load_state_dict(state_dict["stairs"])
+        return made
 
     def again(self) -> "GroupValues":
         """As it was at the start, but it is known when to look."""

@@ -1,6 +1,7 @@
 """Histograms of named tensors, sampled apart from the scalars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -31,6 +32,14 @@ class TensorHistograms:
         # By optimizer: the last iteration that got them, and its number.
         self._latest: dict[str, tuple[int, int]] = {}
         self._measurable = Measurable(f"{section}.histogram", "tensor")
+
+    def state_dict(self) -> dict[str, Any]:
+        """By optimizer: when there were histograms last."""
+        return {"latest": dict(self._latest)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._latest = {key: (number, at) for key, (number, at) in state_dict["latest"].items()}
 
     def due(self, iteration: int, key: str = "") -> bool:
         """Whether this sampled iteration gets those of an optimizer."""

@@ -64,6 +64,11 @@ class Budget(Metered):
         20
     """
 
+    _counted = (
+        *Metered._counted, "beyond", "sample_seconds", "alarmed_until", "_balance",
+        "_idle_seconds", "_end", "_begin", "_latest", "_next", "_every",
+    )  # fmt: skip
+
     def __init__(
         self,
         share: float,

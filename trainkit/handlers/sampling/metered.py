@@ -1,7 +1,8 @@
 """Measure what monitoring costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import Any
 
 from trainkit.handlers.sampling.cadence import Cadence, Every, Filtered
 
@@ -47,6 +48,11 @@ class Metered:
         >>> metered.samples  # iterations 1, 5, 10, 15 and 20
         5
     """
+
+    # What a resumed training goes on with.
+    _counted: tuple[str, ...] = (
+        "samples", "spent", "first_sample_seconds", "training", "iteration_seconds",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +107,15 @@ class Metered:
     def spend_apart(self, seconds: float) -> None:
         """Take note of time that was taken for no iteration: for pictures of an evaluation."""
         self.spent += seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted so far."""
+        return {name: getattr(self, name) for name in self._counted}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        for name in self._counted:
+            setattr(self, name, state_dict[name])
 
     def pause(self, seconds: float) -> None:
         """Leave out time in which there was no training: between epochs, or between runs."""

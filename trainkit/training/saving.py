@@ -1,0 +1,209 @@
+"""When the state of a run is saved, and what belongs to it."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from time import monotonic
+from typing import Any, Protocol
+
+import ignite.distributed as idist
+
+from trainkit.rundir import (
+    Best,
+    Bookkeeping,
+    CheckpointFolder,
+    DamagedCheckpointError,
+    SaveThread,
+    load_checkpoint,
+    snapshot,
+)
+from trainkit.settings import CheckpointSettings
+from trainkit.training.build import Built
+from trainkit.training.state import run_state
+
+__all__ = ["EventPositions", "Mark", "Saving", "Stateful"]
+
+_log = logging.getLogger("trainkit.training")
+_MINUTE = 60.0
+
+# Parts that an evaluation changes; where it is interrupted, it is begun again.
+_CHANGED = ("monitoring", "evaluation_data")
+
+
+class Stateful(Protocol):
+    """Part of a run with a state of its own."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, plain values and containers of these."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class EventPositions:
+    """How far the event files reached at a moment of the training; known a little later.
+
+    Args:
+        begun: By part: set when its entry is there.
+        found: Filled by the threads of the writers: part → file → bytes.
+    """
+
+    def __init__(self, begun: Mapping[str, Event], found: Mapping[str, Mapping[str, int]]) -> None:
+        self._begun = begun
+        self._found = found
+
+    def wait(self) -> dict[str, dict[str, int]]:
+        """Return when everything written until that moment is on the disk."""
+        for event in self._begun.values():
+            event.wait()
+        return {part: dict(files) for part, files in self._found.items()}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What an evaluation changes, as it was at a moment of the training.
+
+    Args:
+        events: How far the event files reached.
+        parts: The states of those parts that an evaluation changes.
+    """
+
+    events: EventPositions
+    parts: Mapping[str, Any]
+
+
+class Saving:
+    """Saves the state of a run: after evaluations, and every so many iterations or minutes.
+
+    The training waits for a copy of the state in main memory; a thread writes it. First the event
+    files are on the disk as far as they belong to the state, then the state itself.
+
+    Args:
+        built: What takes part in the run.
+        settings: Which states are kept.
+        folder: Where.
+        run: The id of the run.
+        best: The best values so far.
+        positions: Begins to find out how far the event files reach.
+        bookkeeping: Keeps a full disk from ending the training.
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        settings: CheckpointSettings,
+        folder: CheckpointFolder,
+        *,
+        run: str,
+        best: Best,
+        positions: Callable[[], EventPositions],
+        bookkeeping: Bookkeeping,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._built = built
+        self._settings = settings
+        self._folder = folder
+        self._run = run
+        self._best = best
+        self._positions = positions
+        self._clock = clock
+        self._thread = SaveThread(bookkeeping)
+        self._saved_at = self._clock()
+        self._verified = False
+        #: What has a state besides the objects of `Built`, by name.
+        self.parts: dict[str, Stateful] = {}
+        #: Checkpoint → iteration.
+        self.saved: dict[str, int] = {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put the state of the parts back, and of the best values."""
+        self._best.load_state_dict(state["best"])
+        for name, part in self.parts.items():
+            if name in state["parts"]:
+                part.load_state_dict(state["parts"][name])
+
+    def due(self, iteration: int) -> bool:
+        """Whether a state is to be saved now, without an evaluation."""
+        every, minutes = self._settings.every, self._settings.every_minutes
+        if every is not None and iteration % every == 0:
+            return True
+        return minutes is not None and self._clock() - self._saved_at >= minutes * _MINUTE
+
+    def mark(self) -> Mark:
+        """What an evaluation changes, as it is now; nothing is waited for."""
+        states = {name: self.parts[name].state_dict() for name in _CHANGED if name in self.parts}
+        return Mark(self._positions(), snapshot(states))
+
+    def save(
+        self,
+        facts: Mapping[str, Any],
+        *,
+        last: bool,
+        best: bool = False,
+        mark: Mark | None = None,
+    ) -> None:
+        """Save the state as it is now; returns when it is copied.
+
+        Args:
+            facts: What is known of the run so far, to stand in the state.
+            last: It is the last state.
+            best: It is the best one.
+            mark: From before an evaluation that is not complete; None: there is none.
+        """
+        if idist.get_rank() != 0:
+            return
+        iteration = self._built.engines.trainer.state.iteration
+        kept = [each[1] for each in self._best.kept] if self._settings.best else []
+        if not (last or best or (len(kept) > 1 and iteration in kept)):
+            return
+        self._thread.wait()  # two copies of the state in memory are enough
+        mark = self.mark() if mark is None else mark
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        state: dict[str, Any] = snapshot(
+            {
+                **run_state(self._built, self._run),
+                **facts,
+                "best": {"metric": self._best.metric, "mode": self._best.mode,
+                         **self._best.state_dict()},
+                "parts": parts | dict(mark.parts),
+            }
+        )  # fmt: skip
+        self._saved_at = self._clock()
+        name = "last" if last else "best"
+        self._thread.start(
+            f"checkpoints/{name}.pt",
+            partial(self._write, state, mark.events, kept, last=last, best=best),
+        )
+
+    def complete(self) -> str:
+        """Return when nothing is being written; says why no state can be saved, if so."""
+        self._thread.wait()
+        failure = self._thread.failure
+        return "" if failure is None else f"{type(failure).__name__}: {failure}"
+
+    def _write(
+        self,
+        state: dict[str, Any],
+        positions: EventPositions,
+        kept: list[int],
+        *,
+        last: bool,
+        best: bool,
+    ) -> None:
+        state["events"] = positions.wait()
+        self._folder.save(state, last=last, best=best, kept=kept if len(kept) > 1 else ())
+        names = [name for name, is_it in (("last", last), ("best", best)) if is_it]
+        self.saved |= dict.fromkeys(names, state["iteration"])
+        if not self._verified and names:
+            self._verify(names[0])
+
+    def _verify(self, name: str) -> None:
+        """Read the first checkpoint back: whether the run could be resumed is told at once."""
+        self._verified = True
+        try:
+            load_checkpoint(self._folder.path / f"{name}.pt")
+        except DamagedCheckpointError as error:
+            _log.warning("this run cannot be resumed: %s", error)
