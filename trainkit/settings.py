@@ -50,8 +50,10 @@ class TrainerSettings:
         evaluate_every: In iterations; None evaluates after every epoch.
         evaluate_train: Evaluate on the training data too, where validation is evaluated.
         progress_bar: Show one, where standard error is a terminal.
-        on_non_finite: When the loss is NaN or infinite: `warn` says so once and goes on, `stop`
-            ends the run as failed.
+        on_non_finite: When the loss is NaN or infinite, which is always said: `weights` goes on
+            until the weights are not finite either, from which nothing recovers, and then ends the
+            run as failed; `stop` ends it at once; `warn` goes on; `skip` leaves out every optimizer
+            step with gradients that are not finite, for which it reads the device in each step.
         max_minutes: The training ends after so many, over all parts of a resumed run.
         resume: `auto`: where the folder holds a run, that goes on, as a job that is put back into
             a queue needs it; `never`: such a folder is refused.
@@ -75,7 +77,7 @@ class TrainerSettings:
     evaluate_every: int | None = None
     evaluate_train: bool = True
     progress_bar: bool = True
-    on_non_finite: str = "warn"
+    on_non_finite: str = "weights"
     max_minutes: float | None = None
     resume: str = "never"
 
@@ -93,7 +95,7 @@ class TrainerSettings:
         _whole("trainer.accumulation_steps", self.accumulation_steps, 1)
         _one_of("trainer.amp", self.amp, ("off", "bf16", "fp16"))
         _whole("trainer.evaluate_every", self.evaluate_every, 1)
-        _one_of("trainer.on_non_finite", self.on_non_finite, ("warn", "stop"))
+        _one_of("trainer.on_non_finite", self.on_non_finite, ("weights", "stop", "warn", "skip"))
         _above_zero("trainer.max_minutes", self.max_minutes)
         _one_of("trainer.resume", self.resume, ("never", "auto"))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generator_states", "set_generator_states"]
+__all__ = ["generator_states", "set_generator_states", "set_state_of", "state_of"]
 
 # Attributes in which a loader keeps what it draws its samples from.
 _INSIDE = ("sampler", "batch_sampler", "dataset")
@@ -33,14 +33,14 @@ def generator_states(data: Any) -> dict[str, Any]:
         >>> list(generator_states(loader))
         ['generator']
     """
-    return {place: _state(generator) for place, generator in _generators(data)}
+    return {place: state_of(generator) for place, generator in _generators(data)}
 
 
 def set_generator_states(data: Any, states: Mapping[str, Any]) -> None:
     """Put the states back that `generator_states` returned; others stay."""
     for place, generator in _generators(data):
         if place in states:
-            _set_state(generator, states[place])
+            set_state_of(generator, states[place])
 
 
 def _generators(data: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -59,7 +59,8 @@ def _generators(data: Any, place: str = "", depth: int = 0) -> Iterator[tuple[st
                 yield from _generators(inside, f"{place}{name}.", depth + 1)
 
 
-def _state(generator: Any) -> Any:
+def state_of(generator: Any) -> Any:
+    """The state of a generator of torch, NumPy or Python, as tensors and plain numbers."""
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, np.random.Generator):
@@ -70,7 +71,8 @@ def _state(generator: Any) -> Any:
     return [version, list(words), gauss]
 
 
-def _set_state(generator: Any, state: Any) -> None:
+def set_state_of(generator: Any, state: Any) -> None:
+    """Put back what `state_of` returned."""
     if isinstance(generator, torch.Generator):
         generator.set_state(state)
     elif isinstance(generator, np.random.Generator):

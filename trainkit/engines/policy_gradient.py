@@ -1,5 +1,6 @@
 """Policy gradient with a value baseline and an entropy bonus."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,16 @@ from torch.nn.functional import log_softmax, mse_loss
 from torch.optim import Optimizer
 
 from trainkit.engines.engines import Engines
+from trainkit.engines.environment_state import (
+    environment_state,
+    keeps_its_state,
+    set_environment_state,
+)
 from trainkit.engines.output import step_output
 
 __all__ = ["Rollout", "advantages", "policy_gradient_engines"]
+
+_log = logging.getLogger("trainkit.engines")
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,9 @@ class _Player:
     """Plays several environments of one kind side by side, drawing actions by itself."""
 
     def __init__(self, name: str, count: int, seed: int, device: torch.device) -> None:
+        self._name = name
         self._environments = _make(name, count)
+        self._saved: bool | None = None  # whether their state can be had; tried when it is needed
         self._device = device
         self._generator = torch.Generator().manual_seed(seed)
         self._state, _ = self._environments.reset(seed=seed)
@@ -261,12 +271,31 @@ class _Player:
         return {"metrics/episode_return": returns.mean(), "metrics/episode_length": lengths.mean()}
 
     def state_dict(self) -> dict[str, Any]:
-        """What can be kept: the state of the draws (gymnasium's environments cannot be saved)."""
-        return {"generator": self._generator.get_state()}
+        """The draws, the episodes that go on, and the environments, if that can be had."""
+        if self._saved is None:
+            self._saved = keeps_its_state(lambda: _make(self._name, 2))
+        return {
+            "generator": self._generator.get_state(),
+            "environments": environment_state(self._environments) if self._saved else None,
+            "observation": self._observation(),
+            "fresh": self._fresh,
+            "return": self._return,
+            "length": self._length,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on drawing from there, in new episodes."""
+        """Go on from there; in new episodes where the environments could not be saved."""
         self._generator.set_state(state_dict["generator"])
+        if state_dict["environments"] is None:
+            _log.warning(
+                "the environments of %s cannot be saved: the training goes on in new episodes, "
+                "and not exactly as it would have", self._name,
+            )  # fmt: skip
+            return
+        set_environment_state(self._environments, state_dict["environments"])
+        self._state = state_dict["observation"].numpy()
+        self._fresh, self._return = state_dict["fresh"], state_dict["return"]
+        self._length = state_dict["length"]
 
     def _observation(self) -> Tensor:
         return torch.as_tensor(self._state, dtype=torch.float32).clone()

@@ -38,6 +38,7 @@ def supervised_trainer(
     clip_grad_value: float | None = None,
     accumulation_steps: int | Accumulation = 1,
     amp: str = "off",
+    skip_non_finite: bool = False,
     scaler: torch.amp.GradScaler | None = None,
     prepare_batch: PrepareBatch = move_pair,
 ) -> Engine:
@@ -58,6 +59,8 @@ def supervised_trainer(
         clip_grad_value: Limit of every gradient element; applied before `clip_grad_norm`.
         accumulation_steps: Micro-batches per optimizer step: see `Accumulation`.
         amp: `off`, `bf16` or `fp16`.
+        skip_non_finite: Leave out optimizer steps with gradients that are not finite; reads the
+            device in each step.
         scaler: Loss scaler; by default one for `fp16`. It stands in `engine.state.scaler`.
         prepare_batch: Called with `(batch, device)`; returns `(x, y)` on the device.
 
@@ -102,6 +105,8 @@ def supervised_trainer(
             nn.utils.clip_grad_value_(parameters(), clip_grad_value)
         if clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters(), clip_grad_norm)
+        if skip_non_finite and scaler is None and not _all_finite(parameters()):
+            return
         for each in optimizers:
             if scaler is None:
                 each.step()
@@ -144,6 +149,7 @@ def supervised_engines(
     clip_grad_value: float | None = None,
     accumulation_steps: int = 1,
     amp: str = "off",
+    skip_non_finite: bool = False,
     prepare_batch: PrepareBatch = move_pair,
 ) -> Engines:
     """Supervised training, as `run` takes it: see `supervised_trainer`.
@@ -168,6 +174,7 @@ def supervised_engines(
         clip_grad_value=clip_grad_value,
         accumulation_steps=accumulation,
         amp=amp,
+        skip_non_finite=skip_non_finite,
         prepare_batch=prepare_batch,
     )
     # Evaluation needs no gradients, so no reduction: the module itself, on every process.
@@ -179,3 +186,12 @@ def supervised_engines(
         ),
         state={"accumulation": accumulation},
     )
+
+
+def _all_finite(parameters: Iterator[Tensor]) -> bool:
+    """Whether every gradient is; one read of the device."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return True
+    values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    return bool(torch.stack([v.isfinite().all().to(values[0].device) for v in values]).all())

@@ -99,6 +99,20 @@ class CheckpointFolder:
             raise DamagedCheckpointError("no checkpoint can be used: " + "; ".join(refused))
         raise FileNotFoundError(f"{self.path} holds no checkpoint to resume from")
 
+    def sound(self) -> Iterator[dict[str, Any]]:
+        """Every state that can be resumed from."""
+        for path in (*self._newest_first(), self.path / "before_non_finite.pt"):
+            with suppress(FileNotFoundError, DamagedCheckpointError):
+                state = load_checkpoint(path)
+                if state.get("format") == FORMAT:
+                    yield state
+
+    def keep_before_non_finite(self) -> None:
+        """Keep the last state: what comes after it is not finite."""
+        last = self.path / "last.pt"
+        if last.exists():
+            link_or_copy(last, self.path / "before_non_finite.pt")
+
     def remove_remains(self) -> None:
         """Remove what a killed process has left half written; only with the lock of the run."""
         for path in self.path.glob(".*.tmp"):

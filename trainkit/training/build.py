@@ -36,6 +36,7 @@ _ENGINE_SETTINGS = {
     "clip_grad_value": None,
     "accumulation_steps": 1,
     "amp": "off",
+    "skip_non_finite": False,
 }
 
 
@@ -235,10 +236,12 @@ def _engines(engine: Any, known: Mapping[str, Any], settings: TrainerSettings) -
     names = named_parameters_of(factory)
     given = dict(known)
     for name, default in _ENGINE_SETTINGS.items():
-        value = getattr(settings, name)
+        skip = name == "skip_non_finite"
+        value = settings.on_non_finite == "skip" if skip else getattr(settings, name)
         if value != default and name not in names:
             raise ValueError(
-                f"trainer.{name}: {value} has no meaning for this engine "
+                f"trainer.{'on_non_finite: skip' if skip else f'{name}: {value}'} has no meaning "
+                "for this engine "
                 f"({getattr(factory.func, '__name__', factory.func)}); leave it out"
             )
         given[name] = value

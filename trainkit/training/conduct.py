@@ -30,7 +30,7 @@ from trainkit.training.build import Built
 from trainkit.training.earlier import Earlier
 from trainkit.training.evaluating import Evaluation, EvaluationData, in_order
 from trainkit.training.finish import Ending
-from trainkit.training.finite import LossWatch
+from trainkit.training.finite import LossWatch, all_finite
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.own_handlers import HandlerStates, attach_handlers
 from trainkit.training.pace import Pace
@@ -107,7 +107,13 @@ def conduct(prepared: Prepared) -> RunResult:
                **facts) if first else None
     )  # fmt: skip
     evaluations = _evaluations(built, settings, stop)
-    watch = LossWatch(stop=settings.on_non_finite == "stop", scaled=settings.amp == "fp16")
+    folder = CheckpointFolder(place.checkpoints)
+    watch = LossWatch(
+        settings.on_non_finite,
+        scaled=settings.amp == "fp16",
+        weights_are_finite=lambda: all_finite(built.models),
+        on_first=lambda: saving.keep_before_non_finite(),
+    )
     monitoring = Monitoring(
         place,
         prepared.monitor,
@@ -138,7 +144,7 @@ def conduct(prepared: Prepared) -> RunResult:
     saving = Saving(
         built,
         prepared.checkpoint,
-        CheckpointFolder(place.checkpoints),
+        folder,
         run=run,
         best=best,
         positions=monitoring.event_positions,
@@ -175,6 +181,7 @@ def conduct(prepared: Prepared) -> RunResult:
         saving=saving,
         stopping=stopping,
         name=prepared.name,
+        config=prepared.config,
     )
     states = HandlerStates()
     saving.parts |= {

@@ -2,13 +2,17 @@
 
 import logging
 
+import ignite.distributed as idist
+
 from trainkit.dashboard.texts import ending_text
 from trainkit.masking import masked
 from trainkit.rundir import Bookkeeping, History, RunDirectory, Status
 from trainkit.settings import CheckpointSettings, TrainerSettings
+from trainkit.tracing import StepReport
 from trainkit.training.build import Built
 from trainkit.training.end_summary import summary
 from trainkit.training.finite import LossWatch
+from trainkit.training.locate import located
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Progress
 from trainkit.training.result import RunResult
@@ -38,6 +42,7 @@ class Ending:
         watch: Whether the loss was finite.
         saving: Is completed.
         stopping: Knows the time, and why the training was ended.
+        config: Of the run, YAML, masked.
         name: What the user calls the run.
     """
 
@@ -58,6 +63,7 @@ class Ending:
         saving: Saving,
         stopping: Stopping,
         name: str,
+        config: str = "",
     ) -> None:
         self._built = built
         self._settings = settings
@@ -73,6 +79,9 @@ class Ending:
         self._saving = saving
         self._stopping = stopping
         self._name = name
+        self._config = config
+        self._report: StepReport | None = None
+        self._found: list[str] = []
 
     def completed(self) -> RunResult:
         """Training is complete."""
@@ -110,6 +119,10 @@ class Ending:
         self._progress.close()
         training, monitoring = self._training, self._monitoring
         unsaved = self._saving.complete()
+        first = self._watch.first
+        if first is not None and status != "interrupted" and idist.get_world_size() == 1:
+            self._progress.say("looking for what produced the first value that is not finite ...")
+            self._report, self._found = located(self._built, self._place, first, self._config)
         if unsaved:
             training.alarms.append(f"the state of the run cannot be saved: {unsaved}")
         self._conclude(status, reason)
@@ -117,6 +130,9 @@ class Ending:
         if self._status is not None:
             facts = monitoring.facts()
             facts["monitoring"]["non_finite"] = self._non_finite()
+            if self._report is not None:
+                found = self._report.as_dict()
+                facts["first_non_finite"] = {k: v for k, v in found.items() if k != "calls"}
             self._status.end(status, reason, **training.facts(), **facts)
         state = self._built.engines.trainer.state
         result = RunResult(
@@ -189,6 +205,7 @@ class Ending:
         if watch.first is not None:
             until = "" if watch.ends_finite else " and at the end"
             alarms.append(f"the loss was not finite at iteration {watch.first}{until}")
+        alarms += self._found
         alarms += self._training.alarms
         alarms += [
             f"{what} is not written: {why}" for what, why in self._bookkeeping.failing.items()

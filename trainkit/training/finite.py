@@ -1,24 +1,24 @@
 """Report a non-finite loss when it happens, with or without monitoring."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
 import torch
 from ignite.engine import Engine
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainkit.handlers.sampling.visible_loss import SECTIONS, loss_in_sight
 
-__all__ = ["LossWatch", "NonFiniteLossError"]
+__all__ = ["LossWatch", "NonFiniteLossError", "all_finite"]
 
 _log = logging.getLogger("trainkit.training.finite")
 _KEPT = 512  # losses on a device that are kept for one common read
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss was NaN or infinite, and `trainer.on_non_finite` is `stop`."""
+    """The loss or the weights were NaN or infinite, and `trainer.on_non_finite` ends the run."""
 
 
 class LossWatch:
@@ -29,13 +29,25 @@ class LossWatch:
     looked at with an evaluation.
 
     Args:
-        stop: Raise when it is not finite; otherwise the training goes on.
+        on_non_finite: As in `TrainerSettings`.
+        weights_are_finite: Looks at the weights, where the loss is not finite.
+        on_first: Called when the first loss was found that is not finite.
         scaled: A loss scaler is at work: it skips steps with gradients that are not finite, which
             is no fault.
     """
 
-    def __init__(self, *, stop: bool = False, scaled: bool = False) -> None:
-        self._stop = stop
+    def __init__(
+        self,
+        on_non_finite: str = "warn",
+        *,
+        scaled: bool = False,
+        weights_are_finite: Callable[[], bool] = lambda: True,
+        on_first: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._on_non_finite = on_non_finite
+        self._ends = on_non_finite in ("stop", "weights")
+        self._weights_are_finite = weights_are_finite
+        self._on_first = on_first
         self._scaled = scaled
         self._looking = True
         self._waiting: list[Tensor] = []
@@ -64,7 +76,7 @@ class LossWatch:
             _log.exception("the loss cannot be looked at, and is not any more")
             return
         self.ends_finite = -inf < loss < inf
-        if not self.ends_finite and (self.first is None or self._stop):
+        if not self.ends_finite and (self.first is None or self._ends):
             self._found(state.iteration, _name_of(state.output), str(loss))
 
     def look_at_device(self, iteration: int) -> None:
@@ -144,10 +156,23 @@ class LossWatch:
         if self.first is None:
             self.first = iteration
             _log.warning("%s is %s at iteration %d: %s", name, value, iteration, _ADVICE)
-        if self._stop:
+            self._on_first()
+        if self._on_non_finite == "stop":
             raise NonFiniteLossError(
                 f"{name} is {value} at iteration {iteration}; trainer.on_non_finite=warn goes on"
             )
+        if self._on_non_finite == "weights" and not self._weights_are_finite():
+            raise NonFiniteLossError(
+                f"the weights are not finite at iteration {iteration}, and nothing recovers from "
+                f"that (the first loss that was not: iteration {self.first}); "
+                "trainer.on_non_finite=warn goes on"
+            )
+
+
+def all_finite(models: Mapping[str, nn.Module]) -> bool:
+    """Whether every parameter of the models is."""
+    parameters = [p for module in models.values() for p in module.parameters()]
+    return all(bool(p.isfinite().all()) for p in parameters)
 
 
 _ADVICE = (

@@ -110,6 +110,7 @@ class Saving:
         self._best = best
         self._positions = positions
         self._clock = clock
+        self._bookkeeping = bookkeeping
         self._thread = SaveThread(bookkeeping)
         self._saved_at = self._clock()
         self._verified = False
@@ -177,6 +178,11 @@ class Saving:
             f"checkpoints/{name}.pt",
             partial(self._write, state, mark.events, kept, last=last, best=best),
         )
+
+    def keep_before_non_finite(self) -> None:
+        """Keep the last state under another name: what comes after it is not finite."""
+        self._thread.wait()
+        self._bookkeeping.keep("a checkpoint", self._folder.keep_before_non_finite)
 
     def complete(self) -> str:
         """Return when nothing is being written; says why no state can be saved, if so."""

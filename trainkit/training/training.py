@@ -18,7 +18,7 @@ from trainkit.rundir import (
 from trainkit.settings import CheckpointSettings, TrainerSettings
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
-from trainkit.training.finite import LossWatch
+from trainkit.training.finite import LossWatch, all_finite
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Evaluated, Progress, evaluation_line
 from trainkit.training.rows import change, history_row
@@ -162,6 +162,11 @@ class Training:
                 trainer.add_event_handler(Events.EPOCH_COMPLETED, self._close),
             ]
             over = resumed is not None and self._go_on(resumed)
+            if resumed is None:
+                trainer.state.iteration = trainer.state.epoch = 0
+                self._save(
+                    last=self._checkpoint.last
+                )  # what an early end, and a search, begin from
             if not over:
                 source = self._built.source
                 trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
@@ -178,7 +183,7 @@ class Training:
     def save_last(self) -> None:
         """Save the state of a run that ends early; one that has gone bad replaces no good one."""
         self._saving.complete()
-        if self.saved.get("last") and not self._finite():
+        if "last" in self.saved and not all_finite(self._built.models):
             _log.warning("the weights are not finite: checkpoints/last.pt stays the one before")
         elif self._built.engines.trainer.state.iteration:
             self._save(last=True)
@@ -228,10 +233,6 @@ class Training:
         best = best and self._checkpoint.best
         self._saving.save(facts, last=last, best=best, mark=self._pending)
 
-    def _finite(self) -> bool:
-        parameters = [p for module in self._built.models.values() for p in module.parameters()]
-        return all(bool(p.isfinite().all()) for p in parameters)
-
     def _move_schedules(self) -> None:
         while self._stepped:
             self._built.schedules[self._stepped.pop()].after_iteration()
@@ -258,6 +259,7 @@ class Training:
         """Behind all handlers of an iteration or epoch: save what is due, and stop if asked to."""
         self._stopping.look()
         if self._unsaved or self._saving.due(trainer.state.iteration):
+            self._watch.look_at_device(trainer.state.iteration)  # may end the run, unsaved
             self._save(last=self._checkpoint.last)
         self._interruption.check()
 
