@@ -82,7 +82,7 @@ def test_it_is_named_kept_and_made_again(tmp_path: Path, kind: str, at: int) -> 
     assert again.first is not None
     assert (again.first.place, again.first.rows) == ("middle", (1,))
     # By definition: this batch, these weights, this random state.
-    x, y = bundle.batch
+    x, _ = bundle.batch
     order = blobs().train.order((at - 1) // 7)
     rows = order[(at - 1) % 7 * 16 : ((at - 1) % 7 + 1) * 16]
     assert torch.equal(x, blobs().train.tensors[0][rows])
@@ -113,7 +113,7 @@ def test_skip_leaves_the_step_out(tmp_path: Path) -> None:
     at = 5
     result = go(tmp_path, model=partial(Breaking, at), trainer=settings(on_non_finite="skip"))
     assert result.status == "completed"
-    weights = [p for p in result.models["model"].parameters()]
+    weights = list(result.models["model"].parameters())
     assert all(bool(p.isfinite().all()) for p in weights)
     assert any("loss was not finite at iteration 5" in alarm for alarm in result.alarms)
     assert any("NaN in middle" in alarm for alarm in result.alarms)

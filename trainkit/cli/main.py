@@ -13,6 +13,8 @@ __all__ = ["main"]
 _COMMANDS = {
     "run": "train an experiment: trainkit run +experiment=NAME [overrides]",
     "resume": "go on with a run that was interrupted: trainkit resume RUN_DIR [overrides]",
+    "rerun": "repeat a run, say what differs now, and compare the curves: trainkit rerun RUN_DIR",
+    "replay": "make the step of the first NaN again: trainkit replay RUN_DIR/non_finite/bundle.pt",
     "list": "the menu: experiments, and every group with its options",
     "help": "what a key of the config means: trainkit help optimizer.lr",
     "board": "the dashboard: TensorBoard on 127.0.0.1 over a folder of runs",

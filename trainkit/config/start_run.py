@@ -1,7 +1,7 @@
 """From a composed config to a run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from textwrap import shorten
 from typing import Any
 
@@ -21,7 +21,7 @@ from trainkit.config.schema import TOP_KEYS
 from trainkit.masking import masked_config, remember_secrets
 from trainkit.settings import CheckpointSettings, MonitorSettings, SweepSettings, TrainerSettings
 
-__all__ = ["run_config"]
+__all__ = ["CheckedConfig", "check_config", "made_parts", "run_config"]
 
 _SETTINGS: dict[str, type] = {
     "trainer": TrainerSettings,
@@ -49,6 +49,68 @@ def run_config(composed: Composed) -> tuple[Any, str]:
 
 
 def _run(composed: Composed) -> tuple[Any, str]:
+    checked = check_config(composed)
+    origins, plain, settings = composed.origins, checked.plain, checked.settings
+    from trainkit.dashboard.hyperparameters import choices
+    from trainkit.rundir import Best, RunDirectory
+    from trainkit.training import run
+
+    auto = settings["trainer"].resume == "auto"
+    resume = composed.resume or (auto and RunDirectory(composed.directory).holds_a_run())
+    overrides = changes_since(composed.directory, plain) if resume else composed.overrides
+    print(composed.heading, flush=True)  # loading data may take long
+    built = made_parts(checked, origins)
+    made = {
+        name: _instantiated(f"monitor.parts.{name}", node, plain, origins)
+        if isinstance(node, dict)
+        else node
+        for name, node in checked.monitors.items()
+    }
+    settings["monitor"] = replace(settings["monitor"], parts=made)
+    try:
+        result = run(
+            **built,
+            **settings,
+            directory=composed.directory,
+            config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
+            overrides=overrides,
+            hparams=masked_config(choices(plain)),
+            notes=checked.notes,
+            name=str(plain["name"] or ""),
+            resume=resume,
+        )
+        return result, Best.of(settings["checkpoint"]).mode
+    except (TypeError, ValueError) as error:
+        if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):
+            raise
+        raise blamed(error, plain, origins) from error
+
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """A config in which all was found to fit that can be seen without torch.
+
+    Args:
+        plain: Resolved: plain dicts, lists and values.
+        settings: `trainer`, `monitor` and `checkpoint`.
+        parts: The nodes of everything else.
+        monitors: The nodes of the monitors.
+        notes: What to tell the user, a line each.
+    """
+
+    plain: dict[str, Any]
+    settings: dict[str, Any]
+    parts: dict[str, Any]
+    monitors: dict[str, Any]
+    notes: list[str]
+
+
+def check_config(composed: Composed) -> CheckedConfig:
+    """Check a composed config as far as that goes without loading torch.
+
+    Raises:
+        ConfigError: The user can mend it.
+    """
     origins = composed.origins
     plain = _resolved(composed)
     settings = {name: _made(name, kind, plain[name], origins) for name, kind in _SETTINGS.items()}
@@ -64,40 +126,22 @@ def _run(composed: Composed) -> tuple[Any, str]:
         *_without_effect(plain["monitor"], origins),
         *check_targets({**parts, "monitor": {"parts": monitors}}, origins),
     ]
-    from trainkit.dashboard.hyperparameters import choices
-    from trainkit.rundir import Best, RunDirectory, seed_everything
-    from trainkit.training import run
+    return CheckedConfig(plain, settings, parts, monitors, notes)
 
-    auto = settings["trainer"].resume == "auto"
-    resume = composed.resume or (auto and RunDirectory(composed.directory).holds_a_run())
-    overrides = changes_since(composed.directory, plain) if resume else composed.overrides
-    print(composed.heading, flush=True)  # loading data may take long
-    seed_everything(settings["trainer"].seed)
-    built = {key: _instantiated(key, value, plain, origins) for key, value in parts.items()}
-    made = {
-        name: _instantiated(f"monitor.parts.{name}", node, plain, origins)
-        if isinstance(node, dict)
-        else node
-        for name, node in monitors.items()
+
+def made_parts(checked: CheckedConfig, origins: Origins) -> dict[str, Any]:
+    """Instantiate model, data, loss and so on, with the random numbers of the run's seed.
+
+    Raises:
+        ConfigError: One cannot be made.
+    """
+    from trainkit.rundir import seed_everything
+
+    seed_everything(checked.settings["trainer"].seed)
+    return {
+        key: _instantiated(key, value, checked.plain, origins)
+        for key, value in checked.parts.items()
     }
-    settings["monitor"] = replace(settings["monitor"], parts=made)
-    try:
-        result = run(
-            **built,
-            **settings,
-            directory=composed.directory,
-            config=OmegaConf.to_yaml(OmegaConf.create(masked_config(plain))),
-            overrides=overrides,
-            hparams=masked_config(choices(plain)),
-            notes=notes,
-            name=str(plain["name"] or ""),
-            resume=resume,
-        )
-        return result, Best.of(settings["checkpoint"]).mode
-    except (TypeError, ValueError) as error:
-        if any(note.startswith("run: ") for note in getattr(error, "__notes__", ())):
-            raise
-        raise blamed(error, plain, origins) from error
 
 
 def _resolved(composed: Composed) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Best:
         # Of equal values the earlier one is the better.
         sign = 1 if self.mode == "min" else -1
         self.kept = sorted(self.kept, key=lambda each: (sign * each[0], each[1]))[: self.count]
-        if self.kept[0][1] != iteration or self.iteration == iteration:
+        if self.kept[0] != (value, iteration):
             return False
         self.value, self.iteration = value, iteration
         return True
