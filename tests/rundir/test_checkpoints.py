@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -57,8 +59,7 @@ def test_damages_are_recognised_or_harmless(tmp_path: Path, kind: str, count: in
         path.write_bytes(damaged(content, kind, draw))
         try:
             found = load_checkpoint(path)
-        except DamagedCheckpointError as error:
-            assert str(path) in str(error)
+        except DamagedCheckpointError:
             continue
         silent += 1
         assert not differences(found, whole)
@@ -238,8 +239,35 @@ def test_a_snapshot_is_out_of_reach() -> None:
     assert not differences(copy, tied)
     assert copy["a"].data_ptr() == copy["b"].data_ptr() != weight.data_ptr()
     weight.zero_()
-    assert bool(copy["a"].any()) and bool(copy["c"].any())
+    assert bool(copy["a"].any())
+    assert bool(copy["c"].any())
     sparse = torch.eye(3).to_sparse()
     assert torch.equal(snapshot([sparse])[0].to_dense(), torch.eye(3))
     module = torch.nn.BatchNorm1d(2)
     assert snapshot(module.state_dict())._metadata == module.state_dict()._metadata
+
+
+def test_a_fork_waits_for_a_save(tmp_path: Path) -> None:
+    """A loader starts its workers while a checkpoint is written: the child must hold no lock."""
+    code = """
+import os, threading, time
+from trainkit.rundir import Bookkeeping, SaveThread
+lock, begun = threading.Lock(), threading.Event()
+
+def write():
+    with lock:
+        begun.set()
+        time.sleep(0.5)
+
+thread = SaveThread(Bookkeeping())
+thread.start("last.pt", write)
+begun.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if lock.acquire(timeout=5) else 1)
+print("exit", os.waitpid(child, 0)[1])
+thread.wait()
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    assert done.stdout == "exit 0\n", done.stderr

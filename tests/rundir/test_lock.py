@@ -84,7 +84,7 @@ except ValueError as error:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_races_for_one_folder(tmp_path: Path) -> None:
     """Five times four processes at once: one trains, the others are refused or find it done."""
     for i in range(5):

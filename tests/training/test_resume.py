@@ -233,3 +233,19 @@ def test_handlers(tmp_path: Path) -> None:
 
 def test_compiled(tmp_path: Path) -> None:
     check(tmp_path, 9, model=partial(network, 0.5), trainer=settings(compile=True))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("iteration", range(1, 15))
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_iteration_of_two_epochs(tmp_path: Path, source: str, iteration: int) -> None:
+    """With everything at once: dropout, schedule, accumulation, an average of the weights."""
+    check(
+        tmp_path,
+        iteration,
+        data=made(SOURCES[source]),
+        scheduler=SCHEDULES["cosine"],
+        optimizer=OPTIMIZERS["adam"],
+        handlers=made(averaged),
+        trainer=settings(epochs=3, epoch_length=7, accumulation_steps=3, evaluate_train=False),
+    )

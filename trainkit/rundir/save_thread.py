@@ -1,6 +1,7 @@
 """Write checkpoints beside the training, one at a time."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -9,6 +10,15 @@ from trainkit.rundir.bookkeeping import Bookkeeping
 __all__ = ["SaveThread"]
 
 _log = logging.getLogger("trainkit.rundir")
+
+
+# Held while a file is written. A process that forks (a loader starts its workers) waits for it: in
+# the child the locks that the thread holds just then would never be released.
+_saving = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_saving.acquire, after_in_parent=_saving.release, after_in_child=_saving.release
+    )
 
 
 class SaveThread:
@@ -48,7 +58,8 @@ class SaveThread:
 
     def _write(self, what: str, write: Callable[[], object]) -> None:
         try:
-            self._bookkeeping.keep(what, write)
+            with _saving:
+                self._bookkeeping.keep(what, write)
         except Exception as error:
             if self.failure is None:
                 _log.error("%s cannot be saved: %s", what, error, exc_info=error)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from threading import Event
 from typing import Any, Literal
 
 import torch
@@ -177,7 +176,7 @@ class Monitoring:
 
     def event_positions(self) -> EventPositions:
         """Begin to find out how far the event files reach now, without waiting for it."""
-        begun: dict[str, Event] = {}
+        waits: list[Callable[[], None]] = []
         found: dict[str, dict[str, int]] = {}
 
         def look(part: str) -> None:
@@ -185,8 +184,8 @@ class Monitoring:
 
         for part, writer in self._writers.items():
             if not writer.closed:
-                begun[part] = writer.after_flush(partial(look, part))
-        return EventPositions(begun, found)
+                waits.append(writer.after_flush(partial(look, part)))
+        return EventPositions(waits, found)
 
     def state_dict(self) -> dict[str, Any]:
         """What the monitors know from earlier iterations, and what the monitoring has cost."""

@@ -1,10 +1,9 @@
 """When the state of a run is saved, and what belongs to it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
 from time import monotonic
 from typing import Any, Protocol
 
@@ -46,18 +45,20 @@ class EventPositions:
     """How far the event files reached at a moment of the training; known a little later.
 
     Args:
-        begun: By part: set when its entry is there.
-        found: Filled by the threads of the writers: part → file → bytes.
+        waits: Return when the threads of the writers have filled in what is found.
+        found: Part → file → bytes.
     """
 
-    def __init__(self, begun: Mapping[str, Event], found: Mapping[str, Mapping[str, int]]) -> None:
-        self._begun = begun
+    def __init__(
+        self, waits: Sequence[Callable[[], None]], found: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        self._waits = waits
         self._found = found
 
     def wait(self) -> dict[str, dict[str, int]]:
         """Return when everything written until that moment is on the disk."""
-        for event in self._begun.values():
-            event.wait()
+        for wait in self._waits:
+            wait()
         return {part: dict(files) for part, files in self._found.items()}
 
 

@@ -210,12 +210,14 @@ class Training:
         trainer, state = self._built.engines.trainer, self._built.engines.trainer.state
         start_from(resumed)
         state.epoch = resumed["epoch"]
+        ended = resumed["parts"]["stopping"]["stopped"]
+        if self._built.iterations > resumed["iterations"]:
+            self._stopping.go_on()
+            ended = False
         if resumed["parts"]["training"]["pending"]:
             self._evaluate(trainer)
             self._close(trainer)
-        if self._built.iterations > resumed["iterations"]:
-            self._stopping.go_on()
-        elif resumed["parts"]["stopping"]["stopped"]:
+        if ended or self._stopping.stopped:
             return True
         if state.iteration >= self._built.iterations:
             return True

@@ -4,6 +4,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 from trainkit.writers.as_sink import as_sink
 from trainkit.writers.delivery import Deliveries
@@ -120,7 +121,7 @@ class BackgroundWriter(Front):
         self._background.check()
         self._background.flush()
 
-    def after_flush(self, then: Callable[[], object]) -> threading.Event:
+    def after_flush(self, then: Callable[[], object]) -> Callable[[], None]:
         """Have a function called when everything written so far can be read by others.
 
         The call returns at once. What is written later waits until the function has returned, so
@@ -130,7 +131,7 @@ class BackgroundWriter(Front):
             then: Called in the writer's thread; what it raises is logged.
 
         Returns:
-            Set when it has returned.
+            Waits until it has returned, or the thread has ended.
 
         Raises:
             RuntimeError: The writer is closed, or belongs to another process.
@@ -206,14 +207,16 @@ class _Background:
     def flush(self) -> None:
         """Return when all that was written so far was written out, or failed."""
         self.thread.seal()
-        done = self.queue.put_flush()
+        self._wait_for(self.queue.put_flush())
+
+    def _wait_for(self, done: threading.Event) -> None:
         while not done.wait(1.0) and self.thread.alive:
             pass
 
-    def after_flush(self, then: Callable[[], object]) -> threading.Event:
+    def after_flush(self, then: Callable[[], object]) -> Callable[[], None]:
         """Have a function called in the thread when all that was written so far is flushed."""
         self.thread.seal()
-        return self.queue.put_flush(then)
+        return partial(self._wait_for, self.queue.put_flush(then))
 
     def forget(self) -> None:
         """Stop, for a writer that is no longer referenced."""
