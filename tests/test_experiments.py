@@ -87,7 +87,7 @@ def test_an_experiment_reaches_what_it_says(experiment: str) -> None:
     assert compare(status["test"][metric], number)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_gan_digits_makes_confident_digits_of_every_class() -> None:
     metric, _, number = stated("gan_digits")
     status = trainkit_run("gan_digits")

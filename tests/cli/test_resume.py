@@ -34,8 +34,11 @@ def trainkit(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("experiment", SHORT)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(n, marks=[pytest.mark.slow if n == "diabetes" else pytest.mark.long])
+     for n in SHORT],
+)  # fmt: skip
 def test_experiments(tmp_path: Path, experiment: str) -> None:
     run = ["run", f"+experiment={experiment}", *SHORT[experiment], *COMMON]
     whole = trainkit(tmp_path, *run, "hydra.run.dir=whole")
@@ -108,7 +111,7 @@ def test_what_may_change_and_what_may_not(tmp_path: Path) -> None:
     assert b"trainer.epochs=3" in texts[-1].tensor_proto.string_val[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_that_is_put_back_into_its_queue(tmp_path: Path) -> None:
     """The same command in the same folder: it begins, goes on, and finds that it is done."""
     run_of(tmp_path, "job", "trainer.resume=auto", "trainer.max_iterations=7")
@@ -161,7 +164,7 @@ def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rerun_repeats_and_compares(tmp_path: Path) -> None:
     run_of(tmp_path)
     same = trainkit(tmp_path, "rerun", "r")

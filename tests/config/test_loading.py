@@ -40,7 +40,8 @@ def test_a_run_of_the_command_line(project: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_run_made_of_python_objects_needs_the_model(tmp_path: Path) -> None:
-    result = go(tmp_path / "r", optimizer=partial(torch.optim.SGD, lr=1e30))
+    trainer = trainkit.TrainerSettings(epochs=3, progress_bar=False, on_non_finite="warn")
+    result = go(tmp_path / "r", optimizer=partial(torch.optim.SGD, lr=1e30), trainer=trainer)
     run = trainkit.load_run(result.directory)
     assert run.config == {}
     assert isnan(run.last["validation"]["loss"]), "JSON has no NaN, Python has"

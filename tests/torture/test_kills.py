@@ -25,8 +25,8 @@ def killed(folder: Path, kills: int, seed: int) -> str:
 
 
 @pytest.mark.slow
-def test_six_kills(tmp_path: Path) -> None:
-    assert "'kills': 6" in killed(tmp_path, 6, seed=7)
+def test_three_kills(tmp_path: Path) -> None:
+    assert "'kills': 3" in killed(tmp_path, 3, seed=7)
 
 
 @pytest.mark.long

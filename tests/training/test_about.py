@@ -109,7 +109,7 @@ def test_a_run_that_diverged_says_so_in_plain_words(tmp_path: Path) -> None:
 
     go(
         tmp_path, monitor=FULL, loss=Losses({"bad": {"loss": explode}}),
-        trainer=TrainerSettings(epochs=1, progress_bar=False),
+        trainer=TrainerSettings(epochs=1, progress_bar=False, on_non_finite="warn"),
     )  # fmt: skip
     found = EventAccumulator(str(tmp_path / "train")).Reload()
     text = found.Tensors("about/1_outcome")[-1].tensor_proto.string_val[0].decode()

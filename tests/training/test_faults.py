@@ -95,7 +95,9 @@ def test_a_disk_that_stays_full(
     for name in ("run.json", "history.csv", "checkpoints/last.pt", "event files of train"):
         assert name in told
     assert result.best_iteration not in (None, 7)
-    assert "best.pt cannot be used (ValueError: it holds iteration 7, not" in told
+    # What was being written when the disk became full is not there either.
+    assert "best.pt cannot be used (" in told
+    assert "it holds iteration 7, not" in told or "No such file" in told
     assert result.tested_with == "last"
     out = capsys.readouterr().out
     assert out.index("alarm ") < out.index("ended ")
@@ -211,8 +213,8 @@ def test_a_signal_that_is_ignored_at_the_start_stays_ignored(name: str) -> None:
         signal.signal(number, before)
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGUSR1", 138)])
-def test_hup_and_usr1_stop_after_the_iteration(name: str, status: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGUSR1", 138), ("SIGUSR2", 140)])
+def test_other_signals_stop_after_the_iteration(name: str, status: int, tmp_path: Path) -> None:
     if signal.getsignal(signal.Signals[name]) is signal.SIG_IGN:
         pytest.skip(f"{name} is ignored here (nohup), and a run leaves it so")
     kill = partial(os.kill, os.getpid(), signal.Signals[name])

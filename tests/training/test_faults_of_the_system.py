@@ -54,6 +54,7 @@ def forbid():
         if folder.is_dir():
             folder.chmod(0o555)
 
+go(place.parent / "before", model=partial(At, {}), trainer=LONG, monitor=FULL)  # imports all
 os.setuid(65534)  # nobody: root may write everywhere
 result = go(place, model=partial(At, {10: forbid}), trainer=LONG, monitor=FULL)
 print("alarms:", "; ".join(result.alarms))

@@ -57,7 +57,7 @@ def settings(**changes: Any) -> TrainerSettings:
     return TrainerSettings(epochs=4, progress_bar=False, device="cpu", **changes)
 
 
-@pytest.mark.parametrize("at", [1, 2, 7, 10])
+@pytest.mark.parametrize("at", [1, 10])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_named_kept_and_made_again(tmp_path: Path, kind: str, at: int) -> None:
     changes = {"model": partial(Breaking, at), "trainer": settings(**KINDS[kind])}

@@ -15,7 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trainkit.rundir import load_checkpoint, read_status
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins with it ignored
 import torch
 from functools import partial
 from torch import nn
@@ -142,7 +143,7 @@ changes = {{"data": load()}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("forkserver", marks=pytest.mark.long)])
 def test_ctrl_c_in_a_terminal_reaches_the_workers_of_a_loader_too(
     tmp_path: Path, method: str
 ) -> None:

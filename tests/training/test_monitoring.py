@@ -15,6 +15,8 @@ from trainkit.handlers import LossMonitor
 from trainkit.rundir import load_checkpoint, read_status
 from trainkit.settings import MonitorSettings, TrainerSettings
 
+GOES_ON = TrainerSettings(epochs=3, progress_bar=False, on_non_finite="warn")
+
 
 def events(directory: Path, part: str) -> EventAccumulator:
     found = EventAccumulator(str(directory / part), size_guidance={"scalars": 0, "images": 0})
@@ -109,7 +111,8 @@ def test_with_everything_off_no_event_file_is_written(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = go(tmp_path, monitor=FULL, optimizer=partial(torch.optim.SGD, lr=1e30))
+    sgd = partial(torch.optim.SGD, lr=1e30)
+    result = go(tmp_path, monitor=FULL, optimizer=sgd, trainer=GOES_ON)
     assert result.non_finite["loss/total"] == 2
     assert "validation: loss/total" in result.non_finite
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("non-finite"))
@@ -198,7 +201,7 @@ def test_a_run_of_which_only_evaluations_are_watched_claims_no_samples(
         return nn.functional.cross_entropy(y_pred, y) * float("nan")
 
     settings = MonitorSettings(**vars(QUIET) | {"metrics": True})
-    result = go(tmp_path, monitor=settings, loss=broken)
+    result = go(tmp_path, monitor=settings, loss=broken, trainer=GOES_ON)
     out = capsys.readouterr().out
     assert "monitoring  no iteration was sampled" in out
     assert result.non_finite == {"loss/total": 1}

@@ -95,7 +95,8 @@ def test_ignites_terminate_on_nan(made: Any, tmp_path: Path) -> None:
     def broken(y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(y_pred, y) * float("nan")
 
-    result = go(tmp_path, trainer=short(9), handlers={"stop": made}, loss=broken, metrics=None)
+    trainer = TrainerSettings(epochs=9, progress_bar=False, on_non_finite="warn")
+    result = go(tmp_path, trainer=trainer, handlers={"stop": made}, loss=broken, metrics=None)
     assert result.iterations == 1
 
 

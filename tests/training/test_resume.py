@@ -1,7 +1,7 @@
 """A run that was interrupted and resumed is, bit for bit, the run that never was."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from ignite.handlers import EMAHandler
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -17,6 +19,7 @@ from tests.training.parts import FULL, blobs, cases, network
 from tests.training.resuming import check_same, interrupted, made, resumable
 from trainkit import schedules
 from trainkit.data import Data
+from trainkit.rundir import read_history, read_status
 from trainkit.settings import MonitorSettings, TrainerSettings
 from trainkit.training import early_stopping
 
@@ -25,6 +28,12 @@ WATCHED = MonitorSettings(every=2, histograms_every=5)
 
 def settings(epochs: int = 3, **changes: Any) -> TrainerSettings:
     return TrainerSettings(epochs=epochs, progress_bar=False, device="cpu", **changes)
+
+
+def first_in_short(cases: Iterable[Any]) -> list[Any]:
+    """The first in every test run, the others where there is more time."""
+    first, *others = cases
+    return [first, *(pytest.param(each, marks=pytest.mark.long) for each in others)]
 
 
 def check(tmp_path: Path, iteration: int, **changes: Any) -> None:
@@ -128,7 +137,7 @@ SOURCES: dict[str, Callable[[], Data]] = {
 }
 
 
-@pytest.mark.parametrize("iteration", [3, 10])
+@pytest.mark.parametrize("iteration", [pytest.param(3, marks=pytest.mark.long), 10])
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources(tmp_path: Path, source: str, iteration: int) -> None:
     """In the middle of the first epoch, and of the second."""
@@ -163,7 +172,7 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", first_in_short(SCHEDULES))
 def test_schedules(tmp_path: Path, name: str) -> None:
     check(tmp_path, 9, scheduler=SCHEDULES[name])
 
@@ -177,12 +186,12 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", first_in_short(OPTIMIZERS))
 def test_optimizers(tmp_path: Path, name: str) -> None:
     check(tmp_path, 9, optimizer=OPTIMIZERS[name])
 
 
-@pytest.mark.parametrize("iteration", [1, 2, 3, 9])
+@pytest.mark.parametrize("iteration", first_in_short([2, 1, 3, 9]))
 def test_in_the_middle_of_an_accumulation(tmp_path: Path, iteration: int) -> None:
     check(tmp_path, iteration, trainer=settings(accumulation_steps=4, clip_grad_norm=0.5))
 
@@ -192,7 +201,7 @@ def test_mixed_precision(tmp_path: Path, amp: str) -> None:
     check(tmp_path, 9, trainer=settings(amp=amp))
 
 
-@pytest.mark.parametrize("iteration", [3, 4, 6])
+@pytest.mark.parametrize("iteration", first_in_short([3, 4, 6]))
 def test_evaluations_within_epochs(tmp_path: Path, iteration: int) -> None:
     check(tmp_path, iteration, trainer=settings(evaluate_every=3))
 
@@ -249,3 +258,28 @@ def test_every_iteration_of_two_epochs(tmp_path: Path, source: str, iteration: i
         handlers=made(averaged),
         trainer=settings(epochs=3, epoch_length=7, accumulation_steps=3, evaluate_train=False),
     )
+
+
+def test_the_row_and_the_times_are_those_of_the_whole_run(tmp_path: Path) -> None:
+    go = resumable(monitor=WATCHED, trainer=settings(epochs=4))
+    interrupted(go, tmp_path, 10)
+    before = read_status(tmp_path / "run.json")
+    row = session(tmp_path / "results")
+    result = go(tmp_path, resume=True)
+    status = read_status(tmp_path / "run.json")
+    assert (status["started"], status["run"]) == (before["started"], before["run"])
+    assert result.seconds > before["seconds"] > 0
+    assert status["resumed"][0]["was"] == "interrupted"
+    assert session(tmp_path / "results") == row, "one row, with the start of the run"
+    times = [row["seconds"] or 0 for row in read_history(tmp_path / "history.csv")]
+    assert times == sorted(times)
+    assert len(times) == 4
+
+
+def session(folder: Path) -> list[float]:
+    """The start of each session in the folder of a row."""
+    events = EventAccumulator(str(folder)).Reload()
+    metadata = events.summary_metadata["_hparams_/session_start_info"]
+    content = HParamsPluginData.FromString(metadata.plugin_data.content)
+    assert len(list(folder.glob("*tfevents*"))) == 1
+    return [content.session_start_info.start_time_secs]

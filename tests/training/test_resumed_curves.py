@@ -99,7 +99,7 @@ GO = resumable(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("fast", [True, False], ids=["data server", "Python reader"])
 def test_opened_afresh(tmp_path: Path, fast: bool) -> None:
     """In the middle of an epoch, at its end, and of an accumulation of interruptions."""
@@ -112,7 +112,7 @@ def test_opened_afresh(tmp_path: Path, fast: bool) -> None:
         assert equal(opened) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_already_open(tmp_path: Path) -> None:
     """Python's reader drops what was read behind the checkpoint: the killed part went further."""
     GO(tmp_path / "whole")

@@ -226,8 +226,9 @@ def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
     go(tmp_path, scheduler=partial(cosine, warmup_iterations=2), trainer=short(amp="fp16"))
     state = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
     assert set(state) == {
-        "format", "models", "gradients", "optimizers", "schedules", "scaler", "engine", "loss",
-        "iteration", "epoch", "epoch_length", "iterations", "best", "values", "evaluated", "random",
+        "format", "run", "models", "buffers", "modes", "frozen", "gradients", "optimizers",
+        "schedules", "scaler", "engine", "loss", "iteration", "epoch", "epoch_length", "iterations",
+        "data", "best", "values", "evaluated", "random", "parts", "events",
     }  # fmt: skip
     assert state["scaler"]["scale"] > 0
     assert state["optimizers"]["optimizer"]["state"]
@@ -342,7 +343,8 @@ def test_a_crash(tmp_path: Path) -> None:
 
 
 def test_nan_does_not_end_a_run_and_never_is_the_best(tmp_path: Path) -> None:
-    result = go(tmp_path, optimizer=partial(torch.optim.SGD, lr=1e30))
+    sgd = partial(torch.optim.SGD, lr=1e30)
+    result = go(tmp_path, optimizer=sgd, trainer=short(on_non_finite="warn"))
     assert result.last["validation"]["loss"] != result.last["validation"]["loss"]
     assert result.best_iteration is None
     assert read_status(tmp_path / "run.json")["last"]["validation"]["loss"] == "nan"

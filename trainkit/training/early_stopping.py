@@ -85,7 +85,7 @@ class EarlyStopping:
 def early_stopping(
     trainer: Engine,
     on_evaluation: Callable[[Listener], None],
-    stop: Callable[[str], None],
+    stop: Callable[[str], None] | None = None,
     *,
     metric: str = "loss",
     patience: int = 5,
@@ -100,7 +100,7 @@ def early_stopping(
     Args:
         trainer: What is ended; the run is completed then, not interrupted.
         on_evaluation: Given by the run.
-        stop: Given by the run.
+        stop: Given by the run; None: the trainer is terminated, and keeps no reason.
         metric: A metric of the validation data by name, or `loss`.
         patience: Evaluations in a row without an improvement after which the training ends.
         mode: `min` or `max`: which is better; `auto`: min for the loss and errors, else max.
@@ -113,7 +113,7 @@ def early_stopping(
         ValueError: `patience` is less than 1, `min_delta` is negative, or `mode` is none of these.
     """
     stopping = EarlyStopping(
-        stop,
+        stop or (lambda reason: trainer.terminate()),
         lambda: trainer.state.iteration,
         metric=metric,
         patience=patience,
