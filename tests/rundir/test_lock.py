@@ -20,7 +20,8 @@ lock.acquire()
 if sys.argv[2:] == ["fork"] and os.fork():
     print("held", flush=True)
     os._exit(0)  # the child lives on, the owner is dead
-print("held", flush=True)
+if not sys.argv[2:]:
+    print("held", flush=True)
 time.sleep(60)
 """
 

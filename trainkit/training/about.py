@@ -71,6 +71,7 @@ class About:
         shapes: Mapping[nn.Module, str],
         books: Bookkeeping,
         began: float | None = None,
+        resumed: bool = False,
     ) -> None:
         """Write what the run was started with; of a run that is resumed it is there already.
 
@@ -80,15 +81,16 @@ class About:
             hparams: Of the row in the table of runs; empty: no row.
             shapes: Module → shape of what it returns.
             books: Keeps a full disk from ending the run.
-            began: When the run began, where it is resumed now.
+            began: When the run began, in seconds since the epoch; None: now.
+            resumed: It is resumed now.
         """
         self._train, self._books = train, books
 
-        if began is None:
+        if not resumed:
             self.changed(0, config, shapes)
         if hparams:
             self._row = RunRow(self._place.results, self._place.label, hparams, began)
-            if began is None:
+            if not resumed:
                 self.record(0, {}, {})
 
     def changed(self, step: int, config: str, shapes: Mapping[nn.Module, str]) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -206,8 +207,13 @@ def conduct(prepared: Prepared) -> RunResult:
     process = os.getpid()
     try:
         monitoring.attach()
-        began = earlier.began if earlier is not None and state is not None else None
-        monitoring.describe(prepared.config, prepared.hparams, prepared.shapes, began)
+        monitoring.describe(
+            prepared.config,
+            prepared.hparams,
+            prepared.shapes,
+            began=_began(status),
+            resumed=state is not None,
+        )
         if state is not None and prepared.overrides:
             monitoring.tell_of_changes(state["iteration"], prepared.config, prepared.shapes)
         progress.attach(trainer)
@@ -220,6 +226,13 @@ def conduct(prepared: Prepared) -> RunResult:
             error.add_note(f"run: {place.path}")
             ending.early(error)
         raise
+
+
+def _began(status: Status | None) -> float | None:
+    """When the run began, in seconds since the epoch; a resumed one has its first start."""
+    if status is None:
+        return None
+    return datetime.fromisoformat(str(status.facts["started"])).timestamp()
 
 
 @contextmanager

@@ -40,14 +40,6 @@ class Earlier:
         of_state = None if self.state is None else self.state.get("run")
         return self.status.get("run") or of_state
 
-    @property
-    def began(self) -> float | None:
-        """When it began, in seconds since the epoch."""
-        try:
-            return datetime.fromisoformat(str(self.status["started"])).timestamp()
-        except (KeyError, ValueError):
-            return None
-
     def facts(self, overrides: Sequence[str]) -> dict[str, Any]:
         """What its `run.json` says from now on, beside what every run says.
 

@@ -146,7 +146,9 @@ class Monitoring:
         config: str,
         hparams: Mapping[str, bool | float | str],
         shapes: Mapping[nn.Module, str],
+        *,
         began: float | None = None,
+        resumed: bool = False,
     ) -> None:
         """Write what the run was started with; of a run that is resumed it is there already.
 
@@ -154,11 +156,12 @@ class Monitoring:
             config: Resolved, YAML.
             hparams: Of the row in the table of runs.
             shapes: Module → shape of what it returns.
-            began: When the run began, in seconds since the epoch, where it is resumed now.
+            began: When the run began, in seconds since the epoch; None: now.
+            resumed: It is resumed now.
         """
         train = self._writers.get("train")
         if train is not None and self.about is not None:
-            self.about.started(train, config, hparams, shapes, self._books, began)
+            self.about.started(train, config, hparams, shapes, self._books, began, resumed)
             # Now, and not beside the first iterations: these are TensorBoard's protobuf classes,
             # which take long to import and would be taken for what a sample costs.
             self._keep_in("texts about the run", train.flush)
