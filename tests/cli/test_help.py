@@ -54,7 +54,8 @@ def test_explained(
         (["list", "optimiser"], "did you mean optimizer?"),
         (["list", "experiment=digit"], "did you mean digits"),
         (["list", "a", "b"], "one group or option, got a b"),
-        (["resume", "runs/x"], "there is no command 'resume'"),
+        (["resum", "runs/x"], "did you mean resume?"),
+        (["resume", "runs/x"], "there is no folder"),
         (["hlep"], "did you mean help?"),
     ],
 )

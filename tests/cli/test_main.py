@@ -26,12 +26,14 @@ def test_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_not_there_is_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "resume" not in call(capsys, "--help").out
-    assert "resume" not in call(capsys, "completion", "bash").out
-    assert call(capsys, "resume", "runs/x").status == 2
+    assert "doctor" not in call(capsys, "--help").out
+    assert "doctor" not in call(capsys, "completion", "bash").out
+    assert call(capsys, "doctor", "runs/x").status == 2
 
 
-@pytest.mark.parametrize("command", ["list", "help", "board", "completion"])
+@pytest.mark.parametrize(
+    "command", ["list", "help", "board", "completion", "resume", "rerun", "replay"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     done = call(capsys, command, "--help")
     assert done.status == 0

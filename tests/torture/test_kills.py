@@ -1,7 +1,7 @@
 """Kill a run at random moments; whatever was killed, the end is that of the undisturbed run.
 
-Each kill needs the start of a resume, so a few are made in every test run, fifty in CI and five
-hundred in `make torture`.
+Each kill needs the start of a resume, so a few are made in every test run, twenty-five in CI and
+five hundred in `make torture`.
 """
 
 import subprocess
@@ -30,8 +30,8 @@ def test_three_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_fifty_kills(tmp_path: Path) -> None:
-    print(killed(tmp_path, 50, seed=1))
+def test_twenty_five_kills(tmp_path: Path) -> None:
+    print(killed(tmp_path, 25, seed=1))
 
 
 @pytest.mark.torture

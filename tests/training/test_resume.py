@@ -137,6 +137,9 @@ SOURCES: dict[str, Callable[[], Data]] = {
 }
 
 
+OFTEN = ("loader", "workers", "stateful")
+
+
 @pytest.mark.parametrize("iteration", [pytest.param(3, marks=pytest.mark.long), 10])
 @pytest.mark.parametrize("source", SOURCES)
 def test_sources(tmp_path: Path, source: str, iteration: int) -> None:
@@ -244,9 +247,14 @@ def test_compiled(tmp_path: Path) -> None:
     check(tmp_path, 9, model=partial(network, 0.5), trainer=settings(compile=True))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("iteration", range(1, 15))
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in OFTEN else pytest.mark.torture)
+        for name in SOURCES
+    ],
+)
 def test_every_iteration_of_two_epochs(tmp_path: Path, source: str, iteration: int) -> None:
     """With everything at once: dropout, schedule, accumulation, an average of the weights."""
     check(
