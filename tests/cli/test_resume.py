@@ -13,6 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cli.project import environment
+from tests.torture.digest import digest
 from tests.training.resuming import check_same
 from trainkit.rundir import load_checkpoint, read_status
 
@@ -124,7 +125,8 @@ def test_a_job_that_is_put_back_into_its_queue(tmp_path: Path) -> None:
     assert without.returncode == 2
     assert "trainkit resume" in without.stderr
     run_of(tmp_path, "whole", "trainer.resume=auto")
-    check_same(tmp_path / "whole", tmp_path / "job")
+    # Not its curves: it was evaluated at the end of its first part, too.
+    assert digest(tmp_path / "job") == digest(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

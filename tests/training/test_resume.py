@@ -264,6 +264,8 @@ def test_every_iteration_of_two_epochs(tmp_path: Path, source: str, iteration: i
         scheduler=SCHEDULES["cosine"],
         optimizer=OPTIMIZERS["adam"],
         handlers=made(averaged),
+        # Every iteration: a sample that waits for the end of its accumulation is not kept.
+        monitor=MonitorSettings(every=1),
         trainer=settings(epochs=3, epoch_length=7, accumulation_steps=3, evaluate_train=False),
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -172,8 +173,7 @@ class TrainingSource(OnePass):
         self._begun_with = place["begun_with"]
         if place["data"] is not None and self._keeps_state:
             self.data.load_state_dict(place["data"])
-            rest: Iterator[Any] = iter(self.data)
-            return rest
+            return self._rest_of_stateful()
         set_generator_states(self.data, place["generators"])
         if not self.passes or self.drawn == self.length:
             return None
@@ -181,6 +181,19 @@ class TrainingSource(OnePass):
             self.data.set_epoch(self.passes - 1, self.drawn)
             return iter(self.data)
         return self._skipped(place)
+
+    def _rest_of_stateful(self) -> Iterator[Any] | None:
+        """What data give that have put themselves at their place."""
+        if self.drawn != self.length:
+            rest: Iterator[Any] = iter(self.data)
+            return rest
+        # At the end of a pass some data give nothing more, and others begin the next pass at once.
+        self._announce()
+        batches = iter(self.data)
+        for first in batches:
+            self.passes, self.drawn = self.passes + 1, 0
+            return chain([first], batches)
+        return None
 
     def _skipped(self, place: Mapping[str, Any]) -> Iterator[Any]:
         """The pass begun again, and so many of its batches dropped."""
