@@ -55,7 +55,7 @@ def test_explained(
         (["list", "experiment=digit"], "did you mean digits"),
         (["list", "a", "b"], "one group or option, got a b"),
         (["resum", "runs/x"], "did you mean resume?"),
-        (["resume", "runs/x"], "there is no folder"),
+        (["resume", "runs/x"], "there is no 'runs/x'"),
         (["hlep"], "did you mean help?"),
     ],
 )

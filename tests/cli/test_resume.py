@@ -132,8 +132,8 @@ def test_a_job_that_is_put_back_into_its_queue(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "resume needs the folder of one run"),
-        (["nowhere"], "there is no folder"),
+        ([], "resume: it needs the folder of one run"),
+        (["nowhere"], "there is no 'nowhere'"),
         (["."], "holds no run"),
         (["--last"], "there is no flag --last"),
     ],

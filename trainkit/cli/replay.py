@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from trainkit.cli.failure import UsageError, status_of
+from trainkit.cli.place_argument import place_argument
 from trainkit.config.errors import ConfigError
 from trainkit.masking import forget_secrets
 from trainkit.screen import titled
@@ -40,13 +41,9 @@ def main(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_HELP, end="")
         return 0
-    files = [each for each in arguments if Path(each).is_file()]
-    if len(files) != 1:
-        given = next((each for each in arguments if "=" not in each), "")
-        missing = f"there is no file {given!r}; " if given else ""
-        raise UsageError(f"replay: {missing}trainkit replay RUN_DIR/non_finite/bundle.pt")
-    path = Path(files[0]).resolve()
-    overrides = [each for each in arguments if each != files[0]]
+    path, overrides = place_argument(
+        "replay", arguments, Path.is_file, "trainkit replay RUN_DIR/non_finite/bundle.pt"
+    )
     forget_secrets()
     from trainkit.rundir import DamagedCheckpointError
     from trainkit.training.bundle import read_bundle

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainkit.cli.failure import UsageError, status_of
+from trainkit.cli.failure import status_of
+from trainkit.cli.place_argument import place_argument
 from trainkit.cli.run import run_one
 from trainkit.config.errors import ConfigError
 from trainkit.masking import forget_secrets
@@ -41,13 +42,9 @@ def main(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_HELP, end="")
         return 0
-    folders = [each for each in arguments if Path(each).is_dir()]
-    if len(folders) != 1:
-        given = next((each for each in arguments if "=" not in each), "")
-        missing = f"there is no folder {given!r}; " if given else ""
-        raise UsageError(f"rerun: {missing}trainkit rerun RUN_DIR [KEY=VALUE]")
-    earlier = Path(folders[0]).resolve()
-    overrides = [each for each in arguments if each != folders[0]]
+    earlier, overrides = place_argument(
+        "rerun", arguments, Path.is_dir, "trainkit rerun RUN_DIR [KEY=VALUE]"
+    )
     forget_secrets()
     from trainkit.config.compose import compose_and_run
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from trainkit.cli.failure import UsageError, status_of
+from trainkit.cli.failure import status_of
+from trainkit.cli.place_argument import place_argument
 from trainkit.cli.run import run_one
 from trainkit.config.errors import ConfigError
 from trainkit.config.resuming import check_resumable
@@ -44,16 +45,9 @@ def main(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(_HELP, end="")
         return 0
-    folders = [each for each in arguments if "=" not in each and not each.startswith(("-", "~"))]
-    flags = [each for each in arguments if each.startswith("-")]
-    # The folder of a run may have a `=` in its name.
-    folders = folders or [each for each in arguments if Path(each).is_dir()]
-    if flags:
-        raise UsageError(f"resume: there is no flag {flags[0]}; trainkit resume --help")
-    if len(folders) != 1:
-        raise UsageError("resume needs the folder of one run: trainkit resume RUN_DIR [KEY=VALUE]")
-    overrides = [each for each in arguments if each != folders[0]]
-    directory = Path(folders[0]).resolve()
+    directory, overrides = place_argument(
+        "resume", arguments, Path.is_dir, "it needs the folder of one run: trainkit resume RUN_DIR"
+    )
     forget_secrets()
     from trainkit.config.compose import compose_and_run
 

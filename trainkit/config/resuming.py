@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from trainkit.config.errors import ConfigError
+from trainkit.config.sources import relative
 from trainkit.masking import MASK
 
 __all__ = ["changes_since", "check_resumable"]
@@ -30,12 +31,12 @@ def check_resumable(directory: Path) -> None:
         ConfigError: There is no such folder or no run in it, or it was made from Python objects.
     """
     if not directory.is_dir():
-        raise ConfigError(f"resume: there is no folder {str(directory)!r}")
+        raise ConfigError(f"resume: there is no folder {relative(directory)!r}")
     if not (directory / "run.json").is_file():
-        raise ConfigError(f"resume: {str(directory)!r} holds no run: it has no run.json")
+        raise ConfigError(f"resume: {relative(directory)!r} holds no run: it has no run.json")
     if not (directory / "config.yaml").is_file():
         raise ConfigError(
-            f"resume: {str(directory)!r} has no config.yaml: a run that was made from Python "
+            f"resume: {relative(directory)!r} has no config.yaml: a run that was made from Python "
             "objects is resumed by the same program, with run(..., resume=True)"
         )
 
@@ -56,7 +57,7 @@ def changes_since(directory: Path, config: Mapping[str, Any]) -> list[str]:
     try:
         before = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"resume: {file} cannot be read: {error}") from error
+        raise ConfigError(f"resume: {relative(file)} cannot be read: {error}") from error
     was, now = (dict(_leaves("", each)) for each in (before, config))
     # A value that was masked cannot be compared.
     differ = [
@@ -70,7 +71,7 @@ def changes_since(directory: Path, config: Mapping[str, Any]) -> list[str]:
         more = f" (and {len(refused) - 5} more)" if len(refused) > 5 else ""
         raise ConfigError(
             f"resume: the run cannot go on with this: {shown}{more}; trainkit run --from "
-            f"{directory} begins a new run"
+            f"{relative(directory)} begins a new run"
         )
     return [f"{key}={now.get(key)}" for key in differ]
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainkit.tracing.nested import tensors_in
+
 __all__ = ["Origin", "OriginMode", "is_finite"]
 
 
@@ -73,7 +75,8 @@ class OriginMode(TorchDispatchMode):
     def give(self, place: str, tensor: Tensor) -> None:
         """Something that is there before the step; where it is not finite it is an origin."""
         if not is_finite(tensor):
-            origin = Origin("given", place, "", _kind(tensor), _rows(tensor, self._samples))
+            rows = _rows(tensor, self._samples) if place == "batch" else ()
+            origin = Origin("given", place, "", _kind(tensor), rows)
             self._note(tensor, origin)
             self.origins.append(origin)
 
@@ -86,12 +89,12 @@ class OriginMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        bad = [t for t in _tensors((args, kwargs)) if not is_finite(t)]
+        bad = [t for t in tensors_in((args, kwargs)) if not is_finite(t)]
         sources = [self._sources.get(_key(tensor)) for tensor in bad]
         result = func(*args, **kwargs)
         self._number += 1
         name = _name(func)
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             if not is_finite(tensor):
                 self._note(tensor, self._of(name, tensor, sources, args, kwargs))
         return result
@@ -114,7 +117,8 @@ class OriginMode(TorchDispatchMode):
         if written and _kind(tensor) != "NaN":
             return _CONSTANT
         phase, place = self._where()
-        rows = _rows(tensor, self._samples)
+        # The rows of a gradient or a weight are no samples, though there may be equally many.
+        rows = _rows(tensor, self._samples) if phase == "forward" else ()
         origin = Origin(phase, place, name, _kind(tensor), rows, self._number)
         self.origins.append(origin)
         return origin
@@ -162,17 +166,6 @@ def _key(tensor: Tensor) -> int:
 def _name(func: Any) -> str:
     """`aten.log` of `aten.log.default`."""
     return str(func).rpartition(".")[0] or str(func)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainkit.tracing.nested import tensors_in
 from trainkit.tracing.report import ModuleCall
 
 __all__ = ["Places"]
@@ -63,9 +64,7 @@ class Places:
                 before = optimizer.register_step_pre_hook(
                     lambda *_, name=name: setattr(self, "_stepping", name)
                 )
-                after = optimizer.register_step_post_hook(
-                    lambda *_: setattr(self, "_stepping", None)
-                )
+                after = optimizer.register_step_post_hook(self._end_step)
                 stack.callback(before.remove)
                 stack.callback(after.remove)
             yield
@@ -74,13 +73,15 @@ class Places:
         self._stepping = None
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        given = {t.grad_fn for t in _tensors((args, kwargs)) if t.grad_fn is not None}
+        given = {t.grad_fn for t in tensors_in((args, kwargs)) if t.grad_fn is not None}
         self._open.append((self._names[module], given))
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         name, given = self._open.pop()
         kind = type(module).__name__
-        for tensor in _tensors(output):
+        for tensor in tensors_in(output):
+            if not (tensor.is_floating_point() or tensor.is_complex()):
+                continue
             _tag(tensor.grad_fn, given, name)
             self.calls.append(_call("forward", name, kind, tensor))
             if tensor.requires_grad:
@@ -110,15 +111,3 @@ def _call(phase: str, place: str, kind: str, tensor: Tensor) -> ModuleCall:
         most = float(good.max()) if good.numel() else None
         bad = values.numel() - good.numel()
     return ModuleCall(phase, place, kind, tuple(tensor.shape), least, most, bad)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.is_floating_point() or value.is_complex():
-            yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)

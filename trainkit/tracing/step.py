@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainkit.samples import samples_in
+from trainkit.tracing.nested import tensors_in
 from trainkit.tracing.origin import Origin, OriginMode, is_finite
 from trainkit.tracing.places import Places
 from trainkit.tracing.report import StepReport
@@ -46,7 +48,7 @@ def traced_step(
     single = {"": next(iter(models.values()))} if list(models) == ["model"] else models
     places = Places(single, loss_fn, optimizers)
     mode = OriginMode(places.now, samples_in(batch))
-    for tensor in _tensors(batch):
+    for tensor in tensors_in(batch):
         mode.give("batch", tensor)
     named = list(_named_parameters(single, loss_fn))
     for name, tensor in (*named, *_named_buffers(single)):
@@ -90,10 +92,8 @@ def _first(
         if not is_finite(parameter.detach()):
             origin = mode.source(parameter.detach())
             if origin is not None:
-                place = name if origin.phase == "optimizer" else origin.place
-                origin = Origin(
-                    origin.phase, place, origin.operation, origin.kind, origin.rows, origin.number
-                )
+                if origin.phase == "optimizer":  # it steps many parameters in one operation
+                    origin = replace(origin, place=name)
                 found.append((origin, f"the weights of {name}"))
     if not found:
         return None, ""
@@ -114,14 +114,3 @@ def _named_buffers(models: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tenso
     for name, model in models.items():
         for path, buffer in model.named_buffers():
             yield f"{name}.{path}" if name else path, buffer
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)

@@ -1,6 +1,7 @@
 """The step of the first value that is not finite, as a file from which it can be made again."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ MOST_BYTES = 2 << 30
 _KIND = "step that was not finite"
 
 
+@dataclass(frozen=True)
 class Bundle:
     """What one step needs, and what it came to.
 
@@ -28,13 +30,10 @@ class Bundle:
         report: Of the step.
     """
 
-    def __init__(
-        self, state: Mapping[str, Any], batch: Any, config: str, report: Mapping[str, Any]
-    ) -> None:
-        self.state = state
-        self.batch = batch
-        self.config = config
-        self.report = report
+    state: Mapping[str, Any]
+    batch: Any
+    config: str
+    report: Mapping[str, Any]
 
 
 def write_bundle(path: Path, bundle: Bundle, report: StepReport) -> None:

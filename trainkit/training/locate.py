@@ -1,7 +1,6 @@
 """Name what produced the first value of a run that was not finite."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,14 +60,12 @@ def located(
         folder.mkdir(exist_ok=True)
         (folder / "report.txt").write_text("\n".join(report.lines()) + "\n", encoding="utf-8")
         write_bundle(folder / "bundle.pt", bundle, report)
-        lines.append(f"the step can be made again: trainkit replay {_shown(folder / 'bundle.pt')}")
+        lines.append(
+            f"the step can be made again: trainkit replay {shown_path(folder / 'bundle.pt')}"
+        )
     except (OSError, ValueError) as error:
         lines.append(f"the step is not kept: {error}")
     return report, lines
-
-
-def _shown(path: Path) -> str:
-    return shown_path(path)
 
 
 def _state_before(folder: CheckpointFolder, first: int) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Make the step of a bundle again, from plain objects."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,4 @@ def replay(
         )
         rehearse(built, {})  # modules that wait for their first batch get their shapes
         bits, report = repeated_step(built, content)
-    return Replay(report.iteration, bits == _bits_of(content.report), report)
-
-
-def _bits_of(report: Mapping[str, Any]) -> str:
-    return str(report["loss"])
+    return Replay(report.iteration, bits == content.report["loss"], report)

@@ -123,6 +123,9 @@ class Saving:
     def load(self, state: Mapping[str, Any]) -> None:
         """Put the state of the parts back, and of the best values."""
         self._best.load_state_dict(state["best"])
+        self.saved = {"last": state["iteration"]}
+        if self._settings.best and self._best.iteration:
+            self.saved["best"] = self._best.iteration
         for name, part in self.parts.items():
             if name in state["parts"]:
                 part.load_state_dict(state["parts"][name])
