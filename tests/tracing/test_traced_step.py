@@ -24,7 +24,9 @@ def batch(n: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 4, generator=g), torch.randint(0, 3, (n,), generator=g)
 
 
-def traced(case: Case, x: Tensor | None = None, **kind: Any) -> StepReport:
+def traced(
+    case: Case, x: Tensor | None = None, target: Tensor | None = None, **kind: Any
+) -> StepReport:
     torch.manual_seed(0)
     model = Network(case.site, case.head)
     make = case.optimizer or (lambda p: torch.optim.SGD(p, lr=0.1))
@@ -33,6 +35,7 @@ def traced(case: Case, x: Tensor | None = None, **kind: Any) -> StepReport:
     trainer = supervised_trainer(model, optimizer, loss_fn, device="cpu", **kind)
     inputs, y = batch()
     inputs = inputs if x is None else x
+    y = y if target is None else target
     steps = kind.get("accumulation_steps", 1)
     reports = []
 
@@ -91,6 +94,17 @@ def test_what_is_given_with_the_batch() -> None:
     assert (report.first.phase, report.first.place) == ("given", "batch")
     assert report.first.rows == (4,)
     assert report.found_in == "the loss"
+
+
+@pytest.mark.parametrize("name", ["root at zero", "Adam without eps"])
+def test_rows_of_weights_and_gradients_are_no_samples(name: str) -> None:
+    """The batch has as many samples as the weights have rows."""
+    x, _ = batch()
+    y = torch.randint(0, 3, (4,))
+    case = SITES[name]
+    report = traced(case, x[:4], y)
+    assert report.first is not None
+    assert report.first.rows == ()
 
 
 def test_the_chain_shows_extremes_by_definition() -> None:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from tests.training.parts import FULL, blobs, cases, network
-from tests.training.resuming import check_same, interrupted, made, resumable
+from tests.training.resuming import check_same, interrupted, made, resumable, stop_at
 from trainkit import schedules
 from trainkit.data import Data
-from trainkit.rundir import read_history, read_status
+from trainkit.rundir import Interrupted, read_history, read_status
 from trainkit.settings import MonitorSettings, TrainerSettings
 from trainkit.training import early_stopping
 
@@ -280,6 +280,7 @@ def test_the_row_and_the_times_are_those_of_the_whole_run(tmp_path: Path) -> Non
     assert (status["started"], status["run"]) == (before["started"], before["run"])
     assert result.seconds > before["seconds"] > 0
     assert status["resumed"][0]["was"] == "interrupted"
+    assert set(result.saved) == {"last", "best"}
     assert session(tmp_path / "results") == row, "one row, with the start of the run"
     times = [row["seconds"] or 0 for row in read_history(tmp_path / "history.csv")]
     assert times == sorted(times)
@@ -293,3 +294,13 @@ def session(folder: Path) -> list[float]:
     content = HParamsPluginData.FromString(metadata.plugin_data.content)
     assert len(list(folder.glob("*tfevents*"))) == 1
     return [content.session_start_info.start_time_secs]
+
+
+def test_checkpoints_of_before_are_in_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go = resumable(monitor=WATCHED, trainer=settings(epochs=4))
+    interrupted(go, tmp_path, 10)
+    with pytest.raises(Interrupted):
+        go(tmp_path, stop_at(11), resume=True)
+    assert "best.pt (iteration 7), last.pt (iteration 11)" in capsys.readouterr().out

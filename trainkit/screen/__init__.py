@@ -5,6 +5,7 @@ from trainkit.screen.commands import (
     again_command,
     board_command,
     is_of_sweep,
+    replay_command,
     resume_command,
     shown_path,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "numbers_text",
     "open_closed_streams",
     "own_frames",
+    "replay_command",
     "resume_command",
     "settle_streams",
     "shown_path",

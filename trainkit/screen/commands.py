@@ -11,6 +11,7 @@ __all__ = [
     "board_command",
     "is_of_sweep",
     "program",
+    "replay_command",
     "resume_command",
     "shown_path",
 ]
@@ -29,6 +30,11 @@ def again_command(directory: Path) -> str:
 def resume_command(directory: Path) -> str:
     """What goes on with this run."""
     return f"{program()} resume {shlex.quote(shown_path(directory))}"
+
+
+def replay_command(bundle: Path) -> str:
+    """What makes the step of this bundle again."""
+    return f"{program()} replay {shlex.quote(shown_path(bundle))}"
 
 
 def program() -> str:

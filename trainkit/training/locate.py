@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from trainkit.rundir import CheckpointFolder, RunDirectory, preserved_random_state, snapshot
-from trainkit.screen import shown_path
+from trainkit.screen import replay_command
 from trainkit.tracing import StepReport
 from trainkit.training.build import Built
 from trainkit.training.bundle import write_bundle
@@ -60,9 +60,7 @@ def located(
         folder.mkdir(exist_ok=True)
         (folder / "report.txt").write_text("\n".join(report.lines()) + "\n", encoding="utf-8")
         write_bundle(folder / "bundle.pt", bundle, report)
-        lines.append(
-            f"the step can be made again: trainkit replay {shown_path(folder / 'bundle.pt')}"
-        )
+        lines.append(f"the step can be made again: {replay_command(folder / 'bundle.pt')}")
     except (OSError, ValueError) as error:
         lines.append(f"the step is not kept: {error}")
     return report, lines
