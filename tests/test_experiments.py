@@ -79,7 +79,7 @@ def test_an_experiment_runs(experiment: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", [*SMALL, "cartpole"])
+@pytest.mark.parametrize("experiment", [*SMALL, pytest.param("cartpole", marks=pytest.mark.long)])
 def test_an_experiment_reaches_what_it_says(experiment: str) -> None:
     metric, comparison, number = stated(experiment)
     status = trainkit_run(experiment)

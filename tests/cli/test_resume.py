@@ -81,7 +81,7 @@ def run_of(folder: Path, name: str = "r", *more: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_may_change_and_what_may_not(tmp_path: Path) -> None:
     run_of(tmp_path)
     for changes, message in (
@@ -145,7 +145,7 @@ def test_what_cannot_be_resumed(tmp_path: Path, arguments: list[str], message: s
     assert message in line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_damaged_checkpoints_are_named(tmp_path: Path) -> None:
     run_of(tmp_path)
     last = tmp_path / "r" / "checkpoints" / "last.pt"
@@ -185,7 +185,7 @@ def test_rerun_repeats_and_compares(tmp_path: Path) -> None:
     assert re.search(r"curves      \d+ of \d+ series differ", other.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_replay(tmp_path: Path) -> None:
     failed = trainkit(tmp_path, "run", "+experiment=diabetes", *COMMON, "optimizer=sgd",
                       "optimizer.lr=1e30", "hydra.run.dir=r")  # fmt: skip

@@ -186,7 +186,10 @@ def test_a_model_that_leaves_in_training_has_failed(
 @pytest.mark.parametrize(
     ("number", "status"),
     [
-        (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138),
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.long),
+        pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.long),
     ],
 )  # fmt: skip
 def test_an_interrupt_saves_and_says_where(

@@ -86,7 +86,7 @@ def test_it_trains(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["charlm", "cartpole"])
+@pytest.mark.parametrize("name", [pytest.param("charlm", marks=pytest.mark.long), "cartpole"])
 def test_every_optimizer_and_scheduler_passes_the_checks(
     name: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

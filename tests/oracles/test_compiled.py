@@ -54,7 +54,10 @@ def train(backend: str, every: int | None) -> tuple[dict[str, dict[int, float]],
     return {tag: dict(points) for tag, points in writer.scalars.items()}, counted
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(b, marks=[pytest.mark.long] if b == "inductor" else []) for b in BACKENDS],
+)
 def test_a_compiled_model(backend: str) -> None:
     if backend == "inductor" and shutil.which("g++") is None:
         pytest.skip("inductor needs a C++ compiler")

@@ -16,7 +16,7 @@ from trainkit.writers import BackgroundWriter
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak as Linux counts it")
 def test_a_process_grows_by_one_copy_and_without_the_update_ratio_by_none() -> None:
     sys.path.insert(0, str(BENCHMARK.parent))

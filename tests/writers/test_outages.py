@@ -250,7 +250,7 @@ with attach_monitors(trainer, model=model, optimizers=optimizer, writer=sys.argv
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", ["0", "700"])
+@pytest.mark.parametrize("limit", ["0", pytest.param("700", marks=pytest.mark.long)])
 def test_a_training_whose_disk_is_full_for_seconds(tmp_path: Path, limit: str) -> None:
     """Real files that the operating system lets grow no more: one line, and one line."""
     done = subprocess.run(
