@@ -192,10 +192,10 @@ class AttachedMonitors:
     def state_dict(self) -> dict[str, Any]:
         """What the monitors know from earlier iterations: of each that has a `state_dict`.
 
-        With the same attached monitors, `load_state_dict` in another process has their series go
+        Under `sampler`: which of them wait for an optimizer's step now. With the same attached monitors, `load_state_dict` in another process has their series go
         on as if nothing had happened in between.
         """
-        found = {}
+        found = {"sampler": self.sampler.state_dict()}
         for name, monitor in self.monitors.items():
             if hasattr(monitor, "state_dict") and hasattr(monitor, "load_state_dict"):
                 with self._told_apart(name, "its state cannot be had"):
@@ -205,7 +205,7 @@ class AttachedMonitors:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from there; of monitors without a state in it, and the other way round, nothing."""
         for name, state in state_dict.items():
-            monitor = self.monitors.get(name)
+            monitor = self.sampler if name == "sampler" else self.monitors.get(name)
             if monitor is not None and hasattr(monitor, "load_state_dict"):
                 with self._told_apart(name, "its state cannot be put back"):
                     monitor.load_state_dict(state)

@@ -1,8 +1,9 @@
 """The steps of all optimizers that the monitors of one sampler observe."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from operator import attrgetter
+from typing import Any
 
 import torch
 from ignite.engine import Engine
@@ -91,6 +92,17 @@ class OptimizerSteps:
                 watched.let_go()
         self.state.inside = False
         self._forget_the_unwatched()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which monitors wait for a step now: of each optimizer, in their order."""
+        waiting = [watched.waiting() for watched in self._watched.values()]
+        return {"sampled": self.state.sampled, "waiting": waiting}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Have the same monitors wait for the same steps."""
+        self.state.sampled = state_dict["sampled"]
+        for watched, names in zip(self._watched.values(), state_dict["waiting"], strict=False):
+            watched.wait_again(names)
 
     def rest(self) -> None:
         """Remove every hook."""

@@ -96,6 +96,15 @@ class Sampler:
         """Whether the monitor is attached."""
         return monitor in self._calls
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sample that still waits for an optimizer's step, at the end of an accumulation."""
+        return self._steps.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Wait for that step, with the monitors that are attached now."""
+        self._steps.load_state_dict(state_dict)
+        self._waiting = self._steps.pending
+
     def subscribe(
         self,
         engine: Engine,

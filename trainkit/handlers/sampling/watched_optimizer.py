@@ -1,6 +1,6 @@
 """One optimizer: the hooks on it, and the monitors that wait for its next step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from operator import is_, itemgetter
@@ -86,6 +86,15 @@ class WatchedOptimizer:
             backward = backward or self._calls(self.armed, Moment.STEP_SKIPPED)
         if backward:
             self._put_backward_end()
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """Who waits for the next step: class of the monitor, and its key of the optimizer."""
+        return [(subscriber.guard.name, key) for subscriber, key in self.armed.items()]
+
+    def wait_again(self, names: Iterable[Sequence[str]]) -> None:
+        """Have those monitors wait for the next step, as `waiting` said in an earlier process."""
+        wanted = {tuple(pair) for pair in names}
+        self.armed = {s: key for s, key in self.members.items() if (s.guard.name, key) in wanted}
 
     def let_go(self) -> None:
         """Remove every hook; harmless when there is none."""
