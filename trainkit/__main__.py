@@ -11,4 +11,6 @@ if sys.path and sys.path[0] in ("", os.getcwd()):
 
 from trainkit.cli.main import main
 
-sys.exit(main())
+# Processes that trainkit.processes starts import this file under another name.
+if __name__ == "__main__":
+    sys.exit(main())

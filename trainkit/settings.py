@@ -57,6 +57,11 @@ class TrainerSettings:
         max_minutes: The training ends after so many, over all parts of a resumed run.
         resume: `auto`: where the folder holds a run, that goes on, as a job that is put back into
             a queue needs it; `never`: such a folder is refused.
+        processes: Train in so many processes on this machine, each with its share of the data.
+            torchrun and srun start them themselves.
+        backend: Of torch.distributed; None: `nccl` on CUDA devices, else `gloo`.
+        sync_batchnorm: Batch normalization over the batches of all processes.
+        timeout_minutes: An exchange between processes that takes longer fails, and ends the run.
 
     Example:
         >>> TrainerSettings(epochs=5, clip_grad_norm=1.0, amp="bf16").accumulation_steps
@@ -80,6 +85,10 @@ class TrainerSettings:
     on_non_finite: str = "weights"
     max_minutes: float | None = None
     resume: str = "never"
+    processes: int = 1
+    backend: str | None = None
+    sync_batchnorm: bool = False
+    timeout_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_iterations is None:
@@ -98,6 +107,8 @@ class TrainerSettings:
         _one_of("trainer.on_non_finite", self.on_non_finite, ("weights", "stop", "warn", "skip"))
         _above_zero("trainer.max_minutes", self.max_minutes)
         _one_of("trainer.resume", self.resume, ("never", "auto"))
+        _whole("trainer.processes", self.processes, 1)
+        _above_zero("trainer.timeout_minutes", self.timeout_minutes)
 
 
 _PREDICTIONS = (

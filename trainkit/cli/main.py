@@ -75,8 +75,13 @@ def _main(given: list[str]) -> int:
     if command not in _COMMANDS:
         return _refuse(_unknown(command))
     function: Callable[[list[str]], int] = import_module(f"trainkit.cli.{command}").main
+    return guarded(lambda: function(rest))
+
+
+def guarded(function: Callable[[], int]) -> int:
+    """The exit status of a function, also of one that ends with an exception, which is told."""
     try:
-        return function(rest)
+        return function()
     except SystemExit as leaving:  # after a --help
         return leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
     except KeyboardInterrupt as interrupt:

@@ -14,6 +14,7 @@ from trainkit.masking import forget_secrets
 
 if TYPE_CHECKING:
     from trainkit.config.compose import Composed
+    from trainkit.processes.launched import Place
 
 __all__ = ["main", "run_one"]
 
@@ -94,6 +95,32 @@ def run_one(composed: "Composed") -> tuple[int, Any, str]:
     Returns:
         The exit status, the result if there is one, and whether its metric is to be min or max.
     """
+    from trainkit.cli import several
+
+    try:
+        place = several.place_of(composed)
+        if place is not None:
+            return run_in(place, composed)
+        if composed.config.trainer.processes > 1:
+            return several.start(composed), None, "min"
+    except ConfigError as error:
+        give_back(composed.directory, reserved=False)
+        return status_of(error), None, "min"
+    return _run_alone(several.with_note(composed))
+
+
+def run_in(place: "Place", composed: "Composed") -> tuple[int, Any, str]:
+    """Run one config as one of several processes; returns as `run_one`."""
+    from trainkit.cli import several
+
+    try:
+        with several.joined(place, composed) as shared:
+            return _run_alone(shared)
+    except ConfigError as error:
+        return status_of(error), None, "min"
+
+
+def _run_alone(composed: "Composed") -> tuple[int, Any, str]:
     from trainkit.config.start_run import run_config
 
     if not composed.chosen:

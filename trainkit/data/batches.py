@@ -16,10 +16,11 @@ class Batches:
     own: the global random state is neither used nor changed. Each pass counts the epoch up by
     one; `set_epoch` says which one comes next.
 
-    In several processes (`ignite.distributed`) each takes its own share of the rows: when
-    shuffled, equally many for each, for which the first rows of the order come a second time (or,
-    with `drop_last`, the last ones not at all); in order, a contiguous block, and every row
-    exactly once.
+    In several processes (`ignite.distributed`) each takes its own share of the rows. When
+    shuffled, batch i of all processes together is batch i of one process with batches so many
+    times as large; where the rows of the last one do not go round, the first rows of the order
+    come a second time (or, with `drop_last`, that batch not at all). In order, each takes a
+    contiguous block, and every row comes exactly once.
 
     Without `shuffle` a batch is a view: writing into it in place changes the data.
 
@@ -91,7 +92,11 @@ class Batches:
 
     def __len__(self) -> int:
         """Number of batches in a pass of this process."""
-        start, stop = self._share()
+        world = self._world()
+        if self.shuffle:
+            span = world * self.batch_size
+            return self.samples // span if self.drop_last else -(-self.samples // span)
+        start, stop = self._block()
         rows = stop - start
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
@@ -109,34 +114,40 @@ class Batches:
         return torch.randperm(self.samples, generator=generator)
 
     def _shuffled(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, ...]]:
-        start, stop = self._share()
+        world, rank = self._world(), idist.get_rank()
+        span = world * self.batch_size
         order = self.order(epoch)
-        if stop > len(order):
-            order = order.repeat(-(-stop // len(order)))
-        order = order[start:stop].to(self.tensors[0].device)
+        # Each process has as many rows of a batch, so that gradients can be averaged.
+        missing = -len(order) % span % world
+        if missing and not self.drop_last:
+            order = torch.cat([order, order.repeat(-(-missing // len(order)))[:missing]])
+        order = order.to(self.tensors[0].device)
         for batch in range(skip, len(self)):
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            together = order[batch * span : (batch + 1) * span]
+            each = len(together) // world
+            rows = together[rank * each : (rank + 1) * each]
             yield tuple(tensor.index_select(0, rows) for tensor in self.tensors)
 
     def _in_order(self, skip: int) -> Iterator[tuple[Tensor, ...]]:
-        start, stop = self._share()
+        start, stop = self._block()
         for batch in range(skip, len(self)):
             first = start + batch * self.batch_size
             last = min(first + self.batch_size, stop)
             yield tuple(tensor[first:last] for tensor in self.tensors)
 
-    def _share(self) -> tuple[int, int]:
-        """This process's rows of the order, as from and to."""
-        world, rank = idist.get_world_size(), idist.get_rank()
+    def _world(self) -> int:
+        world = idist.get_world_size()
         if self.samples < world * (self.batch_size if self.drop_last else 1):
             raise ValueError(
                 f"{self.samples} samples are too few for {world} processes with batches of "
                 f"{self.batch_size}; take fewer processes"
             )
-        if not self.shuffle:
-            return self.samples * rank // world, self.samples * (rank + 1) // world
-        each = self.samples // world if self.drop_last else -(-self.samples // world)
-        return each * rank, each * (rank + 1)
+        return world
+
+    def _block(self) -> tuple[int, int]:
+        """This process's rows where they are taken in order, as from and to."""
+        world, rank = self._world(), idist.get_rank()
+        return self.samples * rank // world, self.samples * (rank + 1) // world
 
 
 def _check_tensors(tensors: tuple[Tensor, ...]) -> None:

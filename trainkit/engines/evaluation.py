@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from trainkit.engines.mixed_precision import as_float32, autocast
@@ -17,6 +17,7 @@ from trainkit.engines.prepare_batch import (
     move_pair,
     refuse_early_end,
 )
+from trainkit.engines.reduction import alone, share_buffers
 
 __all__ = ["evaluation_mode", "supervised_evaluator"]
 
@@ -53,6 +54,8 @@ def supervised_evaluator(
     device = torch.device(device)
     precision = autocast(amp, device)
     name = component_name(loss_fn) if loss_fn is not None else ""
+    # Processes may have different numbers of batches, so nothing is exchanged between batches.
+    shared, model = model, alone(model)
 
     def evaluation_step(engine: Engine, batch: Any) -> dict[str, Any]:
         x, y = prepare_batch(batch, device)
@@ -66,7 +69,14 @@ def supervised_evaluator(
                 found = contributions_and_total(loss_fn, name, y_pred, y)
             return step_output(*found, y_pred, y)
 
-    return refuse_early_end(Engine(evaluation_step))
+    evaluator = refuse_early_end(Engine(evaluation_step))
+
+    @evaluator.on(Events.STARTED)
+    def begin() -> None:
+        with torch.no_grad():
+            share_buffers(shared)
+
+    return evaluator
 
 
 @contextmanager

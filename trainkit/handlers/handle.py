@@ -192,8 +192,9 @@ class AttachedMonitors:
     def state_dict(self) -> dict[str, Any]:
         """What the monitors know from earlier iterations: of each that has a `state_dict`.
 
-        Under `sampler`: which of them wait for an optimizer's step now. With the same attached monitors, `load_state_dict` in another process has their series go
-        on as if nothing had happened in between.
+        Under `sampler`: which of them wait for an optimizer's step now. With the same attached
+        monitors, `load_state_dict` in another process has their series go on as if nothing had
+        happened in between.
         """
         found = {"sampler": self.sampler.state_dict()}
         for name, monitor in self.monitors.items():

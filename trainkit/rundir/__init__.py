@@ -24,7 +24,7 @@ from trainkit.rundir.random_state import (
 from trainkit.rundir.save_thread import SaveThread
 from trainkit.rundir.signals import Interrupted, Interruption, interruption
 from trainkit.rundir.snapshot import snapshot
-from trainkit.rundir.status import Status, read_status
+from trainkit.rundir.status import Status, end_for_another, read_status
 
 __all__ = [
     "FORMAT",
@@ -41,6 +41,7 @@ __all__ = [
     "SaveThread",
     "Status",
     "capture",
+    "end_for_another",
     "interruption",
     "load_checkpoint",
     "logged_to",

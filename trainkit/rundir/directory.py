@@ -31,6 +31,10 @@ class RunDirectory:
         # `runs/digits/<date>_<time>`, but `<date>_<time>_multirun/0_lr=0.1`.
         return f"{above}/{name}" if re.match(r"\d{4}-\d\d-", name) else f"{name} ({above})"
 
+    def log_of(self, rank: int) -> Path:
+        """The log of one of several processes, but for the first, whose is `log`."""
+        return self.path / f"run.rank{rank}.log"
+
     def events(self, part: str) -> Path:
         """The folder of the event files of `train`, `validation` or `test`."""
         return self.path / part

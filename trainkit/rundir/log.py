@@ -19,11 +19,15 @@ _FILE_ONLY = frozenset({"trainkit.training", "ignite.engine.engine.Engine"})
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
+def logged_to(path: Path, *, screen: bool = True) -> Iterator[None]:
     """Write what anybody logs (of trainkit from INFO on, of others from WARNING on) into a file.
 
     Where nobody has set logging up, warnings and errors go to standard error too, as they would
     without this file.
+
+    Args:
+        path: Of the file.
+        screen: False: nothing goes to standard error.
     """
     root, own = logging.getLogger(), logging.getLogger("trainkit")
     handlers: list[logging.Handler] = []
@@ -34,12 +38,12 @@ def logged_to(path: Path) -> Iterator[None]:
         handlers.append(file)
     except OSError as error:
         unopened = error.strerror or str(error)
-    if not root.handlers:
-        screen = logging.StreamHandler()
-        screen.setLevel(logging.WARNING)
-        screen.setFormatter(_OneLine("trainkit: %(message)s"))
-        screen.addFilter(lambda r: r.name not in _FILE_ONLY or r.levelno < logging.ERROR)
-        handlers.append(screen)
+    if screen and not root.handlers:
+        shown = logging.StreamHandler()
+        shown.setLevel(logging.WARNING)
+        shown.setFormatter(_OneLine("trainkit: %(message)s"))
+        shown.addFilter(lambda r: r.name not in _FILE_ONLY or r.levelno < logging.ERROR)
+        handlers.append(shown)
     level = own.level
     if own.getEffectiveLevel() > logging.INFO:
         own.setLevel(logging.INFO)

@@ -13,7 +13,7 @@ from trainkit.masking import masked
 from trainkit.rundir.atomic_write import replace_atomically
 from trainkit.rundir.bookkeeping import Bookkeeping
 
-__all__ = ["Status", "read_status"]
+__all__ = ["Status", "end_for_another", "read_status"]
 
 
 class Status:
@@ -63,6 +63,20 @@ class Status:
             self._path.name,
             lambda: replace_atomically(self._path, lambda file: file.write(content)),
         )
+
+
+def end_for_another(path: Path, reason: str) -> None:
+    """Note in the `run.json` of a process that is gone that its run has failed, and why.
+
+    Raises:
+        OSError, ValueError: It cannot be read or written.
+    """
+    facts = read_status(path)
+    if facts["status"] != "running":
+        return
+    facts |= {"status": "failed", "reason": reason, "ended": _now(), "updated": _now()}
+    content = json.dumps(_as_json(facts), indent=2, ensure_ascii=False).encode() + b"\n"
+    replace_atomically(path, lambda file: file.write(content))
 
 
 def read_status(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Make the objects of a run from the parts of a config."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.data import Data
+from trainkit.data.divided import divided
 from trainkit.engines import Engines, supervised_engines
 from trainkit.fill_partials import (
     by_name,
@@ -57,6 +59,7 @@ class Built:
         device: Where it all is.
         iterations: Of the whole run, of the trainer.
         known: What partials wait for, by parameter name.
+        notes: What the user must know, a line each.
     """
 
     models: Mapping[str, nn.Module]
@@ -71,6 +74,7 @@ class Built:
     device: torch.device
     iterations: int
     known: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def build(
@@ -93,7 +97,7 @@ def build(
         ValueError: Parts do not fit together.
     """
     known: dict[str, Any] = {"device": device, "seed": settings.seed}
-    data = _data(complete(data, known, "data"))
+    data, notes = divided(_data(complete(data, known, "data")), settings.seed)
     source = TrainingSource(data.train, settings.epoch_length)
     known |= {"data": data, **_iterations(len(source), settings)}
     plain = _models(model, known)
@@ -133,6 +137,7 @@ def build(
         device=device,
         iterations=_trainer_iterations(len(source), settings),
         known=known,
+        notes=tuple(notes),
     )
 
 
@@ -222,7 +227,8 @@ def _prepared(module: nn.Module, settings: TrainerSettings) -> nn.Module:
     if settings.compile:
         module.compile()  # wrapped in place: names and state stay as they are
     if idist.get_world_size() > 1 and any(p.requires_grad for p in module.parameters()):
-        wrapped: nn.Module = idist.auto_model(module)
+        logging.getLogger("ignite.distributed.auto.auto_model").setLevel(logging.WARNING)
+        wrapped: nn.Module = idist.auto_model(module, sync_bn=settings.sync_batchnorm)
         return wrapped
     return module
 

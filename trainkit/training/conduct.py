@@ -3,9 +3,10 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from trainkit.data import length_of
 from trainkit.handlers.output.wrong_predictions import looks_wrong
+from trainkit.processes.company import Company, OtherProcessError
 from trainkit.rundir import (
     Best,
     Bookkeeping,
@@ -24,6 +26,7 @@ from trainkit.rundir import (
     Interruption,
     RunDirectory,
     Status,
+    end_for_another,
 )
 from trainkit.screen import Guard
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
@@ -40,6 +43,7 @@ from trainkit.training.result import RunResult
 from trainkit.training.saving import Saving
 from trainkit.training.source import OnePass
 from trainkit.training.stopping import Stopping
+from trainkit.training.together import Together
 from trainkit.training.training import Training
 
 __all__ = ["Prepared", "conduct"]
@@ -68,6 +72,7 @@ class Prepared:
         told_of_probabilities: The user was told that the predictions look wrong.
         shapes: Module → shape of what it returns.
         earlier: The run that goes on; its state is in `built`. None: a new one begins.
+        company: The other processes of the run; None: there are none.
     """
 
     built: Built
@@ -86,6 +91,7 @@ class Prepared:
     told_of_probabilities: bool
     shapes: Mapping[nn.Module, str]
     earlier: Earlier | None
+    company: Company | None = None
 
 
 def conduct(prepared: Prepared) -> RunResult:
@@ -107,7 +113,9 @@ def conduct(prepared: Prepared) -> RunResult:
         Status(place.status, books, run=run, seed=settings.seed, iterations=built.iterations,
                **facts) if first else None
     )  # fmt: skip
-    evaluations = _evaluations(built, settings, stop)
+    company = prepared.company
+    # A process that left an evaluation by itself would leave the others waiting at its end.
+    evaluations = _evaluations(built, settings, stop if company is None else None)
     folder = CheckpointFolder(place.checkpoints)
     watch = LossWatch(
         settings.on_non_finite,
@@ -150,6 +158,10 @@ def conduct(prepared: Prepared) -> RunResult:
         best=best,
         positions=monitoring.event_positions,
         bookkeeping=books,
+        channel=None if company is None else company.channel,
+    )
+    together = Together(
+        company, stop, stopping, steps=settings.accumulation_steps, epoch=len(built.source)
     )
     training = Training(
         built,
@@ -165,7 +177,7 @@ def conduct(prepared: Prepared) -> RunResult:
         progress=progress,
         monitoring=monitoring,
         watch=watch,
-        interruption=stop,
+        together=together,
     )
     ending = Ending(
         built,
@@ -205,6 +217,8 @@ def conduct(prepared: Prepared) -> RunResult:
             saving.load(state)
 
     process = os.getpid()
+    if company is not None and status is not None:
+        company.on_stuck = partial(status.end, "failed")
     try:
         monitoring.attach()
         monitoring.describe(
@@ -223,8 +237,18 @@ def conduct(prepared: Prepared) -> RunResult:
     except BaseException as error:
         # A forked child that leaves by an exception comes here too: the run is its parent's.
         if os.getpid() == process:
-            error.add_note(f"run: {place.path}")
-            ending.early(error)
+            lost = "" if company is None else company.reason(error)
+            if company is not None:
+                company.training_ended()
+                company.fail(error)
+            told = OtherProcessError(lost) if lost else error
+            told.add_note(f"run: {place.path}")
+            ending.early(told)
+            if lost and not first:
+                with suppress(OSError, ValueError):  # the first process says it, if it lives
+                    end_for_another(place.status, f"{type(told).__name__}: {lost}")
+            if lost:
+                raise told from error
         raise
 
 
@@ -248,7 +272,7 @@ def _workers_that_were_stopped_too(built: Built, stop: Interruption) -> Iterator
 
 
 def _evaluations(
-    built: Built, settings: TrainerSettings, stop: Interruption
+    built: Built, settings: TrainerSettings, stop: Interruption | None
 ) -> dict[str, Evaluation]:
     make, data = built.engines.evaluator, built.data
     if make is None:

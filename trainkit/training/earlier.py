@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
+
 from trainkit.masking import masked_override
 from trainkit.rundir import CheckpointFolder, RunDirectory, read_history, read_status
 from trainkit.writers.tensorboard.positions import cut_back
@@ -95,7 +97,8 @@ def earlier_run(place: RunDirectory, *, required: bool) -> Earlier | None:
             raise ValueError(f"{place.path} holds no run to resume: it has no run.json")
         return None
     folder = CheckpointFolder(place.checkpoints)
-    folder.remove_remains()
+    if idist.get_rank() == 0:
+        folder.remove_remains()
     status = _status(place.status)
     notes: list[str] = []
     state: dict[str, Any] | None = None

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainkit.data import Data, length_of
+from trainkit.data.divided import Block
 from trainkit.data.generators import generator_states, set_generator_states
 from trainkit.handlers.evaluation.loss_totals import LossTotals, share
 from trainkit.handlers.monitors.losses import LossMonitor
@@ -126,9 +128,11 @@ def in_order(batches: Any) -> Any:
     persist are shared), so a `DataLoader` is made anew.
     """
     if isinstance(batches, DataLoader) and batches.batch_size is not None:
+        dataset: Any = batches.dataset
         return DataLoader(
-            batches.dataset,
+            dataset,
             batch_size=batches.batch_size,
+            sampler=Block(len(dataset)) if idist.get_world_size() > 1 else None,
             num_workers=batches.num_workers,
             collate_fn=batches.collate_fn,
             pin_memory=batches.pin_memory,

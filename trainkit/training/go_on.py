@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
+
 from trainkit.rundir import RunDirectory, capture
 from trainkit.training.build import Built
 from trainkit.training.earlier import Earlier
-from trainkit.training.state import StateMismatchError, restore
+from trainkit.training.state import StateMismatchError, as_of_process, restore
 
 __all__ = ["go_on", "record"]
 
@@ -29,15 +31,17 @@ def go_on(built: Built, earlier: Earlier) -> list[str]:
     """
     state = earlier.state
     if state is None:
-        earlier.cut_back()
+        if idist.get_rank() == 0:
+            earlier.cut_back()
         return []
     if built.iterations < state["iteration"]:
         raise StateMismatchError(
             f"the run is at iteration {state['iteration']}, behind its new end at "
             f"{built.iterations}: trainer.epochs and trainer.max_iterations must leave something"
         )
-    restore(built, state)
     notes = [f"resumed at iteration {state['iteration']} of {built.iterations}"]
+    notes += as_of_process(state)
+    restore(built, state)
     within = state["data"]["drawn"] not in (0, built.source.length)
     if built.source.doubt and within:
         notes.append(built.source.doubt)
@@ -48,7 +52,8 @@ def go_on(built: Built, earlier: Earlier) -> list[str]:
             f"the schedule keeps the shape that it had for {state['iterations']} iterations: "
             "behind them the learning rate stands still"
         )
-    earlier.cut_back()
+    if idist.get_rank() == 0:
+        earlier.cut_back()
     return notes
 
 

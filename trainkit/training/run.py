@@ -11,6 +11,9 @@ from torch import nn
 
 from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
+from trainkit.processes.channel import Channel
+from trainkit.processes.company import Company
+from trainkit.processes.group import agreed
 from trainkit.rundir import (
     Bookkeeping,
     RunDirectory,
@@ -129,8 +132,11 @@ def run(
     with ExitStack() as stack:
         guards = stack.enter_context(guarded_streams())
         stack.enter_context(deterministic_algorithms(settings.deterministic))
+        company = None
+        if idist.get_world_size() > 1:
+            company = stack.enter_context(Company(Channel.open()))
         earlier = None
-        if resume or (settings.resume == "auto" and place.holds_a_run()):
+        if resume or (settings.resume == "auto" and agreed(place.holds_a_run())):
             stack.enter_context(_only_run_in(place))
             earlier = earlier_run(place, required=True)
         if first:
@@ -153,7 +159,7 @@ def run(
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
         shapes: dict[nn.Module, str] = {}
         doubts = rehearse(built, shapes)
-        notes = [*notes, *check_optimizers(built), *doubts]
+        notes = [*notes, *built.notes, *check_optimizers(built), *doubts]
         check_patterns(built, watched)
         # Again, so that the training does not depend on what building has drawn; every process
         # draws numbers of its own.
@@ -165,6 +171,8 @@ def run(
         numbers = masked_config(hparams if hparams is not None else _numbers_of(settings))
         config = masked(config)
         books = Bookkeeping()
+        if not first:
+            stack.enter_context(logged_to(place.log_of(idist.get_rank()), screen=False))
         if first:
             stack.enter_context(logged_to(place.log))
             books.keep("the record of code and environment",
@@ -190,6 +198,7 @@ def run(
                 told_of_probabilities=any(isinstance(each, OfProbabilities) for each in doubts),
                 shapes=shapes,
                 earlier=earlier,
+                company=company,
             )
         )
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import ignite.distributed as idist
 
+from trainkit.processes.channel import Channel
+from trainkit.processes.share import collect, hand_in
 from trainkit.rundir import (
     Best,
     Bookkeeping,
@@ -20,7 +22,7 @@ from trainkit.rundir import (
 )
 from trainkit.settings import CheckpointSettings
 from trainkit.training.build import Built
-from trainkit.training.state import run_state
+from trainkit.training.state import OF_ONE_PROCESS, run_state, state_of_process
 
 __all__ = ["EventPositions", "Mark", "Saving", "Stateful"]
 
@@ -89,6 +91,7 @@ class Saving:
         best: The best values so far.
         positions: Begins to find out how far the event files reach.
         bookkeeping: Keeps a full disk from ending the training.
+        channel: To the other processes; None: there are none.
         clock: Tells the time in seconds.
     """
 
@@ -102,6 +105,7 @@ class Saving:
         best: Best,
         positions: Callable[[], EventPositions],
         bookkeeping: Bookkeeping,
+        channel: Channel | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._built = built
@@ -110,6 +114,7 @@ class Saving:
         self._run = run
         self._best = best
         self._positions = positions
+        self._channel = channel
         self._clock = clock
         self._bookkeeping = bookkeeping
         self._thread = SaveThread(bookkeeping)
@@ -131,10 +136,14 @@ class Saving:
                 part.load_state_dict(state["parts"][name])
 
     def due(self, iteration: int) -> bool:
-        """Whether a state is to be saved now, without an evaluation."""
-        every, minutes = self._settings.every, self._settings.every_minutes
-        if every is not None and iteration % every == 0:
-            return True
+        """Whether a state is to be saved behind this iteration, without an evaluation."""
+        every = self._settings.every
+        return every is not None and iteration % every == 0
+
+    @property
+    def late(self) -> bool:
+        """Whether so much time has passed since the last state that another one is due."""
+        minutes = self._settings.every_minutes
         return minutes is not None and self._clock() - self._saved_at >= minutes * _MINUTE
 
     def mark(self) -> Mark:
@@ -158,11 +167,14 @@ class Saving:
             best: It is the best one.
             mark: From before an evaluation that is not complete; None: there is none.
         """
-        if idist.get_rank() != 0:
-            return
         iteration = self._built.engines.trainer.state.iteration
         kept = [each[1] for each in self._best.kept] if self._settings.best else []
         if not (last or best or (len(kept) > 1 and iteration in kept)):
+            return
+        if idist.get_rank() != 0:
+            self._saved_at = self._clock()
+            if self._channel is not None:
+                hand_in(self._channel, iteration, state_of_process(self._built))
             return
         self._thread.wait()  # two copies of the state in memory are enough
         mark = self.mark() if mark is None else mark
@@ -204,6 +216,9 @@ class Saving:
         best: bool,
     ) -> None:
         state["events"] = positions.wait()
+        if self._channel is not None:
+            own = {name: state[name] for name in OF_ONE_PROCESS}
+            state["processes"] = collect(self._channel, state["iteration"], own)
         self._folder.save(state, last=last, best=best, kept=kept if len(kept) > 1 else ())
         names = [name for name, is_it in (("last", last), ("best", best)) if is_it]
         self.saved |= dict.fromkeys(names, state["iteration"])

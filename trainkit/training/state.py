@@ -7,9 +7,22 @@ import ignite.distributed as idist
 from torch import Tensor, nn
 
 from trainkit.rundir import FORMAT, random_state, set_random_state
+from trainkit.screen import counted
 from trainkit.training.build import Built
 
-__all__ = ["StateMismatchError", "load_models", "restore", "run_state"]
+__all__ = [
+    "OF_ONE_PROCESS",
+    "StateMismatchError",
+    "as_of_process",
+    "load_models",
+    "restore",
+    "run_state",
+    "start_from",
+    "state_of_process",
+]
+
+#: What of a state differs between the processes of a run.
+OF_ONE_PROCESS = ("data", "random")
 
 
 class StateMismatchError(ValueError):
@@ -57,9 +70,38 @@ def run_state(built: Built, run: str) -> dict[str, Any]:
         "epoch": trainer.state.epoch,
         "epoch_length": len(built.source),
         "iterations": built.iterations,
-        "data": built.source.state_dict(),
-        "random": random_state(),
+        "world": idist.get_world_size(),
+        **state_of_process(built),
     }
+
+
+def state_of_process(built: Built) -> dict[str, Any]:
+    """What differs between the processes of a run: the place in the data, the random state."""
+    return {"data": built.source.state_dict(), "random": random_state()}
+
+
+def as_of_process(state: dict[str, Any]) -> list[str]:
+    """Have the state of a run be that of this process.
+
+    Returns:
+        What the user must know, a line each.
+
+    Raises:
+        StateMismatchError: It is of another number of processes.
+    """
+    before, world = state.get("world", 1), idist.get_world_size()
+    if before != world:
+        raise StateMismatchError(
+            f"the run was trained by {counted(before, 'process')}, and would go on with {world}: "
+            "its random numbers and its shares of the data would be others"
+        )
+    if world == 1:
+        return []
+    found = state.get("processes")
+    if found is None:
+        return ["the random state of the other processes was not saved: this resume is not exact"]
+    state.update(found[idist.get_rank()])
+    return []
 
 
 def restore(built: Built, state: Mapping[str, Any]) -> None:

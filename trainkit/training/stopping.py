@@ -56,15 +56,20 @@ class Stopping:
         self.reason = self.reason or reason
         self._trainer.terminate()
 
+    @property
+    def over(self) -> str:
+        """Why the training must end now, if its time is over; else empty."""
+        if self._max_minutes is None or self.reason:
+            return ""
+        seconds = self.seconds
+        if seconds < self._max_minutes * _MINUTE:
+            return ""
+        return f"trainer.max_minutes={self._max_minutes:g} is reached, after {duration(seconds)}"
+
     def look(self) -> None:
         """End the training if its time is over; called after each iteration."""
-        if self._max_minutes is None or self.reason:
-            return
-        seconds = self.seconds
-        if seconds >= self._max_minutes * _MINUTE:
-            self.stop(
-                f"trainer.max_minutes={self._max_minutes:g} is reached, after {duration(seconds)}"
-            )
+        if reason := self.over:
+            self.stop(reason)
 
     def state_dict(self) -> dict[str, Any]:
         """The time so far, and whether and why the training has ended."""

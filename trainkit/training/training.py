@@ -11,7 +11,6 @@ from trainkit.rundir import (
     Best,
     History,
     Interrupted,
-    Interruption,
     RunDirectory,
     Status,
 )
@@ -26,6 +25,7 @@ from trainkit.training.saving import Mark, Saving
 from trainkit.training.state import start_from
 from trainkit.training.stopping import Stopping
 from trainkit.training.testing import tested_with_best
+from trainkit.training.together import Together
 
 __all__ = ["Training"]
 
@@ -68,7 +68,7 @@ class Training:
         progress: Shown to a person.
         monitoring: Told when a good moment for samples has come.
         watch: Looks whether the loss is finite.
-        interruption: Whether somebody asked to stop.
+        together: Hears requests to stop.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Training:
         progress: Progress,
         monitoring: Monitoring,
         watch: LossWatch,
-        interruption: Interruption,
+        together: Together,
     ) -> None:
         self._built = built
         self._settings = settings
@@ -101,7 +101,7 @@ class Training:
         self._progress = progress
         self._monitoring = monitoring
         self._watch = watch
-        self._interruption = interruption
+        self._together = together
         self._stepped: set[str] = set()
         self._warned: set[str] = set()
         # The iteration of the last evaluation; where one was begun and is not complete, how far
@@ -167,6 +167,7 @@ class Training:
                 self._save(
                     last=self._checkpoint.last
                 )  # what an early end, and a search, begin from
+            self._together.check(trainer.state.iteration)
             if not over:
                 source = self._built.source
                 trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
@@ -259,11 +260,14 @@ class Training:
 
     def _close(self, trainer: Engine) -> None:
         """Behind all handlers of an iteration or epoch: save what is due, and stop if asked to."""
-        self._stopping.look()
-        if self._unsaved or self._saving.due(trainer.state.iteration):
-            self._watch.look_at_device(trainer.state.iteration)  # may end the run, unsaved
+        iteration, saving = trainer.state.iteration, self._saving
+        self._together.look()
+        self._unsaved |= saving.due(iteration)
+        asked = self._together.saves(iteration, late=saving.late)
+        if asked or (self._unsaved and self._together.may_save(iteration)):
+            self._watch.look_at_device(iteration)  # may end the run, unsaved
             self._save(last=self._checkpoint.last)
-        self._interruption.check()
+        self._together.check(iteration)
 
     def _due(self, trainer: Engine) -> bool:
         every = self._settings.evaluate_every

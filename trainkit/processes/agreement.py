@@ -1,0 +1,95 @@
+"""Have all processes do something behind the same iteration: stop, or save."""
+
+import threading
+import time
+
+from trainkit.processes.channel import Channel
+
+__all__ = ["Agreement"]
+
+_LOOK = 0.05  # seconds between two looks of a process that waits for the others' answers
+
+
+class Agreement:
+    """Finds the first iteration behind which every process can do it, without a collective.
+
+    Any process may ask, at any time: by a signal, or because its time is over. Then the thread of
+    each process says which iteration it has begun; behind the latest of these all do it. Once a
+    process has said so it begins no later iteration without knowing the answer. No process waits
+    for another's training here, only for its thread, so this cannot block where a collective is
+    waiting.
+
+    Args:
+        channel: Between the processes.
+        name: Of what is agreed on.
+    """
+
+    def __init__(self, channel: Channel, name: str) -> None:
+        self._channel = channel
+        self._name, self._number = name, 0
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._said = False
+        self._known = threading.Event()
+        self._asked = ""
+        self._last = 0
+        self._closed = False
+
+    def ask(self, reason: str) -> None:
+        """Ask all for it; of several reasons the first counts."""
+        self._asked = self._asked or reason
+
+    def passed(self, iteration: int, *, possible: bool = True) -> str:
+        """This iteration is complete: the reason, if now is the time; else the next one begins.
+
+        Args:
+            iteration: 0 before the first.
+            possible: Whether it can be done here; the same in all processes. If not, it is done
+                behind the first iteration where it can.
+        """
+        with self._lock:
+            if not self._said:
+                self._begun = iteration + 1
+                return ""
+        self._known.wait()
+        return self._asked if possible and iteration >= self._last and not self._closed else ""
+
+    def renew(self, iteration: int) -> None:
+        """It was done behind this iteration, and may be asked for again."""
+        with self._lock:
+            self._number += 1
+            self._said, self._asked, self._begun = False, "", iteration + 1
+            self._known.clear()
+
+    def look(self) -> None:
+        """See whether somebody has asked, and answer; called by the thread every so often.
+
+        Raises:
+            ChannelClosedError: The others are gone.
+        """
+        if self._said:
+            return
+        name = f"{self._name}/{self._number}"
+        reason = self._channel.get(name)
+        if reason is None and self._asked:
+            reason = self._channel.first(name, self._asked)
+        if reason is None:
+            return
+        try:
+            with self._lock:
+                self._said = True
+                begun = self._begun
+            self._channel.put(f"{name}/begun/{self._channel.rank}", str(begun))
+            answers = self._channel.of_all(f"{name}/begun")
+            while None in answers and not self._closed:
+                time.sleep(_LOOK)
+                answers = self._channel.of_all(f"{name}/begun")
+            self._last = max(int(each) for each in answers if each is not None)
+            self._asked = reason
+        finally:
+            self._known.set()
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._closed = True
+        self._known.set()

@@ -1,0 +1,181 @@
+"""The other processes of a run: whether they live, why one failed, and when all stop."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+from trainkit.processes.agreement import Agreement
+from trainkit.processes.channel import Channel, ChannelClosedError
+
+__all__ = ["Company", "OtherProcessError"]
+
+_log = logging.getLogger("trainkit.processes")
+
+_EVERY = 0.2  # seconds between two looks
+_SILENT = 5.0  # seconds without a sign of life, after which a process counts as lost
+_GRACE = 15.0  # seconds that the training has to fail by itself after another process failed
+
+
+class OtherProcessError(RuntimeError):
+    """The run cannot go on because of another one of its processes; names it and its reason."""
+
+
+class Company:
+    """Watches over the processes of a run in a thread, with messages beside the collectives.
+
+    A process that fails says why; one that is killed is missed after five seconds. The others hear
+    of it: where their training is stuck in an exchange that cannot end, they end within twenty
+    seconds more.
+
+    Args:
+        channel: Between them.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        #: For short messages.
+        self.channel = channel
+        #: When all stop, and when all save.
+        self.stop, self.save = Agreement(channel, "stop"), Agreement(channel, "save")
+        #: Ends this process where its training cannot; gets the reason.
+        self.on_stuck: Callable[[str], None] = lambda reason: None
+        self._beats: list[tuple[str | None, float]] = [(None, time.monotonic())] * channel.world
+        self._parent = os.getppid()
+        self._ended = threading.Event()
+        self._over = threading.Event()
+        self._number = 0
+        self._process = os.getpid()
+        self._thread = threading.Thread(target=self._watch, name="trainkit-company", daemon=True)
+
+    def __enter__(self) -> "Company":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if os.getpid() != self._process:
+            return
+        self._ended.set()
+        reason = ""
+        if error is not None and not isinstance(error, OtherProcessError):
+            reason = self.reason(error)
+            if not reason:
+                self.fail(error)
+        self._leave(at_once=error is not None)
+        self._over.set()
+        self._close()
+        self._thread.join(1.0)
+        if reason:
+            raise OtherProcessError(reason) from error
+
+    def _leave(self, *, at_once: bool) -> None:
+        """Leave together; of a run that failed the others may be gone."""
+        with suppress(ChannelClosedError):
+            self.channel.put(f"done/{self.channel.rank}", "1")
+            deadline = time.monotonic() + (5 * _EVERY if at_once else _GRACE)
+            while time.monotonic() < deadline:
+                if None not in self.channel.of_all("done"):
+                    break
+                time.sleep(_EVERY / 4)
+
+    def _close(self) -> None:
+        self.stop.close()
+        self.save.close()
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the others why this process ends early; one that others have ended says nothing."""
+        if isinstance(error, KeyboardInterrupt) and not getattr(error, "at_once", True):
+            return  # all have agreed to stop here
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        how = "was stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        with suppress(ChannelClosedError):
+            self.channel.first("failed", f"process {self.channel.rank} {how}: {text}")
+
+    def training_ended(self) -> None:
+        """The training of this process has ended: it is not stuck, but completes its files."""
+        self._ended.set()
+
+    def reason(self, error: BaseException) -> str:
+        """Why this process ends early, if that is because of another one; else empty.
+
+        An exchange that breaks off is told by torch before the reason of it is known here.
+
+        Args:
+            error: What this process got.
+        """
+        if isinstance(error, KeyboardInterrupt) or not _of_an_exchange(error):
+            return ""
+        deadline = time.monotonic() + _SILENT + 3 * _EVERY
+        while time.monotonic() < deadline:
+            try:
+                said = self.channel.get("failed")
+            except ChannelClosedError:
+                return "process 0 was lost: it was killed, or its machine is gone"
+            if said is not None:
+                own = said.startswith(f"process {self.channel.rank} ")
+                return "" if own else said
+            time.sleep(_EVERY)
+        return ""
+
+    def _watch(self) -> None:
+        while not self._over.wait(_EVERY):
+            reason = ""
+            try:
+                self.stop.look()
+                self.save.look()
+                reason = self._missing()
+            except ChannelClosedError:
+                reason = "process 0 was lost: it was killed, or its machine is gone"
+                self._close()
+            except Exception as error:
+                _log.exception("the other processes are not watched any more: %s", error)
+                return
+            if reason:
+                self._wait_for_the_training(reason)
+                return
+
+    def _missing(self) -> str:
+        """Why the run cannot go on; empty: all is well."""
+        channel, now = self.channel, time.monotonic()
+        self._number += 1
+        channel.put(f"alive/{channel.rank}", str(self._number))
+        said = channel.get("failed")
+        if said is not None:
+            return said
+        if os.getppid() != self._parent:
+            return "the process that has started this one is gone"
+        if channel.rank != 0:
+            return ""
+        done = channel.of_all("done")
+        for rank, beat in enumerate(channel.of_all("alive")):
+            before, since = self._beats[rank]
+            if beat != before:
+                self._beats[rank] = (beat, now)
+            elif before is not None and now - since > _SILENT and done[rank] is None:
+                lost = f"process {rank} was lost: it was killed, or its machine is gone"
+                return channel.first("failed", lost)
+        return ""
+
+    def _wait_for_the_training(self, reason: str) -> None:
+        """It gets an error in its next exchange; where it is stuck, end it from here."""
+        deadline = time.monotonic() + _GRACE
+        while time.monotonic() < deadline:
+            if self._ended.is_set() or self._over.wait(_EVERY):
+                return
+        _log.error("training is stuck after another process has ended: %s", reason)
+        self.on_stuck(reason)
+        os._exit(1)
+
+
+def _of_an_exchange(error: BaseException) -> bool:
+    """Whether torch's collectives may have raised it, because of another process."""
+    words = ("gloo", "connection", "nccl", "store", "timed out", "timeout", "socket", "peer")
+    text = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, RuntimeError | OSError) and any(word in text for word in words)

@@ -1,0 +1,51 @@
+"""States of single processes, brought together in the first one for a checkpoint."""
+
+import base64
+import io
+import time
+from typing import Any
+
+import torch
+
+from trainkit.processes.channel import Channel, ChannelClosedError
+
+__all__ = ["collect", "hand_in"]
+
+_PATIENCE, _LOOK = 10.0, 0.02  # seconds
+
+
+def hand_in(channel: Channel, iteration: int, state: Any) -> None:
+    """Give the state of this process to the first one; nothing is waited for.
+
+    Args:
+        channel: Between the processes.
+        iteration: To which it belongs.
+        state: Tensors, plain values and containers of these; small.
+    """
+    kept = io.BytesIO()
+    torch.save(state, kept)
+    channel.put(f"state/{iteration}/{channel.rank}", base64.b64encode(kept.getvalue()).decode())
+
+
+def collect(channel: Channel, iteration: int, own: Any) -> list[Any] | None:
+    """The states of all processes, in the first one; None where some are missing.
+
+    Args:
+        channel: Between the processes.
+        iteration: To which they belong.
+        own: That of this process.
+
+    Cost: waits for the other processes to come to the end of this iteration.
+    """
+    found, deadline = [own], time.monotonic() + _PATIENCE
+    try:
+        for rank in range(1, channel.world):
+            while (text := channel.take(f"state/{iteration}/{rank}")) is None:
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(_LOOK)
+            kept = io.BytesIO(base64.b64decode(text))
+            found.append(torch.load(kept, map_location="cpu", weights_only=True))
+    except ChannelClosedError:
+        return None
+    return found
