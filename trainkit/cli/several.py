@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from trainkit.config.directories import give_back, reserve
 from trainkit.config.errors import ConfigError
-from trainkit.processes.launched import LaunchError, Place, launched, note_of_lone_process
+from trainkit.masking import masked_config
+from trainkit.processes.launched import (
+    LaunchError,
+    Place,
+    launched,
+    note_of_lone_process,
+    quiet_torch,
+)
 from trainkit.processes.spawn import run_processes
 
 if TYPE_CHECKING:
@@ -38,7 +46,10 @@ def place_of(composed: "Composed") -> Place | None:
             f"trainer.processes={count}, but {place.by} has started {place.world}: leave "
             "trainer.processes out"
         )
-    return place if place is not None and place.world > 1 else None
+    if place is None or place.world == 1:
+        return None
+    quiet_torch()
+    return place
 
 
 def with_note(composed: "Composed") -> "Composed":
@@ -137,7 +148,12 @@ def _quiet(rank: int) -> Iterator[None]:
 
 
 def _leaves(composed: "Composed") -> dict[str, Any]:
+    """Key → value of the config, without secrets."""
     found: dict[str, Any] = {}
+    try:
+        config = OmegaConf.to_container(composed.config, resolve=True)
+    except OmegaConfBaseException:  # said later, with its place
+        config = OmegaConf.to_container(composed.config, resolve=False)
 
     def walk(key: str, value: Any) -> None:
         if isinstance(value, Mapping) and value:
@@ -146,5 +162,5 @@ def _leaves(composed: "Composed") -> dict[str, Any]:
         else:
             found[key] = str(value)
 
-    walk("", OmegaConf.to_container(composed.config, resolve=False))
+    walk("", masked_config(config))
     return found

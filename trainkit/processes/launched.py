@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LaunchError", "Place", "launched", "note_of_lone_process"]
+__all__ = ["LaunchError", "Place", "launched", "note_of_lone_process", "quiet_torch"]
 
 # Slurm gives a job no port. The same formula in every process, from the number of the job.
 _FIRST_PORT, _PORTS = 15_000, 20_000
@@ -66,6 +66,11 @@ def launched(environ: Mapping[str, str] | None = None) -> Place | None:
     if given.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         return _of_slurm(given)
     return None
+
+
+def quiet_torch() -> None:
+    """Have torch not print a C++ stack where another process is gone; before torch is loaded."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def note_of_lone_process(environ: Mapping[str, str] | None = None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trainkit.processes.launched import Place
+from trainkit.processes.launched import Place, quiet_torch
 
 __all__ = ["run_processes"]
 
@@ -58,6 +58,7 @@ def run_processes(count: int, function: Callable[[Place, Any], int], argument: A
 def _child(place: Place, function: Callable[[Place, Any], int], argument: Any) -> None:
     # Ctrl-C in a terminal goes to the parent alone, which hands it on once.
     os.setpgid(0, 0)
+    quiet_torch()
     # As many threads in all as one process would have: more get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // place.world, 1)))
     sys.exit(function(place, argument))

@@ -33,7 +33,8 @@ def counted(n: int, noun: str) -> str:
         >>> counted(1, "epoch"), counted(1200, "iteration"), counted(2, "batch")
         ('1 epoch', '1,200 iterations', '2 batches')
     """
-    ending = "" if n == 1 else "es" if noun.endswith("ch") and noun != "epoch" else "s"
+    hissing = noun.endswith(("ch", "ss")) and noun != "epoch"
+    ending = "" if n == 1 else "es" if hissing else "s"
     return f"{n:,} {noun}{ending}"
 
 
