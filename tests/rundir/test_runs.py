@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -262,6 +263,22 @@ def test_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["command"] == ["train", "logger.api_key=***", "optimizer.lr=0.1"]
     everything = "".join(f.read_text() for f in run.iterdir())
     assert "hunter2" not in everything
+
+
+def test_a_capture_that_is_broken_off_leaves_no_half_file(tmp_path: Path) -> None:
+    """A run that was killed here is resumed with the config that stands there."""
+    capture(tmp_path, "a: 1\n", ["a=1"], tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        with pytest.raises(OSError, match="File too large"):
+            capture(tmp_path, "a: 2\n" * 100, ["a=2"], tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "config.yaml").read_text() == "a: 1\n"
+    assert (tmp_path / "overrides.txt").read_text() == "a=1\n"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_capture_without_a_repository(tmp_path: Path) -> None:

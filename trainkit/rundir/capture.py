@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from trainkit.masking import masked, masked_override
+from trainkit.rundir.atomic_write import replace_atomically
 
 __all__ = ["capture"]
 
@@ -33,14 +34,17 @@ def capture(
         project: A folder in the repository that the code comes from; the current one.
     """
     if config:
-        (directory / "config.yaml").write_text(masked(config), encoding="utf-8")
-    (directory / "overrides.txt").write_text(
-        "".join(f"{masked_override(override)}\n" for override in overrides), encoding="utf-8"
-    )
-    (directory / "environment.json").write_text(
-        json.dumps(_environment(), indent=2) + "\n", encoding="utf-8"
-    )
+        _write(directory / "config.yaml", masked(config))
+    lines = [f"{masked_override(override)}\n" for override in overrides]
+    _write(directory / "overrides.txt", "".join(lines))
+    _write(directory / "environment.json", json.dumps(_environment(), indent=2) + "\n")
     _capture_git(directory, project or Path.cwd())
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: a run that was killed here is resumed by what stands in these files."""
+    content = text.encode("utf-8", "backslashreplace")
+    replace_atomically(path, lambda file: file.write(content))
 
 
 def _environment() -> dict[str, object]:
@@ -81,12 +85,10 @@ def _capture_git(directory: Path, project: Path) -> None:
         return
     branch = (_git(project, "rev-parse", "--abbrev-ref", "HEAD") or "").strip()
     changes = _git(project, "status", "--porcelain") or ""
-    (directory / "git.txt").write_text(
-        f"commit {commit.strip()}\nbranch {branch}\n\n{changes}", encoding="utf-8"
-    )
+    _write(directory / "git.txt", f"commit {commit.strip()}\nbranch {branch}\n\n{changes}")
     difference = _git(project, "diff", "HEAD", "--no-color", "--no-ext-diff")
     if difference:
-        (directory / "git.diff").write_text(masked(difference), encoding="utf-8")
+        _write(directory / "git.diff", masked(difference))
 
 
 def _git(project: Path, *arguments: str) -> str | None:
