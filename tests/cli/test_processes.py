@@ -46,13 +46,15 @@ class At:
         trainer.add_event_handler(Events.ITERATION_COMPLETED(once=self.iteration), self.act)
 
     def act(self) -> None:
-        if os.environ["RANK"] != str(self.rank) or self.mark.exists():
+        if os.environ.get("RANK", "0") != str(self.rank) or self.mark.exists():
             return
         self.mark.touch()
         if self.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.what == "term":
             os.kill(os.getpid(), signal.SIGTERM)
+        if self.what == "usr1":
+            os.kill(os.getpid(), signal.SIGUSR1)
         if self.what == "hang":
             time.sleep(1000)
         if self.what == "raise":
@@ -108,14 +110,15 @@ def test_torchrun_is_the_same(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("iteration", [23, 34])  # within an epoch, and at its end, saved already
 def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(
-    whole: Path, tmp_path: Path
+    whole: Path, tmp_path: Path, iteration: int
 ) -> None:
     run = ["run", *DIGITS, "trainer.processes=2", "hydra.run.dir=r"]
-    done = trainkit(tmp_path, *run, *at(tmp_path, "term", 1, 23))
+    done = trainkit(tmp_path, *run, *at(tmp_path, "term", 1, iteration))
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     state = load_checkpoint(tmp_path / "r" / "checkpoints" / "last.pt")
-    assert 23 <= state["iteration"] < 40
+    assert iteration <= state["iteration"] < iteration + 15
     assert len(state["processes"]) == 2
     assert not torch.equal(*(each["random"]["torch"] for each in state["processes"]))
     assert read_status(tmp_path / "r" / "run.json")["status"] == "interrupted"

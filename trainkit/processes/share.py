@@ -14,25 +14,25 @@ __all__ = ["collect", "hand_in"]
 _PATIENCE, _LOOK = 10.0, 0.02  # seconds
 
 
-def hand_in(channel: Channel, iteration: int, state: Any) -> None:
+def hand_in(channel: Channel, number: int, state: Any) -> None:
     """Give the state of this process to the first one; nothing is waited for.
 
     Args:
         channel: Between the processes.
-        iteration: To which it belongs.
+        number: Of the checkpoint, as all processes count them: an iteration may have two.
         state: Tensors, plain values and containers of these; small.
     """
     kept = io.BytesIO()
     torch.save(state, kept)
-    channel.put(f"state/{iteration}/{channel.rank}", base64.b64encode(kept.getvalue()).decode())
+    channel.put(f"state/{number}/{channel.rank}", base64.b64encode(kept.getvalue()).decode())
 
 
-def collect(channel: Channel, iteration: int, own: Any) -> list[Any] | None:
+def collect(channel: Channel, number: int, own: Any) -> list[Any] | None:
     """The states of all processes, in the first one; None where some are missing.
 
     Args:
         channel: Between the processes.
-        iteration: To which they belong.
+        number: Of the checkpoint.
         own: That of this process.
 
     Cost: waits for the other processes to come to the end of this iteration.
@@ -40,7 +40,7 @@ def collect(channel: Channel, iteration: int, own: Any) -> list[Any] | None:
     found, deadline = [own], time.monotonic() + _PATIENCE
     try:
         for rank in range(1, channel.world):
-            while (text := channel.take(f"state/{iteration}/{rank}")) is None:
+            while (text := channel.take(f"state/{number}/{rank}")) is None:
                 if time.monotonic() > deadline:
                     return None
                 time.sleep(_LOOK)

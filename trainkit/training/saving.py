@@ -115,6 +115,7 @@ class Saving:
         self._best = best
         self._positions = positions
         self._channel = channel
+        self._number = 0  # of checkpoints that were begun, in every process
         self._clock = clock
         self._bookkeeping = bookkeeping
         self._thread = SaveThread(bookkeeping)
@@ -171,10 +172,11 @@ class Saving:
         kept = [each[1] for each in self._best.kept] if self._settings.best else []
         if not (last or best or (len(kept) > 1 and iteration in kept)):
             return
+        self._number += 1
         if idist.get_rank() != 0:
             self._saved_at = self._clock()
             if self._channel is not None:
-                hand_in(self._channel, iteration, state_of_process(self._built))
+                hand_in(self._channel, self._number, state_of_process(self._built))
             return
         self._thread.wait()  # two copies of the state in memory are enough
         mark = self.mark() if mark is None else mark
@@ -192,7 +194,7 @@ class Saving:
         name = "last" if last else "best"
         self._thread.start(
             f"checkpoints/{name}.pt",
-            partial(self._write, state, mark.events, kept, last=last, best=best),
+            partial(self._write, state, mark.events, kept, self._number, last=last, best=best),
         )
 
     def keep_before_non_finite(self) -> None:
@@ -211,6 +213,7 @@ class Saving:
         state: dict[str, Any],
         positions: EventPositions,
         kept: list[int],
+        number: int,
         *,
         last: bool,
         best: bool,
@@ -218,7 +221,7 @@ class Saving:
         state["events"] = positions.wait()
         if self._channel is not None:
             own = {name: state[name] for name in OF_ONE_PROCESS}
-            state["processes"] = collect(self._channel, state["iteration"], own)
+            state["processes"] = collect(self._channel, number, own)
         self._folder.save(state, last=last, best=best, kept=kept if len(kept) > 1 else ())
         names = [name for name, is_it in (("last", last), ("best", best)) if is_it]
         self.saved |= dict.fromkeys(names, state["iteration"])
