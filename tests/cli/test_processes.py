@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -185,12 +186,61 @@ def test_a_process_that_hangs_ends_the_run_at_the_time_out(tmp_path: Path) -> No
 
 
 @pytest.mark.long
+def test_processes_without_the_one_that_started_them_end(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "trainkit", "run", *DIGITS, "trainer.processes=2",
+         "trainer.epochs=100000", "hydra.run.dir=r"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    table = tmp_path / "r" / "history.csv"
+    deadline = time.monotonic() + 60
+    while not table.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    while read_status(tmp_path / "r" / "run.json")["status"] == "running":
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.2)
+    assert "has started this one" in str(read_status(tmp_path / "r" / "run.json")["reason"])
+
+
+def test_a_port_that_is_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+                 "MASTER_PORT": str(taken.getsockname()[1])}  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "trainkit", "run", *DIABETES], cwd=tmp_path,
+            env={**environment(), **place}, capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "cannot meet the others" in line
+    assert "MASTER_PORT chooses another port" in line
+
+
+@pytest.mark.long
 def test_configs_that_differ_are_refused(tmp_path: Path) -> None:
     done = command(tmp_path, *TORCHRUN, "-m", "trainkit", "run", *DIGITS,
                    "trainer.seed=${oc.env:RANK}")  # fmt: skip
     assert done.returncode != 0
     assert "trainer.seed is '0' in process 0 and '1' in process 1" in done.stderr
     assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.long
+def test_a_sweep_of_several_processes(tmp_path: Path) -> None:
+    sweep = ["--multirun", *DIABETES, "trainer.epochs=2", "optimizer.lr=0.0001,0.01"]
+    done = trainkit(tmp_path, "run", *sweep, "trainer.processes=2", "hydra.sweep.dir=s")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 jobs done; best first, by validation loss" in done.stdout
+    torchrun = command(tmp_path, *TORCHRUN, "-m", "trainkit", "run", *sweep, "hydra.sweep.dir=t")
+    assert torchrun.returncode == 0, torchrun.stderr
+    assert torchrun.stdout.count("2 of 2 jobs done") == 1
+    for one, other in zip(sorted((tmp_path / "s").glob("*/")), sorted((tmp_path / "t").glob("*/")),
+                          strict=True):  # fmt: skip
+        check_same(one, other)
 
 
 @pytest.mark.parametrize(

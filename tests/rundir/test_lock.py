@@ -87,15 +87,15 @@ except ValueError as error:
 
 @pytest.mark.long
 def test_races_for_one_folder(tmp_path: Path) -> None:
-    """Three times four processes at once: one trains, the others are refused or find it done."""
-    for i in range(3):
-        start = str(time.time() + 4)
+    """Twenty times two processes at once: one trains, the other is refused or finds it done."""
+    for i in range(20):
+        start = str(time.time() + 3)
         racers = [
             subprocess.Popen(
                 [sys.executable, "-c", RACE, str(tmp_path / f"r{i}"), start],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
-            for _ in range(4)
+            for _ in range(2)
         ]  # fmt: skip
         ends = [racer.communicate(timeout=120) for racer in racers]
         said = [out.strip().splitlines()[-1].split()[0] for out, _ in ends]

@@ -1,5 +1,6 @@
 """`trainkit run`: compose a config and train."""
 
+import os
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         jobs.ends.append(status_of(error))
     finally:
-        if jobs.outcomes:
+        if jobs.outcomes and os.environ.get("RANK", "0") == "0":
             print(ranking(jobs.outcomes))
             print(f"run: {jobs.outcomes[0].directory.parent}", flush=True)
     if jobs.outcomes and any(jobs.ends):
@@ -102,7 +103,7 @@ def run_one(composed: "Composed") -> tuple[int, Any, str]:
         if place is not None:
             return run_in(place, composed)
         if composed.config.trainer.processes > 1:
-            return several.start(composed), None, "min"
+            return several.start(composed)
     except ConfigError as error:
         give_back(composed.directory, reserved=False)
         return status_of(error), None, "min"

@@ -1,10 +1,11 @@
 """Run one config in several processes: those that a launcher has started, or of one's own."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from trainkit.processes.spawn import run_processes
 if TYPE_CHECKING:
     from trainkit.config.compose import Composed
 
-__all__ = ["joined", "place_of", "start", "with_note"]
+__all__ = ["Ended", "joined", "place_of", "start", "with_note"]
 
 
 def place_of(composed: "Composed") -> Place | None:
@@ -106,11 +107,27 @@ def joined(place: Place, composed: "Composed") -> Iterator["Composed"]:
         raise ConfigError(str(error)) from error
 
 
-def start(composed: "Composed") -> int:
+@dataclass(frozen=True)
+class Ended:
+    """What a sweep's table needs of a run that other processes have made.
+
+    Args:
+        best: Values of the best evaluation, by part of the data.
+        last: Of the last one.
+        best_metric: What picked the best.
+    """
+
+    best: dict[str, dict[str, float]]
+    last: dict[str, dict[str, float]]
+    best_metric: str
+
+
+def start(composed: "Composed") -> tuple[int, Ended | None, str]:
     """Start the processes that the config asks for, and wait for them.
 
     Returns:
-        The exit status.
+        The exit status, what came of it if it was completed, and whether its metric is to be
+        `min` or `max`.
     """
     from trainkit.cli.failure import shows_traces
     from trainkit.config.start_run import check_config
@@ -122,7 +139,19 @@ def start(composed: "Composed") -> int:
     plain: Any = OmegaConf.create(OmegaConf.to_container(composed.config, resolve=False))
     sys.stdout.flush()
     given = replace(composed, config=plain), shows_traces()
-    return run_processes(plain.trainer.processes, _in_a_process, given)
+    status = run_processes(plain.trainer.processes, _in_a_process, given)
+    return (0, *_ended(composed.directory)) if status == 0 else (status, None, "min")
+
+
+def _ended(directory: Path) -> tuple[Ended, str]:
+    """Read from `run.json`, where NaN is a text."""
+    facts = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    best, last = (
+        {part: {name: float(value) for name, value in values.items()} for part, values in
+         found.items()}
+        for found in (facts["best"]["values"], facts["last"])
+    )  # fmt: skip
+    return Ended(best, last, facts["best"]["metric"]), facts["best"]["mode"]
 
 
 def _in_a_process(place: Place, given: tuple["Composed", bool]) -> int:
