@@ -19,7 +19,7 @@ from trainkit import (
     attach_monitors,
 )
 
-BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+BACKENDS = ["eager", "aot_eager", pytest.param("inductor", marks=pytest.mark.long)]
 
 
 def train(backend: str, every: int | None) -> tuple[dict[str, dict[int, float]], dict[str, int]]:
@@ -54,10 +54,7 @@ def train(backend: str, every: int | None) -> tuple[dict[str, dict[int, float]],
     return {tag: dict(points) for tag, points in writer.scalars.items()}, counted
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [pytest.param(b, marks=[pytest.mark.long] if b == "inductor" else []) for b in BACKENDS],
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_compiled_model(backend: str) -> None:
     if backend == "inductor" and shutil.which("g++") is None:
         pytest.skip("inductor needs a C++ compiler")

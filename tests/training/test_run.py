@@ -228,7 +228,7 @@ def test_a_checkpoint_holds_everything(tmp_path: Path) -> None:
     assert set(state) == {
         "format", "run", "models", "buffers", "modes", "frozen", "gradients", "optimizers",
         "schedules", "scaler", "engine", "loss", "iteration", "epoch", "epoch_length", "iterations",
-        "data", "best", "values", "evaluated", "random", "parts", "events",
+        "data", "best", "values", "evaluated", "random", "parts", "events", "world",
     }  # fmt: skip
     assert state["scaler"]["scale"] > 0
     assert state["optimizers"]["optimizer"]["state"]
