@@ -85,7 +85,9 @@ class Cluster:
             if found in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"):
                 return found
             if found == "PENDING":  # Slurm has a job wait two minutes after it was put back
-                self.call(self.folder, "scontrol", "update", f"JobId={job}", "StartTime=now")
+                # It may have started a moment ago: then this is refused, and not needed.
+                command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+                subprocess.run(command, env=self.environ, capture_output=True, timeout=60)
             time.sleep(0.5)
         return self.state(job)
 
@@ -130,8 +132,10 @@ def cluster(folder: Path, environ: dict[str, str]) -> Iterator[Cluster]:
             time.sleep(1.0)
         found = Cluster(folder, environ)
         deadline = time.monotonic() + 30
-        while "idle" not in found.call(folder, "sinfo", "-h"):
-            assert time.monotonic() < deadline, (folder / "daemons.log").read_text()[-2000:]
+        while "idle" not in _shown(environ):
+            if time.monotonic() > deadline:
+                said = (folder / "daemons.log").read_text()[-500:]
+                raise NoSlurmError(f"its daemons do not come up here: {said}")
             time.sleep(0.5)
         yield found
     finally:
@@ -156,6 +160,11 @@ def _unpacked(folder: Path) -> Path:
     for package in sorted(packages.glob("*.deb")):
         subprocess.run(["dpkg", "-x", str(package), str(root)], check=True)
     return root
+
+
+def _shown(environ: dict[str, str]) -> str:
+    done = subprocess.run(["sinfo", "-h"], env=environ, capture_output=True, text=True, timeout=60)
+    return done.stdout
 
 
 def _port() -> int:
