@@ -79,10 +79,12 @@ class Cluster:
 
     def wait(self, job: str, seconds: float) -> str:
         """The state of a job when it has ended."""
-        deadline = time.monotonic() + seconds
+        deadline, bad = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             found = self.state(job)
-            if found in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"):
+            # One that is being put back into the queue counts as failed for a moment.
+            bad = bad + 1 if found in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL") else 0
+            if found == "COMPLETED" or bad > 40:
                 return found
             if found == "PENDING":  # Slurm has a job wait two minutes after it was put back
                 # It may have started a moment ago: then this is refused, and not needed.
