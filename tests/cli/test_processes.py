@@ -243,6 +243,30 @@ def test_a_sweep_of_several_processes(tmp_path: Path) -> None:
         check_same(one, other)
 
 
+@pytest.mark.long
+def test_a_sweep_under_srun(tmp_path: Path) -> None:
+    """The environment of each run of a sweep is the one that Slurm has set, not torch's."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = str(s.getsockname()[1])
+    slurm = {
+        "SLURM_JOB_ID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost",
+        "MASTER_PORT": port,
+    }  # fmt: skip
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "trainkit", "run", "--multirun", *DIABETES,
+             "trainer.epochs=1", "optimizer.lr=0.0001,0.01", "hydra.sweep.dir=s"],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**environment(), **slurm, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)},
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    ends = [task.communicate(timeout=150) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], ends
+    assert "2 of 2 jobs done" in ends[0][0]
+
+
 @pytest.mark.parametrize(
     ("environ", "arguments", "said"),
     [

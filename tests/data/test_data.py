@@ -227,6 +227,11 @@ def test_several_processes_share_the_samples(tmp_path: Path) -> None:
         else:
             assert len(rows[0]) == len(rows[1]) == 6
             assert set(counted) == set(range(11))
+        if case[0]:  # batch i of all processes is batch i of one
+            alone = Batches(torch.arange(11), batch_size=6, shuffle=True, drop_last=case[1], seed=5)
+            for whole, *shares in zip(alone, *passes, strict=True):
+                together = [i for share in shares for i in share]
+                assert together[: len(whole[0])] == whole[0].tolist()
 
 
 # --- Data ------------------------------------------------------------------------------------

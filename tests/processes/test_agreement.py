@@ -77,17 +77,8 @@ def test_again_and_again() -> None:
     for iteration in range(1, 10):
         if iteration in (2, 6):
             agreements[iteration % 2].ask("time")
-        lookers = [threading.Thread(target=each.look) for each in agreements]
-        for looker in lookers:
-            looker.start()
-        # Whoever has said which iteration it is in waits for the other's answer.
-        for looker in lookers:
-            looker.join(0.3)
-        for looker in [threading.Thread(target=each.look) for each in agreements]:
-            looker.start()
-            looker.join(0.3)
-        for looker in lookers:
-            looker.join(5)
+        for agreement in [*agreements, *agreements]:
+            agreement.look()
         passed = [agreement.passed(iteration) for agreement in agreements]
         assert passed[0] == passed[1]
         if passed[0]:
@@ -95,3 +86,31 @@ def test_again_and_again() -> None:
             for agreement in agreements:
                 agreement.renew(iteration)
     assert found == [2, 6]
+
+
+def test_two_things_asked_for_at_once_do_not_wait_for_each_other() -> None:
+    """One process looks first for the one, the other for the other: neither look may block."""
+    store = HashStore()
+    channels = [Channel(store, rank, 2) for rank in range(2)]
+    stops, saves = ([Agreement(each, name) for each in channels] for name in ("stop", "save"))
+    for agreement in (*stops, *saves):
+        agreement.passed(0)
+    stops[1].ask("signal")
+    saves[0].ask("time")
+    for _ in range(2):
+        for look in (saves[0].look, stops[1].look, stops[0].look, saves[1].look):
+            look()
+    assert [each.passed(1) for each in (*stops, *saves)] == ["signal"] * 2 + ["time"] * 2
+
+
+def test_nobody_waits_for_one_that_is_gone() -> None:
+    channel = Channel(HashStore(), 0, 2)
+    agreement = Agreement(channel, "stop")
+    agreement.passed(0)
+    agreement.ask("signal")
+    agreement.look()  # the other one never answers
+    waiting = threading.Thread(target=agreement.passed, args=(1,))
+    waiting.start()
+    agreement.close()
+    waiting.join(5)
+    assert not waiting.is_alive()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainkit.processes.launched import LaunchError, launched, note_of_lone_process
+from trainkit.processes.errors import LaunchError
+from trainkit.processes.launched import launched, note_of_lone_process
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "10.0.0.7",

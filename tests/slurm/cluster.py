@@ -1,10 +1,12 @@
 """A real Slurm of one node, from Debian's packages, unpacked into a folder and not installed."""
 
+import fcntl
 import os
 import platform
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +107,15 @@ def cluster(folder: Path, environ: dict[str, str]) -> Iterator[Cluster]:
     Raises:
         NoSlurmError: There are no packages, or this is not root.
     """
-    root = _unpacked(folder)
+    # One at a time on a machine: two test processes would have two nodes of the same name.
+    with open(Path(tempfile.gettempdir()) / "trainkit-test-slurm.lock", "w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        with _started(_unpacked(folder), folder, environ) as found:
+            yield found
+
+
+@contextmanager
+def _started(root: Path, folder: Path, environ: dict[str, str]) -> Iterator[Cluster]:
     libraries = root / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
     plugins = libraries / "slurm-wlm"
     programs = {name: root / "usr" / "sbin" / f"{name}-wlm" for name in

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainkit.config.errors import ConfigError
 from trainkit.masking import masked
+from trainkit.processes.errors import OtherProcessError
 from trainkit.screen.commands import shown_path
 from trainkit.screen.frames import own_frames
 
@@ -32,8 +33,6 @@ def status_of(error: BaseException) -> int:
             _trace(error)
         tell(str(error))
         return 2
-    from trainkit.processes.company import OtherProcessError
-
     folder = next((n for n in getattr(error, "__notes__", ()) if n.startswith("run: ")), "")
     if _FULL or not folder:
         _trace(error)

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from trainkit.config.directories import give_back, reserve
 from trainkit.config.errors import ConfigError
 from trainkit.masking import masked_config
+from trainkit.processes.errors import LaunchError
 from trainkit.processes.launched import (
-    LaunchError,
     Place,
     launched,
     note_of_lone_process,

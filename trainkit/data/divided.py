@@ -5,7 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import ignite.distributed as idist
-from torch.utils.data import DataLoader, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
 from torch.utils.data.distributed import DistributedSampler
 
 from trainkit.data.batches import Batches
@@ -66,9 +72,12 @@ def divided(data: Data, seed: int) -> tuple[Data, list[str]]:
             )
         elif isinstance(part.sampler, DistributedSampler | Block):
             continue
-        elif part.batch_size is None or not isinstance(
-            part.sampler, RandomSampler | SequentialSampler
-        ):
+        elif isinstance(part.dataset, IterableDataset):
+            notes.append(
+                f"data.{name} is a stream, which must give each of the {world} processes its own "
+                "samples (idist.get_rank())"
+            )
+        elif not _is_plain(part):
             notes.append(
                 f"data.{name} has a sampler of its own ({_sampler(part)}), which must give each of "
                 f"the {world} processes its own samples; torch's DistributedSampler does"
@@ -107,6 +116,16 @@ def _made_anew(loader: DataLoader[Any], *, train: bool, shuffle: bool, seed: int
         prefetch_factor=loader.prefetch_factor,
         persistent_workers=loader.persistent_workers,
     )
+
+
+def _is_plain(loader: DataLoader[Any]) -> bool:
+    """Whether a pass takes each sample once, in batches that the loader makes."""
+    sampler, samples = loader.sampler, len(loader.dataset)  # type: ignore[arg-type]
+    if isinstance(sampler, RandomSampler):
+        plain = not sampler.replacement and sampler.num_samples == samples
+    else:
+        plain = isinstance(sampler, SequentialSampler)
+    return plain and loader.batch_size is not None
 
 
 def _sampler(loader: DataLoader[Any]) -> str:

@@ -1,13 +1,10 @@
 """Have all processes do something behind the same iteration: stop, or save."""
 
 import threading
-import time
 
 from trainkit.processes.channel import Channel
 
 __all__ = ["Agreement"]
-
-_LOOK = 0.05  # seconds between two looks of a process that waits for the others' answers
 
 
 class Agreement:
@@ -62,31 +59,30 @@ class Agreement:
             self._known.clear()
 
     def look(self) -> None:
-        """See whether somebody has asked, and answer; called by the thread every so often.
+        """See whether somebody has asked, answer, and see whether all have; waits for nobody.
+
+        The thread calls it every so often.
 
         Raises:
             ChannelClosedError: The others are gone.
         """
-        if self._said:
+        if self._known.is_set():
             return
         name = f"{self._name}/{self._number}"
-        reason = self._channel.get(name)
-        if reason is None and self._asked:
-            reason = self._channel.first(name, self._asked)
-        if reason is None:
-            return
-        try:
+        if not self._said:
+            reason = self._channel.get(name)
+            if reason is None and self._asked:
+                reason = self._channel.first(name, self._asked)
+            if reason is None:
+                return
+            self._asked = reason
             with self._lock:
                 self._said = True
                 begun = self._begun
             self._channel.put(f"{name}/begun/{self._channel.rank}", str(begun))
-            answers = self._channel.of_all(f"{name}/begun")
-            while None in answers and not self._closed:
-                time.sleep(_LOOK)
-                answers = self._channel.of_all(f"{name}/begun")
-            self._last = max(int(each) for each in answers if each is not None)
-            self._asked = reason
-        finally:
+        answers = [int(each) for each in self._channel.of_all(f"{name}/begun") if each is not None]
+        if len(answers) == self._channel.world:
+            self._last = max(answers)
             self._known.set()
 
     def close(self) -> None:

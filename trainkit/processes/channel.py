@@ -37,7 +37,7 @@ class Channel:
     def open(cls) -> "Channel":
         """Hosted by the first process; every process must call it at the same point.
 
-        It listens where the group has met: on 127.0.0.1 where that is on one machine.
+        It listens at the address where the group has met (`MASTER_ADDR`), and at no other.
         """
         rank, world = dist.get_rank(), dist.get_world_size()
         host = os.environ.get("MASTER_ADDR", "127.0.0.1")

@@ -10,18 +10,16 @@ from types import TracebackType
 
 from trainkit.processes.agreement import Agreement
 from trainkit.processes.channel import Channel, ChannelClosedError
+from trainkit.processes.errors import OtherProcessError
 
-__all__ = ["Company", "OtherProcessError"]
+__all__ = ["Company"]
 
 _log = logging.getLogger("trainkit.processes")
 
 _EVERY = 0.2  # seconds between two looks
 _SILENT = 5.0  # seconds without a sign of life, after which a process counts as lost
+_TOGETHER = 60.0  # seconds in which all come to the end of a run
 _GRACE = 15.0  # seconds that the training has to fail by itself after another process failed
-
-
-class OtherProcessError(RuntimeError):
-    """The run cannot go on because of another one of its processes; names it and its reason."""
 
 
 class Company:
@@ -68,18 +66,23 @@ class Company:
             reason = self.reason(error)
             if not reason:
                 self.fail(error)
-        self._leave(at_once=error is not None)
+        stopped = isinstance(error, KeyboardInterrupt) and not getattr(error, "at_once", True)
+        self._leave(_TOGETHER if error is None or stopped else 5 * _EVERY)
         self._over.set()
         self._close()
         self._thread.join(1.0)
         if reason:
             raise OtherProcessError(reason) from error
 
-    def _leave(self, *, at_once: bool) -> None:
-        """Leave together; of a run that failed the others may be gone."""
+    def _leave(self, patience: float) -> None:
+        """Leave together: a launcher may end all when the first one has left.
+
+        Args:
+            patience: In seconds; of a run that failed the others may be gone.
+        """
         with suppress(ChannelClosedError):
             self.channel.put(f"done/{self.channel.rank}", "1")
-            deadline = time.monotonic() + (5 * _EVERY if at_once else _GRACE)
+            deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
                 if None not in self.channel.of_all("done"):
                     break
@@ -133,11 +136,11 @@ class Company:
                 reason = self._missing()
             except ChannelClosedError:
                 reason = "process 0 was lost: it was killed, or its machine is gone"
-                self._close()
             except Exception as error:
                 _log.exception("the other processes are not watched any more: %s", error)
                 return
             if reason:
+                self._close()  # nobody waits for an answer that may never come
                 self._wait_for_the_training(reason)
                 return
 

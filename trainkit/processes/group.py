@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from trainkit.processes.launched import LaunchError, Place
+from trainkit.processes.errors import LaunchError
+from trainkit.processes.launched import Place
 
 __all__ = ["Meeting", "agreed", "process_group", "same_in_all"]
 
@@ -36,14 +38,19 @@ def process_group(
         LaunchError: They do not meet.
     """
     backend = backend or ("nccl" if _on_cuda(device) else "gloo")
+    # As torchrun sets it: Ignite and users' code read it, and the next run of this process.
     os.environ.update(
-        RANK=str(place.rank), WORLD_SIZE=str(place.world), LOCAL_RANK=str(place.local_rank)
+        RANK=str(place.rank),
+        WORLD_SIZE=str(place.world),
+        LOCAL_RANK=str(place.local_rank),
+        MASTER_ADDR=place.address or "127.0.0.1",
+        MASTER_PORT=str(place.port),
     )
     if place.meeting:  # all on this machine: nothing of them is to be seen from outside
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     try:
-        store: Any = FileStore(place.meeting, place.world) if place.meeting else _tcp_store(place)
+        store: Any = _store(place)
         dist.init_process_group(
             backend,
             store=PrefixStore(f"{_KEPT}{name}/attempt_{place.attempt}", store),
@@ -129,15 +136,17 @@ def same_in_all(own: dict[str, Any]) -> list[str]:
     return [line for each in found for line in each]
 
 
-def _tcp_store(place: Place) -> Any:
-    return TCPStore(
-        place.address,
-        place.port,
-        place.world,
-        is_master=place.rank == 0 and not place.hosted,
-        timeout=_TO_MEET,
-        wait_for_workers=False,
-    )
+def _store(place: Place) -> Any:
+    if place.meeting:
+        return FileStore(place.meeting, place.world)
+    hosts = place.rank == 0 and not place.hosted
+    return _tcp_store(place.address, place.port, place.world, hosts)
+
+
+@cache
+def _tcp_store(address: str, port: int, world: int, hosts: bool) -> Any:
+    """Once in a process: the runs of a sweep meet at the same port, one after the other."""
+    return TCPStore(address, port, world, is_master=hosts, timeout=_TO_MEET, wait_for_workers=False)
 
 
 def _on_cuda(device: str) -> bool:

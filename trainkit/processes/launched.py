@@ -6,15 +6,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["LaunchError", "Place", "launched", "note_of_lone_process", "quiet_torch"]
+from trainkit.processes.errors import LaunchError
+
+__all__ = ["Place", "launched", "note_of_lone_process", "quiet_torch"]
 
 # Slurm gives a job no port. The same formula in every process, from the number of the job.
 _FIRST_PORT, _PORTS = 15_000, 20_000
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-
-class LaunchError(ValueError):
-    """The environment of a launcher lacks something; the text is one line that says what to do."""
 
 
 @dataclass(frozen=True)

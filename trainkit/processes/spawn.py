@@ -18,6 +18,7 @@ from trainkit.processes.launched import Place, quiet_torch
 __all__ = ["run_processes"]
 
 _GRACE = 30.0  # seconds that the others have to end when one has failed
+_SIGNAL = 128  # exit statuses from here on are those of signals
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
@@ -69,7 +70,7 @@ def _wait(processes: list[SpawnProcess]) -> None:
     while running := [process for process in processes if process.is_alive()]:
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         connection.wait([process.sentinel for process in running], left)
-        failed = any(process.exitcode for process in processes)
+        failed = any(_failed(process) for process in processes)
         if failed and deadline is None:
             deadline = time.monotonic() + _GRACE
         if deadline is not None and time.monotonic() >= deadline:
@@ -77,10 +78,16 @@ def _wait(processes: list[SpawnProcess]) -> None:
                 process.kill()
 
 
+def _failed(process: SpawnProcess) -> bool:
+    """Not one that was asked to stop: the first one may still be saving."""
+    code = process.exitcode
+    return code is not None and (code < 0 or 0 < code < _SIGNAL)
+
+
 def _status(process: SpawnProcess) -> int:
     """As a shell has it: 128 + the number of the signal that ended it."""
     code = process.exitcode
-    return 1 if code is None else 128 - code if code < 0 else code
+    return 1 if code is None else _SIGNAL - code if code < 0 else code
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from torch import nn
 
 from trainkit.data import length_of
 from trainkit.handlers.output.wrong_predictions import looks_wrong
-from trainkit.processes.company import Company, OtherProcessError
+from trainkit.processes.company import Company
+from trainkit.processes.errors import OtherProcessError
 from trainkit.rundir import (
     Best,
     Bookkeeping,

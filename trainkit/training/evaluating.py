@@ -8,7 +8,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from trainkit.data import Data, length_of
 from trainkit.data.divided import Block
@@ -129,10 +129,11 @@ def in_order(batches: Any) -> Any:
     """
     if isinstance(batches, DataLoader) and batches.batch_size is not None:
         dataset: Any = batches.dataset
+        divides = idist.get_world_size() > 1 and not isinstance(dataset, IterableDataset)
         return DataLoader(
             dataset,
             batch_size=batches.batch_size,
-            sampler=Block(len(dataset)) if idist.get_world_size() > 1 else None,
+            sampler=Block(len(dataset)) if divides else None,
             num_workers=batches.num_workers,
             collate_fn=batches.collate_fn,
             pin_memory=batches.pin_memory,

@@ -13,7 +13,7 @@ from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
 from trainkit.processes.channel import Channel
 from trainkit.processes.company import Company
-from trainkit.processes.group import agreed
+from trainkit.processes.group import agreed, same_in_all
 from trainkit.rundir import (
     Bookkeeping,
     RunDirectory,
@@ -24,7 +24,7 @@ from trainkit.rundir import (
 )
 from trainkit.screen import guarded_streams
 from trainkit.settings import CheckpointSettings, MonitorSettings, TrainerSettings
-from trainkit.training.build import build
+from trainkit.training.build import Built, build
 from trainkit.training.check_names import check_metric_names, check_optimizers, check_patterns
 from trainkit.training.conduct import Prepared, conduct
 from trainkit.training.device import deterministic_algorithms, device_of
@@ -154,6 +154,7 @@ def run(
             settings=settings,
             device=device,
         )
+        _check_lengths(built)
         check_metric_names(built, kept)
         attached = check_handlers(handlers, built.known, ["loss", *built.metrics])
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
@@ -200,6 +201,18 @@ def run(
                 earlier=earlier,
                 company=company,
             )
+        )
+
+
+def _check_lengths(built: Built) -> None:
+    """With another number of batches in each process they would wait for each other for ever."""
+    if idist.get_world_size() == 1:
+        return
+    differ = same_in_all({"the length of an epoch of data.train": len(built.source)})
+    if differ:
+        raise ValueError(
+            f"{differ[0]}: every process must train on as many batches; shuffle=True or "
+            "trainer.epoch_length makes them so"
         )
 
 
