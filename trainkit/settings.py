@@ -59,7 +59,8 @@ class TrainerSettings:
             a queue needs it; `never`: such a folder is refused.
         processes: Train in so many processes on this machine, each with its share of the data.
             torchrun and srun start them themselves.
-        backend: Of torch.distributed; None: `nccl` on CUDA devices, else `gloo`.
+        backend: Of torch.distributed: `gloo`, `nccl`, `mpi`, `ucc` or `xccl`; None: `nccl` on
+            CUDA devices, else `gloo`.
         sync_batchnorm: Batch normalization over the batches of all processes.
         timeout_minutes: An exchange between processes that takes longer fails, and ends the run.
 
@@ -108,6 +109,8 @@ class TrainerSettings:
         _above_zero("trainer.max_minutes", self.max_minutes)
         _one_of("trainer.resume", self.resume, ("never", "auto"))
         _whole("trainer.processes", self.processes, 1)
+        if self.backend is not None:
+            _one_of("trainer.backend", self.backend, ("gloo", "nccl", "mpi", "ucc", "xccl"))
         _above_zero("trainer.timeout_minutes", self.timeout_minutes)
 
 

@@ -277,6 +277,8 @@ def test_a_sweep_under_srun(tmp_path: Path) -> None:
             ["trainer.processes=3"], "trainer.processes=3, but RANK and WORLD_SIZE has started 2",
         ),
         ({}, ["trainer.processes=2", "optimizer.lr=-1"], "optimizer.lr"),
+        ({}, ["trainer.processes=2", "trainer.backend=mpii"], "trainer.backend must be one of"),
+        ({}, ["trainer.processes=0"], "trainer.processes must be 1 or more, got 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_start_is_one_line(

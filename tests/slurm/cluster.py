@@ -80,7 +80,11 @@ class Cluster:
         return next(word for word in shown.split() if word.startswith("JobState=")).split("=")[1]
 
     def wait(self, job: str, seconds: float) -> str:
-        """The state of a job when it has ended."""
+        """The state of a job when it has ended.
+
+        Slurm lets a job that was put back into the queue wait for two minutes, until its old
+        credential is forgotten; one that is made to start at once may be refused by the node.
+        """
         deadline, bad = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             found = self.state(job)
@@ -88,10 +92,6 @@ class Cluster:
             bad = bad + 1 if found in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL") else 0
             if found == "COMPLETED" or bad > 40:
                 return found
-            if found == "PENDING":  # Slurm has a job wait two minutes after it was put back
-                # It may have started a moment ago: then this is refused, and not needed.
-                command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
-                subprocess.run(command, env=self.environ, capture_output=True, timeout=60)
             time.sleep(0.5)
         return self.state(job)
 
