@@ -15,7 +15,7 @@ from trainkit.masking import forget_secrets
 
 if TYPE_CHECKING:
     from trainkit.config.compose import Composed
-    from trainkit.processes.launched import Place
+    from trainkit.processes.launched import RankInfo
 
 __all__ = ["main", "run_one"]
 
@@ -110,7 +110,7 @@ def run_one(composed: "Composed") -> tuple[int, Any, str]:
     return _run_alone(several.with_note(composed))
 
 
-def run_in(place: "Place", composed: "Composed") -> tuple[int, Any, str]:
+def run_in(place: "RankInfo", composed: "Composed") -> tuple[int, Any, str]:
     """Run one config as one of several processes; returns as `run_one`."""
     from trainkit.cli import several
 

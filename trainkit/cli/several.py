@@ -18,7 +18,7 @@ from trainkit.config.errors import ConfigError
 from trainkit.masking import masked_config
 from trainkit.processes.errors import LaunchError
 from trainkit.processes.launched import (
-    Place,
+    RankInfo,
     launched,
     note_of_lone_process,
     quiet_torch,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "joined", "place_of", "start", "with_note"]
 
 
-def place_of(composed: "Composed") -> Place | None:
+def place_of(composed: "Composed") -> RankInfo | None:
     """The place of this process among those that a launcher has started; None: it is alone.
 
     Raises:
@@ -60,7 +60,7 @@ def with_note(composed: "Composed") -> "Composed":
 
 
 @contextmanager
-def joined(place: Place, composed: "Composed") -> Iterator["Composed"]:
+def joined(place: RankInfo, composed: "Composed") -> Iterator["Composed"]:
     """Meet the other processes; the config then has the folder of the first one.
 
     Only the first process prints. After a restart by torchrun the run of the earlier attempt goes
@@ -73,7 +73,7 @@ def joined(place: Place, composed: "Composed") -> Iterator["Composed"]:
     Raises:
         ConfigError: The processes do not meet, or their configs differ.
     """
-    from trainkit.processes.group import process_group, same_in_all
+    from trainkit.processes.group import differences, process_group
 
     trainer = composed.config.trainer
     try:
@@ -83,8 +83,8 @@ def joined(place: Place, composed: "Composed") -> Iterator["Composed"]:
             device=trainer.device,
             timeout=timedelta(minutes=trainer.timeout_minutes),
             name="" if composed.sweep is None else f"/{composed.sweep.number}",
-        ) as meeting:
-            differ = same_in_all(_leaves(composed))
+        ) as rendezvous:
+            differ = differences(_leaves(composed))
             if differ:
                 more = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
                 raise ConfigError(
@@ -95,7 +95,7 @@ def joined(place: Place, composed: "Composed") -> Iterator["Composed"]:
             def own() -> str:
                 return str(composed.directory if named else reserve(composed.directory))
 
-            found, again = meeting.directory(own)
+            found, again = rendezvous.directory(own)
             directory = Path(found)
             if directory != composed.directory:
                 give_back(composed.directory, reserved=False)
@@ -154,7 +154,7 @@ def _ended(directory: Path) -> tuple[Ended, str]:
     return Ended(best, last, facts["best"]["metric"]), facts["best"]["mode"]
 
 
-def _in_a_process(place: Place, given: tuple["Composed", bool]) -> int:
+def _in_a_process(place: RankInfo, given: tuple["Composed", bool]) -> int:
     composed, traces = given
     if not traces:  # set by Hydra in the process that has started this one
         os.environ.pop("HYDRA_FULL_ERROR", None)

@@ -52,13 +52,13 @@ def _run(composed: Composed) -> tuple[Any, str]:
     checked = check_config(composed)
     origins, plain, settings = composed.origins, checked.plain, checked.settings
     from trainkit.dashboard.hyperparameters import choices
-    from trainkit.processes.group import agreed
+    from trainkit.processes.group import broadcast
     from trainkit.rundir import Best, RunDirectory
     from trainkit.training import run
 
     auto = settings["trainer"].resume == "auto"
     there = auto and RunDirectory(composed.directory).holds_a_run()
-    resume = composed.resume or agreed(there)  # the first process may have begun it already
+    resume = composed.resume or broadcast(there)  # the first process may have begun it already
     overrides = changes_since(composed.directory, plain) if resume else composed.overrides
     print(composed.heading, flush=True)  # loading data may take long
     built = made_parts(checked, origins)

@@ -1,1 +1,1 @@
-"""Several processes that train together: who they are, how they meet, what they tell each other."""
+"""Several processes of one run: how they are started, how they communicate, how they fail."""

@@ -8,13 +8,15 @@ __all__ = ["Agreement"]
 
 
 class Agreement:
-    """Finds the first iteration behind which every process can do it, without a collective.
+    """Finds an iteration behind which all processes do the same thing, without a collective.
 
-    Any process may ask, at any time: by a signal, or because its time is over. Then the thread of
-    each process says which iteration it has begun; behind the latest of these all do it. Once a
-    process has said so it begins no later iteration without knowing the answer. No process waits
-    for another's training here, only for its thread, so this cannot block where a collective is
-    waiting.
+    1. Any process may ask, at any time: it got a signal, or its time is over.
+    2. The thread of each process says which iteration its training has begun.
+    3. All do it behind the latest of these iterations.
+
+    A process that has said its iteration begins no later one before it knows the answer. It waits
+    for the threads of the others, never for their training, so a collective that is under way
+    ends.
 
     Args:
         channel: Between the processes.
@@ -52,7 +54,7 @@ class Agreement:
         return self._asked if possible and iteration >= self._last and not self._closed else ""
 
     def renew(self, iteration: int) -> None:
-        """It was done behind this iteration, and may be asked for again."""
+        """All have done it behind this iteration. From now on it may be asked for again."""
         with self._lock:
             self._number += 1
             self._said, self._asked, self._begun = False, "", iteration + 1
@@ -86,6 +88,6 @@ class Agreement:
             self._known.set()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Have no process wait for an answer any more."""
         self._closed = True
         self._known.set()

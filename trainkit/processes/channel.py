@@ -8,7 +8,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from trainkit.processes.group import agreed
+from trainkit.processes.group import broadcast
 
 __all__ = ["Channel", "ChannelClosedError"]
 
@@ -50,9 +50,9 @@ class Channel:
                 host, port, world, True, _PATIENCE,
                 wait_for_workers=False, master_listen_fd=listening.detach(),
             )  # fmt: skip
-            agreed(port)
+            broadcast(port)
         else:
-            port = agreed(None)
+            port = broadcast(None)
             store = TCPStore(host, port, world, False, _PATIENCE, wait_for_workers=False)
         return cls(store, rank, world)
 

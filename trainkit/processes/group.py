@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from trainkit.processes.errors import LaunchError
-from trainkit.processes.launched import Place
+from trainkit.processes.launched import RankInfo
 
-__all__ = ["Meeting", "agreed", "process_group", "same_in_all"]
+__all__ = ["Rendezvous", "broadcast", "differences", "process_group"]
 
 _TO_MEET = timedelta(seconds=120)
 # Of our keys in a store of the launcher, which outlives a restart of all processes.
@@ -23,9 +23,9 @@ _KEPT = "trainkit"
 
 @contextmanager
 def process_group(
-    place: Place, *, backend: str | None, device: str, timeout: timedelta, name: str = ""
-) -> Iterator["Meeting"]:
-    """Meet the other processes; `ignite.distributed` works inside.
+    place: RankInfo, *, backend: str | None, device: str, timeout: timedelta, name: str = ""
+) -> Iterator["Rendezvous"]:
+    """Join the other processes in a group of `torch.distributed`; Ignite works with it, too.
 
     Args:
         place: Of this process.
@@ -35,7 +35,7 @@ def process_group(
         name: Of the run, where the same processes make several, one after the other.
 
     Raises:
-        LaunchError: They do not meet.
+        LaunchError: The group cannot be made.
     """
     backend = backend or ("nccl" if _on_cuda(device) else "gloo")
     # As torchrun sets it: Ignite and users' code read it, and the next run of this process.
@@ -68,14 +68,14 @@ def process_group(
     if backend == "nccl":
         torch.cuda.set_device(place.local_rank)
     try:
-        yield Meeting(store if place.hosted else None, name)
+        yield Rendezvous(store if place.hosted else None, name)
     finally:
         with suppress(RuntimeError):
             dist.destroy_process_group()
 
 
-class Meeting:
-    """What the processes have agreed on when they met.
+class Rendezvous:
+    """What the processes of a group have in common.
 
     Args:
         kept: A store that outlives a restart of all processes; None: there is none.
@@ -102,11 +102,11 @@ class Meeting:
                 found = (own(), False)
                 if self._kept is not None:
                     self._kept.set("directory", found[0])
-        directory, again = agreed(found)
+        directory, again = broadcast(found)
         return directory, again
 
 
-def agreed(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What the first process has; every process must call it at the same point.
 
     Where there is no group of processes, it is the value itself.
@@ -118,13 +118,13 @@ def agreed(value: Any) -> Any:
     return box[0]
 
 
-def same_in_all(own: dict[str, Any]) -> list[str]:
+def differences(own: dict[str, Any]) -> list[str]:
     """Where the processes differ: a line for each key.
 
     Args:
         own: Key → value of this process.
     """
-    first = agreed(own)
+    first = broadcast(own)
     differ = [
         f"{key} is {first.get(key)!r} in process 0 and {own.get(key)!r} in process "
         f"{dist.get_rank()}"
@@ -136,7 +136,7 @@ def same_in_all(own: dict[str, Any]) -> list[str]:
     return [line for each in found for line in each]
 
 
-def _store(place: Place) -> Any:
+def _store(place: RankInfo) -> Any:
     if place.meeting:
         return FileStore(place.meeting, place.world)
     hosts = place.rank == 0 and not place.hosted

@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as its launcher says: torchrun, Slurm, or trainkit."""
+"""The rank of this process, from the environment that torchrun or Slurm has set."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trainkit.processes.errors import LaunchError
 
-__all__ = ["Place", "launched", "note_of_lone_process", "quiet_torch"]
+__all__ = ["RankInfo", "launched", "note_of_lone_process", "quiet_torch"]
 
 # Slurm gives a job no port. The same formula in every process, from the number of the job.
 _FIRST_PORT, _PORTS = 15_000, 20_000
@@ -16,7 +16,7 @@ _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """One of several processes that train together.
 
     Args:
@@ -42,7 +42,7 @@ class Place:
     by: str = "trainkit"
 
 
-def launched(environ: Mapping[str, str] | None = None) -> Place | None:
+def launched(environ: Mapping[str, str] | None = None) -> RankInfo | None:
     """The place of this process; None where nobody has started several.
 
     Args:
@@ -83,7 +83,7 @@ def note_of_lone_process(environ: Mapping[str, str] | None = None) -> str:
     return ""
 
 
-def _of_torchrun(given: Mapping[str, str]) -> Place:
+def _of_torchrun(given: Mapping[str, str]) -> RankInfo:
     lacking = [name for name in _TORCHRUN if name not in given]
     if lacking:
         has = "RANK" if "RANK" in given else "WORLD_SIZE"
@@ -96,7 +96,7 @@ def _of_torchrun(given: Mapping[str, str]) -> Place:
     )
     if not 0 <= rank < world:
         raise LaunchError(f"RANK={rank} must be below WORLD_SIZE={world}")
-    return Place(
+    return RankInfo(
         rank, world, local, given["MASTER_ADDR"], port,
         attempt=int(given.get("TORCHELASTIC_RESTART_COUNT", "0")),
         hosted=given.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
@@ -104,7 +104,7 @@ def _of_torchrun(given: Mapping[str, str]) -> Place:
     )  # fmt: skip
 
 
-def _of_slurm(given: Mapping[str, str]) -> Place:
+def _of_slurm(given: Mapping[str, str]) -> RankInfo:
     for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID"):
         if name not in given:
             raise LaunchError(
@@ -112,7 +112,7 @@ def _of_slurm(given: Mapping[str, str]) -> Place:
             )
     job = _number(given, "SLURM_JOB_ID")
     port = given.get("MASTER_PORT") or str(_FIRST_PORT + job % _PORTS)
-    return Place(
+    return RankInfo(
         _number(given, "SLURM_PROCID"),
         _number(given, "SLURM_STEP_NUM_TASKS"),
         _number(given, "SLURM_LOCALID"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from trainkit.processes.launched import Place, quiet_torch
+from trainkit.processes.launched import RankInfo, quiet_torch
 
 __all__ = ["run_processes"]
 
@@ -22,7 +22,7 @@ _SIGNAL = 128  # exit statuses from here on are those of signals
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-def run_processes(count: int, function: Callable[[Place, Any], int], argument: Any) -> int:
+def run_processes(count: int, function: Callable[[RankInfo, Any], int], argument: Any) -> int:
     """Call a function in several new processes, and wait for all of them.
 
     They meet in a file, and talk over the machine's own network interface only. A signal to this
@@ -43,7 +43,7 @@ def run_processes(count: int, function: Callable[[Place, Any], int], argument: A
         processes = [
             context.Process(
                 target=_child,
-                args=(Place(rank, count, rank, meeting=meeting), function, argument),
+                args=(RankInfo(rank, count, rank, meeting=meeting), function, argument),
                 name=f"trainkit-rank-{rank}",
             )
             for rank in range(count)
@@ -56,7 +56,7 @@ def run_processes(count: int, function: Callable[[Place, Any], int], argument: A
     return ends[0] or next((end for end in ends if end), 0)
 
 
-def _child(place: Place, function: Callable[[Place, Any], int], argument: Any) -> None:
+def _child(place: RankInfo, function: Callable[[RankInfo, Any], int], argument: Any) -> None:
     # Ctrl-C in a terminal goes to the parent alone, which hands it on once.
     os.setpgid(0, 0)
     quiet_torch()

@@ -16,8 +16,8 @@ from torch import nn
 
 from trainkit.data import length_of
 from trainkit.handlers.output.wrong_predictions import looks_wrong
-from trainkit.processes.company import Company
 from trainkit.processes.errors import OtherProcessError
+from trainkit.processes.peers import Peers
 from trainkit.rundir import (
     Best,
     Bookkeeping,
@@ -40,11 +40,11 @@ from trainkit.training.monitoring import Monitoring
 from trainkit.training.own_handlers import HandlerStates, attach_handlers
 from trainkit.training.pace import Pace
 from trainkit.training.progress import Progress
+from trainkit.training.requests import Requests
 from trainkit.training.result import RunResult
 from trainkit.training.saving import Saving
 from trainkit.training.source import OnePass
 from trainkit.training.stopping import Stopping
-from trainkit.training.together import Together
 from trainkit.training.training import Training
 
 __all__ = ["Prepared", "conduct"]
@@ -73,7 +73,7 @@ class Prepared:
         told_of_probabilities: The user was told that the predictions look wrong.
         shapes: Module → shape of what it returns.
         earlier: The run that goes on; its state is in `built`. None: a new one begins.
-        company: The other processes of the run; None: there are none.
+        peers: The other processes of the run; None: there are none.
     """
 
     built: Built
@@ -92,7 +92,7 @@ class Prepared:
     told_of_probabilities: bool
     shapes: Mapping[nn.Module, str]
     earlier: Earlier | None
-    company: Company | None = None
+    peers: Peers | None = None
 
 
 def conduct(prepared: Prepared) -> RunResult:
@@ -114,9 +114,9 @@ def conduct(prepared: Prepared) -> RunResult:
         Status(place.status, books, run=run, seed=settings.seed, iterations=built.iterations,
                **facts) if first else None
     )  # fmt: skip
-    company = prepared.company
+    peers = prepared.peers
     # A process that left an evaluation by itself would leave the others waiting at its end.
-    evaluations = _evaluations(built, settings, stop if company is None else None)
+    evaluations = _evaluations(built, settings, stop if peers is None else None)
     folder = CheckpointFolder(place.checkpoints)
     watch = LossWatch(
         settings.on_non_finite,
@@ -159,10 +159,10 @@ def conduct(prepared: Prepared) -> RunResult:
         best=best,
         positions=monitoring.event_positions,
         bookkeeping=books,
-        channel=None if company is None else company.channel,
+        channel=None if peers is None else peers.channel,
     )
-    together = Together(
-        company, stop, stopping, steps=settings.accumulation_steps, epoch=len(built.source)
+    requests = Requests(
+        peers, stop, stopping, steps=settings.accumulation_steps, epoch=len(built.source)
     )
     training = Training(
         built,
@@ -178,7 +178,7 @@ def conduct(prepared: Prepared) -> RunResult:
         progress=progress,
         monitoring=monitoring,
         watch=watch,
-        together=together,
+        requests=requests,
     )
     ending = Ending(
         built,
@@ -218,8 +218,8 @@ def conduct(prepared: Prepared) -> RunResult:
             saving.load(state)
 
     process = os.getpid()
-    if company is not None and status is not None:
-        company.on_stuck = partial(status.end, "failed")
+    if peers is not None and status is not None:
+        peers.on_stuck = partial(status.end, "failed")
     try:
         monitoring.attach()
         monitoring.describe(
@@ -238,10 +238,10 @@ def conduct(prepared: Prepared) -> RunResult:
     except BaseException as error:
         # A forked child that leaves by an exception comes here too: the run is its parent's.
         if os.getpid() == process:
-            lost = "" if company is None else company.reason(error)
-            if company is not None:
-                company.training_ended()
-                company.fail(error)
+            lost = "" if peers is None else peers.reason(error)
+            if peers is not None:
+                peers.training_ended()
+                peers.fail(error)
             told = OtherProcessError(lost) if lost else error
             told.add_note(f"run: {place.path}")
             ending.early(told)

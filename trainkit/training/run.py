@@ -12,8 +12,8 @@ from torch import nn
 from trainkit.handlers.parts import check_monitors
 from trainkit.masking import masked, masked_config
 from trainkit.processes.channel import Channel
-from trainkit.processes.company import Company
-from trainkit.processes.group import agreed, same_in_all
+from trainkit.processes.group import broadcast, differences
+from trainkit.processes.peers import Peers
 from trainkit.rundir import (
     Bookkeeping,
     RunDirectory,
@@ -132,11 +132,11 @@ def run(
     with ExitStack() as stack:
         guards = stack.enter_context(guarded_streams())
         stack.enter_context(deterministic_algorithms(settings.deterministic))
-        company = None
+        peers = None
         if idist.get_world_size() > 1:
-            company = stack.enter_context(Company(Channel.open()))
+            peers = stack.enter_context(Peers(Channel.open()))
         earlier = None
-        if resume or (settings.resume == "auto" and agreed(place.holds_a_run())):
+        if resume or (settings.resume == "auto" and broadcast(place.holds_a_run())):
             stack.enter_context(_only_run_in(place))
             earlier = earlier_run(place, required=True)
         if first:
@@ -199,7 +199,7 @@ def run(
                 told_of_probabilities=any(isinstance(each, OfProbabilities) for each in doubts),
                 shapes=shapes,
                 earlier=earlier,
-                company=company,
+                peers=peers,
             )
         )
 
@@ -208,7 +208,7 @@ def _check_lengths(built: Built) -> None:
     """With another number of batches in each process they would wait for each other for ever."""
     if idist.get_world_size() == 1:
         return
-    differ = same_in_all({"the length of an epoch of data.train": len(built.source)})
+    differ = differences({"the length of an epoch of data.train": len(built.source)})
     if differ:
         raise ValueError(
             f"{differ[0]}: every process must train on as many batches; shuffle=True or "

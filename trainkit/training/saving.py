@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 
 from trainkit.processes.channel import Channel
-from trainkit.processes.share import collect, hand_in
+from trainkit.processes.process_states import gather_states, send_state
 from trainkit.rundir import (
     Best,
     Bookkeeping,
@@ -176,7 +176,7 @@ class Saving:
         if idist.get_rank() != 0:
             self._saved_at = self._clock()
             if self._channel is not None:
-                hand_in(self._channel, self._number, state_of_process(self._built))
+                send_state(self._channel, self._number, state_of_process(self._built))
             return
         self._thread.wait()  # two copies of the state in memory are enough
         mark = self.mark() if mark is None else mark
@@ -221,7 +221,7 @@ class Saving:
         state["events"] = positions.wait()
         if self._channel is not None:
             own = {name: state[name] for name in OF_ONE_PROCESS}
-            state["processes"] = collect(self._channel, number, own)
+            state["processes"] = gather_states(self._channel, number, own)
         self._folder.save(state, last=last, best=best, kept=kept if len(kept) > 1 else ())
         names = [name for name, is_it in (("last", last), ("best", best)) if is_it]
         self.saved |= dict.fromkeys(names, state["iteration"])

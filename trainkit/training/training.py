@@ -20,12 +20,12 @@ from trainkit.training.evaluating import Evaluation
 from trainkit.training.finite import LossWatch, all_finite
 from trainkit.training.monitoring import Monitoring
 from trainkit.training.progress import Evaluated, Progress, evaluation_line
+from trainkit.training.requests import Requests
 from trainkit.training.rows import change, history_row
 from trainkit.training.saving import Mark, Saving
 from trainkit.training.state import start_from
 from trainkit.training.stopping import Stopping
 from trainkit.training.testing import tested_with_best
-from trainkit.training.together import Together
 
 __all__ = ["Training"]
 
@@ -68,7 +68,7 @@ class Training:
         progress: Shown to a person.
         monitoring: Told when a good moment for samples has come.
         watch: Looks whether the loss is finite.
-        together: Hears requests to stop.
+        requests: Hears requests to stop.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Training:
         progress: Progress,
         monitoring: Monitoring,
         watch: LossWatch,
-        together: Together,
+        requests: Requests,
     ) -> None:
         self._built = built
         self._settings = settings
@@ -101,7 +101,7 @@ class Training:
         self._progress = progress
         self._monitoring = monitoring
         self._watch = watch
-        self._together = together
+        self._requests = requests
         self._stepped: set[str] = set()
         self._warned: set[str] = set()
         # The iteration of the last evaluation; where one was begun and is not complete, how far
@@ -164,10 +164,9 @@ class Training:
             over = resumed is not None and self._go_on(resumed)
             if resumed is None:
                 trainer.state.iteration = trainer.state.epoch = 0
-                self._save(
-                    last=self._checkpoint.last
-                )  # what an early end, and a search, begin from
-            self._together.check(trainer.state.iteration)
+                # What an early end, and the search for the first NaN, begin from.
+                self._save(last=self._checkpoint.last)
+            self._requests.check(trainer.state.iteration)
             if not over:
                 source = self._built.source
                 trainer.run(source, max_iters=self._built.iterations, epoch_length=len(source))
@@ -261,13 +260,13 @@ class Training:
     def _close(self, trainer: Engine) -> None:
         """Behind all handlers of an iteration or epoch: save what is due, and stop if asked to."""
         iteration, saving = trainer.state.iteration, self._saving
-        self._together.look()
+        self._requests.look()
         self._unsaved |= saving.due(iteration)
-        asked = self._together.saves(iteration, late=saving.late)
-        if asked or (self._unsaved and self._together.may_save(iteration)):
+        asked = self._requests.saves(iteration, late=saving.late)
+        if asked or (self._unsaved and self._requests.may_save(iteration)):
             self._watch.look_at_device(iteration)  # may end the run, unsaved
             self._save(last=self._checkpoint.last)
-        self._together.check(iteration)
+        self._requests.check(iteration)
 
     def _due(self, trainer: Engine) -> bool:
         every = self._settings.evaluate_every

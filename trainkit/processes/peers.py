@@ -12,7 +12,7 @@ from trainkit.processes.agreement import Agreement
 from trainkit.processes.channel import Channel, ChannelClosedError
 from trainkit.processes.errors import OtherProcessError
 
-__all__ = ["Company"]
+__all__ = ["Peers"]
 
 _log = logging.getLogger("trainkit.processes")
 
@@ -22,21 +22,21 @@ _TOGETHER = 60.0  # seconds in which all come to the end of a run
 _GRACE = 15.0  # seconds that the training has to fail by itself after another process failed
 
 
-class Company:
-    """Watches over the processes of a run in a thread, with messages beside the collectives.
+class Peers:
+    """A thread that watches the other processes of a run, by messages beside the collectives.
 
-    A process that fails says why; one that is killed is missed after five seconds. The others hear
-    of it: where their training is stuck in an exchange that cannot end, they end within twenty
-    seconds more.
+    A process that fails says why. One that is killed sends no heartbeat any more, and counts as
+    lost after five seconds. Then a collective of the other processes fails; where it does not,
+    the thread ends its process fifteen seconds later.
 
     Args:
-        channel: Between them.
+        channel: To the other processes.
     """
 
     def __init__(self, channel: Channel) -> None:
-        #: For short messages.
+        #: To the other processes.
         self.channel = channel
-        #: When all stop, and when all save.
+        #: Behind which iteration all processes stop, and behind which they save.
         self.stop, self.save = Agreement(channel, "stop"), Agreement(channel, "save")
         #: Ends this process where its training cannot; gets the reason.
         self.on_stuck: Callable[[str], None] = lambda reason: None
@@ -46,9 +46,9 @@ class Company:
         self._over = threading.Event()
         self._number = 0
         self._process = os.getpid()
-        self._thread = threading.Thread(target=self._watch, name="trainkit-company", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="trainkit-peers", daemon=True)
 
-    def __enter__(self) -> "Company":
+    def __enter__(self) -> "Peers":
         self._thread.start()
         return self
 
@@ -66,8 +66,7 @@ class Company:
             reason = self.reason(error)
             if not reason:
                 self.fail(error)
-        stopped = isinstance(error, KeyboardInterrupt) and not getattr(error, "at_once", True)
-        self._leave(_TOGETHER if error is None or stopped else 5 * _EVERY)
+        self._leave(_TOGETHER if error is None or _is_agreed_stop(error) else 5 * _EVERY)
         self._over.set()
         self._close()
         self._thread.join(1.0)
@@ -93,9 +92,9 @@ class Company:
         self.save.close()
 
     def fail(self, error: BaseException) -> None:
-        """Tell the others why this process ends early; one that others have ended says nothing."""
-        if isinstance(error, KeyboardInterrupt) and not getattr(error, "at_once", True):
-            return  # all have agreed to stop here
+        """Tell the others why this process ends early. The first reason that is told counts."""
+        if _is_agreed_stop(error):
+            return
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         how = "was stopped" if isinstance(error, KeyboardInterrupt) else "failed"
         with suppress(ChannelClosedError):
@@ -108,19 +107,19 @@ class Company:
     def reason(self, error: BaseException) -> str:
         """Why this process ends early, if that is because of another one; else empty.
 
-        An exchange that breaks off is told by torch before the reason of it is known here.
+        torch raises an error when a collective breaks off; the reason arrives here a little later.
 
         Args:
             error: What this process got.
         """
-        if isinstance(error, KeyboardInterrupt) or not _of_an_exchange(error):
+        if isinstance(error, KeyboardInterrupt) or not _of_a_collective(error):
             return ""
         deadline = time.monotonic() + _SILENT + 3 * _EVERY
         while time.monotonic() < deadline:
             try:
                 said = self.channel.get("failed")
             except ChannelClosedError:
-                return "process 0 was lost: it was killed, or its machine is gone"
+                return _lost(0)
             if said is not None:
                 own = said.startswith(f"process {self.channel.rank} ")
                 return "" if own else said
@@ -135,7 +134,7 @@ class Company:
                 self.save.look()
                 reason = self._missing()
             except ChannelClosedError:
-                reason = "process 0 was lost: it was killed, or its machine is gone"
+                reason = _lost(0)
             except Exception as error:
                 _log.exception("the other processes are not watched any more: %s", error)
                 return
@@ -162,12 +161,11 @@ class Company:
             if beat != before:
                 self._beats[rank] = (beat, now)
             elif before is not None and now - since > _SILENT and done[rank] is None:
-                lost = f"process {rank} was lost: it was killed, or its machine is gone"
-                return channel.first("failed", lost)
+                return channel.first("failed", _lost(rank))
         return ""
 
     def _wait_for_the_training(self, reason: str) -> None:
-        """It gets an error in its next exchange; where it is stuck, end it from here."""
+        """Its next collective fails. Where it is stuck instead, end this process."""
         deadline = time.monotonic() + _GRACE
         while time.monotonic() < deadline:
             if self._ended.is_set() or self._over.wait(_EVERY):
@@ -177,7 +175,16 @@ class Company:
         os._exit(1)
 
 
-def _of_an_exchange(error: BaseException) -> bool:
+def _lost(rank: int) -> str:
+    return f"process {rank} was lost: it was killed, or its machine is gone"
+
+
+def _is_agreed_stop(error: BaseException) -> bool:
+    """Whether all processes have agreed to stop here, and the run is being saved."""
+    return isinstance(error, KeyboardInterrupt) and not getattr(error, "at_once", True)
+
+
+def _of_a_collective(error: BaseException) -> bool:
     """Whether torch's collectives may have raised it, because of another process."""
     words = ("gloo", "connection", "nccl", "store", "timed out", "timeout", "socket", "peer")
     text = f"{type(error).__name__} {error}".lower()

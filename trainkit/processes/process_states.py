@@ -1,4 +1,4 @@
-"""States of single processes, brought together in the first one for a checkpoint."""
+"""What differs between the processes of a run, gathered in process 0 for a checkpoint."""
 
 import base64
 import io
@@ -9,13 +9,13 @@ import torch
 
 from trainkit.processes.channel import Channel, ChannelClosedError
 
-__all__ = ["collect", "hand_in"]
+__all__ = ["gather_states", "send_state"]
 
 _PATIENCE, _LOOK = 10.0, 0.02  # seconds
 
 
-def hand_in(channel: Channel, number: int, state: Any) -> None:
-    """Give the state of this process to the first one; nothing is waited for.
+def send_state(channel: Channel, number: int, state: Any) -> None:
+    """Send the state of this process to process 0, without waiting.
 
     Args:
         channel: Between the processes.
@@ -27,8 +27,8 @@ def hand_in(channel: Channel, number: int, state: Any) -> None:
     channel.put(f"state/{number}/{channel.rank}", base64.b64encode(kept.getvalue()).decode())
 
 
-def collect(channel: Channel, number: int, own: Any) -> list[Any] | None:
-    """The states of all processes, in the first one; None where some are missing.
+def gather_states(channel: Channel, number: int, own: Any) -> list[Any] | None:
+    """The states of all processes, by rank; None where one is missing. For process 0.
 
     Args:
         channel: Between the processes.

@@ -2,46 +2,47 @@
 
 import ignite.distributed as idist
 
-from trainkit.processes.company import Company
+from trainkit.processes.peers import Peers
 from trainkit.rundir import Interrupted, Interruption
 from trainkit.training.stopping import Stopping
 
-__all__ = ["Together"]
+__all__ = ["Requests"]
 
 _SIGNAL = "signal "
 
 
-class Together:
-    """What one process alone hears: signals, and the clock.
+class Requests:
+    """Hears signals and the clock, and has all processes act on them behind the same iteration.
 
-    A process that stopped by itself would leave the others waiting in their next exchange.
+    Signals and the clock differ between processes. One that stopped alone would leave the others
+    waiting in their next collective.
 
     Args:
-        company: The other processes; None: there are none.
+        peers: The other processes; None: there are none.
         interruption: Whether somebody asked to stop.
         stopping: Knows when the time is over.
-        steps: Micro-batches per optimizer step. Gradients of an accumulation differ between the
-            processes, and are not kept: where there are several, they stop and save behind a step.
+        steps: Micro-batches per optimizer step. Several processes stop and save behind an
+            optimizer's step: the gradients of an accumulation differ between them.
         epoch: Iterations of one, which ends with an optimizer step.
     """
 
     def __init__(
         self,
-        company: Company | None,
+        peers: Peers | None,
         interruption: Interruption,
         stopping: Stopping,
         *,
         steps: int,
         epoch: int,
     ) -> None:
-        self._company = company
+        self._peers = peers
         self._interruption = interruption
         self._stopping = stopping
         self._steps, self._epoch = steps, epoch
 
     def may_save(self, iteration: int) -> bool:
         """Whether the state is complete in the first process."""
-        return self._company is None or (iteration % self._epoch) % self._steps == 0
+        return self._peers is None or (iteration % self._epoch) % self._steps == 0
 
     def saves(self, iteration: int, *, late: bool) -> bool:
         """Whether all processes save now because one of them found that it is time.
@@ -50,9 +51,9 @@ class Together:
             iteration: That is complete.
             late: Whether the last state is too old, by the clock of this process.
         """
-        if self._company is None:
+        if self._peers is None:
             return late
-        agreement = self._company.save
+        agreement = self._peers.save
         if late and idist.get_rank() == 0:
             agreement.ask("time")
         if not agreement.passed(iteration, possible=self.may_save(iteration)):
@@ -62,7 +63,7 @@ class Together:
 
     def look(self) -> None:
         """End the training where its time is over."""
-        if self._company is None:
+        if self._peers is None:
             self._stopping.look()
 
     def check(self, iteration: int) -> None:
@@ -71,10 +72,10 @@ class Together:
         Raises:
             Interrupted: It was a signal.
         """
-        if self._company is None:
+        if self._peers is None:
             self._interruption.check()
             return
-        agreement = self._company.stop
+        agreement = self._peers.stop
         if self._interruption.asked is not None:
             agreement.ask(f"{_SIGNAL}{self._interruption.asked}")
         elif over := self._stopping.over:
