@@ -62,7 +62,7 @@ class TrainerSettings:
         backend: Of torch.distributed: `gloo`, `nccl`, `mpi`, `ucc` or `xccl`; None: `nccl` on
             CUDA devices, else `gloo`.
         sync_batchnorm: Batch normalization over the batches of all processes.
-        timeout_minutes: An exchange between processes that takes longer fails, and ends the run.
+        timeout_minutes: A collective of the processes that takes longer fails, and ends the run.
 
     Example:
         >>> TrainerSettings(epochs=5, clip_grad_norm=1.0, amp="bf16").accumulation_steps

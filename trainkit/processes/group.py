@@ -31,7 +31,7 @@ def process_group(
         place: Of this process.
         backend: Of torch.distributed; None: `nccl` on CUDA devices, else `gloo`.
         device: As `trainer.device` has it.
-        timeout: An exchange that takes longer fails.
+        timeout: A collective that takes longer fails.
         name: Of the run, where the same processes make several, one after the other.
 
     Raises:
