@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHMARKS := $(filter-out benchmarks/programs.py,$(wildcard benchmarks/*.py))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: demo test long torture browser quick check wheel-test bench format board clean
+.PHONY: services demo test long torture browser quick check wheel-test bench format board clean
 
 demo: $(VENV)/installed  ## train on handwritten digits, watch everything, say what to open next
 	$(BIN)/trainkit run +experiment=digits
@@ -16,7 +16,7 @@ board: $(VENV)/installed  ## the dashboard of every run under runs/
 	$(BIN)/trainkit board runs
 
 test: check  ## every check: style, types, tests (slow ones too; the rest: make long, make browser)
-	$(PYTEST) -m "not browser and not long and not torture"
+	$(PYTEST) -m "not browser and not long and not services and not torture"
 
 long: $(VENV)/installed  ## the tests that are too long for make test
 	$(PYTEST) -m long
@@ -25,11 +25,17 @@ torture: $(VENV)/installed  ## kill runs five hundred times, and at every file o
 	$(PIP) install --constraint constraints.txt ckpt-chaos
 	$(PYTEST) -m torture -s
 
+services: $(VENV)/installed  ## the sinks of MLflow, W&B, ClearML and trackio, each offline and in a folder of its own
+	for package in clearml mlflow-skinny trackio wandb; do \
+	  test -d $(VENV)/services/$$package || $(PIP) install --quiet --target $(VENV)/services/$$package $$package || exit 1; \
+	done
+	TRAINKIT_SERVICES=$(CURDIR)/$(VENV)/services $(PYTEST) -m services
+
 browser: $(VENV)/installed  ## the tests that look at the dashboard in Debian's chromium
 	$(PYTEST) -m browser
 
 quick: $(VENV)/installed  ## the tests without the slow ones
-	$(PYTEST) -m "not slow and not long and not browser and not torture"
+	$(PYTEST) -m "not slow and not long and not services and not browser and not torture"
 
 check: $(VENV)/installed  ## style and types
 	$(BIN)/ruff check .

@@ -56,6 +56,7 @@ from .writers import MemoryWriter as MemoryWriter
 from .writers import Point as Point
 from .writers import PrCurve as PrCurve
 from .writers import PrefixWriter as PrefixWriter
+from .writers import PrometheusSink as PrometheusSink
 from .writers import Scalars as Scalars
 from .writers import SeveralWriter as SeveralWriter
 from .writers import Sink as Sink

@@ -33,6 +33,7 @@ _TOP = {
     "metrics": "Ignite metrics by name, for training, validation and test data.",
     "engine": "The way of training: it makes trainer and evaluator.",
     "samples": "Tag -> function that makes a picture or a text to show after evaluations.",
+    "sinks": "Where the numbers go beside the event files, by name: JSON lines, MLflow, W&B, ...",
     "handlers": "Anything with attach(engine), or a function that takes the trainer, by name.",
     "trainer": "The loop: how long, where, and how gradients are treated.",
     "monitor": "What is watched, how often, and at what cost.",

@@ -61,6 +61,7 @@ class RunConfig:
     engine: Any = None
     samples: dict[str, Any] = field(default_factory=dict)
     handlers: dict[str, Any] = field(default_factory=dict)
+    sinks: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
     sweep: _Sweep = field(default_factory=_Sweep)  # type: ignore[valid-type]
     trainer: _Trainer = field(default_factory=_Trainer)  # type: ignore[valid-type]

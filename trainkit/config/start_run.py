@@ -243,7 +243,8 @@ def _expected_nodes(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     bare = several and key in ("model", "optimizer") and bool(value)
     if bare and not any(isinstance(node, dict) for node in value.values()):
         yield key, value  # no mapping of nodes, but one that lacks its _target_
-    elif several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers"):
+    elif several and key in ("model", "optimizer", "scheduler", "metrics", "samples", "handlers",
+                             "sinks"):  # fmt: skip
         yield from ((f"{key}.{name}", node) for name, node in value.items() if node is not None)
     else:
         yield key, value

@@ -70,6 +70,7 @@ class Prepared:
         overrides: Of the command line.
         name: What the user calls the run.
         handlers: The user's own, checked.
+        sinks: The user's own, checked.
         told_of_probabilities: The user was told that the predictions look wrong.
         shapes: Module → shape of what it returns.
         earlier: The run that goes on; its state is in `built`. None: a new one begins.
@@ -89,6 +90,7 @@ class Prepared:
     overrides: Sequence[str]
     name: str
     handlers: Mapping[str, Any]
+    sinks: Mapping[str, Any]
     told_of_probabilities: bool
     shapes: Mapping[nn.Module, str]
     earlier: Earlier | None
@@ -134,6 +136,9 @@ def conduct(prepared: Prepared) -> RunResult:
         alarm=watch.hear,
         said=[looks_wrong("logits")] if prepared.told_of_probabilities else (),
         resumed_at=None if state is None else state["iteration"] + 1,
+        sinks=prepared.sinks,
+        run=run,
+        name=prepared.name,
     )
     epochs = -(-built.iterations // len(built.source))
     every = settings.evaluate_every

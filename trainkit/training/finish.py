@@ -126,7 +126,7 @@ class Ending:
         if unsaved:
             training.alarms.append(f"the state of the run cannot be saved: {unsaved}")
         self._conclude(status, reason)
-        monitoring.close()
+        monitoring.close(status == "completed")
         if self._status is not None:
             facts = monitoring.facts()
             facts["monitoring"]["non_finite"] = self._non_finite()

@@ -24,9 +24,9 @@ from trainkit.settings import MonitorSettings
 from trainkit.training.about import About, preserved_modes
 from trainkit.training.build import Built
 from trainkit.training.evaluating import Evaluation
+from trainkit.training.run_sinks import RunSinks
 from trainkit.training.saving import EventPositions
 from trainkit.writers import BackgroundWriter
-from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Writer
 from trainkit.writers.sinks.event_file import EventFileSink
 from trainkit.writers.sinks.latest_values import LatestValues
@@ -58,6 +58,9 @@ class Monitoring:
             writer's thread.
         said: What the user was told already, in the monitors' own words.
         resumed_at: The first iteration that is still to come, where the run is resumed.
+        sinks: The user's own, by name, checked.
+        run: Its id.
+        name: What the user calls it.
     """
 
     def __init__(
@@ -72,6 +75,9 @@ class Monitoring:
         alarm: Callable[[int, Sequence[str]], None] | None = None,
         said: Iterable[str] = (),
         resumed_at: int | None = None,
+        sinks: Mapping[str, Any] | None = None,
+        run: str = "",
+        name: str = "",
     ) -> None:
         self._said = tuple(said)
         self._resumed_at = resumed_at
@@ -87,6 +93,11 @@ class Monitoring:
         self._attached: AttachedMonitors | None = None
         self._cadence: Metered | None = None
         self._writers: dict[str, BackgroundWriter] = {}
+        self._sinks = dict(sinks or {})
+        self._users_sinks = {f"sinks.{name}" for name in self._sinks}
+        self._for_sinks = {"directory": place.path, "run": run, "name": name,
+                           "resumed_at": resumed_at or 0}  # fmt: skip
+        self._further: RunSinks | None = None
         #: Tells the dashboard what the run is and how it ended; None: nothing is written.
         self.about: About | None = None
         self._newest: dict[str, LatestValues] = {}
@@ -111,6 +122,9 @@ class Monitoring:
             self._fault("event files", error)
             return
         self.about = about
+        self._further = RunSinks(self._sinks, self._for_sinks, self._keep_in)
+        for part, writer in self._writers.items():
+            self._further.join(writer, part)
         settings, built = self._settings, self._built
         automatic = settings.every == "auto"
         self._cadence = Budget(settings.budget) if automatic else Metered(Every(settings.every))
@@ -162,6 +176,8 @@ class Monitoring:
         train = self._writers.get("train")
         if train is not None and self.about is not None:
             self.about.started(train, config, hparams, shapes, self._books, began, resumed)
+            if self._further is not None and not resumed:
+                self._further.describe(hparams)
             # Now, and not beside the first iterations: these are TensorBoard's protobuf classes,
             # which take long to import and would be taken for what a sample costs.
             self._keep_in("texts about the run", train.flush)
@@ -300,15 +316,25 @@ class Monitoring:
             }
         }
 
-    def close(self) -> None:
-        """Take the monitors off and complete the event files; harmless when that is done."""
+    def close(self, completed: bool = False) -> None:
+        """Take the monitors off and complete the event files; harmless when that is done.
+
+        Args:
+            completed: Whether the training came to its end.
+        """
         if self._attached is not None:
             self._keep_in("removal of the monitors", self._attached.remove)
         for part, writer in self._writers.items():
             self._keep_in(f"{part} event file", writer.close)
-            error = failing(writer)  # a last try was made: what it did not write is lost
-            if error is not None:
-                self.unwritten[part] = f"{type(error).__name__}: {error}"
+            # A last try was made: what was not written is lost.
+            for sink, error in writer.failures.items():
+                why = f"{type(error).__name__}: {error}"
+                if sink in self._users_sinks:
+                    self._faults[sink] = why
+                else:
+                    self.unwritten[part] = why
+        if self._further is not None:
+            self._further.close(completed)
 
     def _open(self, part: str) -> BackgroundWriter:
         alarm = self._alarm if part == "train" else None

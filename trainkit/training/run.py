@@ -35,6 +35,7 @@ from trainkit.training.header import built_lines, first_lines
 from trainkit.training.loss_warnings import OfProbabilities
 from trainkit.training.own_handlers import check_handlers
 from trainkit.training.result import RunResult
+from trainkit.training.run_sinks import check_sinks
 
 __all__ = ["run"]
 
@@ -53,6 +54,7 @@ def run(
     engine: Any = None,
     samples: Mapping[str, Any] | None = None,
     handlers: Mapping[str, Any] | None = None,
+    sinks: Mapping[str, Any] | None = None,
     trainer: TrainerSettings | None = None,
     monitor: MonitorSettings | None = None,
     checkpoint: CheckpointSettings | None = None,
@@ -81,6 +83,8 @@ def run(
         samples: Tag → function that makes an image tensor or a text to show after evaluations.
         handlers: Handlers of the trainer by name, attached behind everything of the run: see
             `attach_handlers`.
+        sinks: Where everything is written beside the event files, by name: a `Sink`, or what makes
+            one from `directory`, `run` (its id), `name` and `resumed_at`.
         trainer: The loop.
         monitor: What is watched.
         checkpoint: Which states are kept.
@@ -157,6 +161,7 @@ def run(
         _check_lengths(built)
         check_metric_names(built, kept)
         attached = check_handlers(handlers, built.known, ["loss", *built.metrics])
+        further = check_sinks(sinks)
         check_monitors(watched.monitors, {**built.known, "directory": None}, "monitor.parts")
         shapes: dict[nn.Module, str] = {}
         doubts = rehearse(built, shapes)
@@ -196,6 +201,7 @@ def run(
                 overrides=overrides,
                 name=name,
                 handlers=attached,
+                sinks=further,
                 told_of_probabilities=any(isinstance(each, OfProbabilities) for each in doubts),
                 shapes=shapes,
                 earlier=earlier,

@@ -19,6 +19,7 @@ from trainkit.writers.sinks.ignite_loggers import IgniteLoggerWriter
 from trainkit.writers.sinks.json_lines import JsonLinesSink
 from trainkit.writers.sinks.memory import MemoryWriter
 from trainkit.writers.sinks.prefix import PrefixWriter
+from trainkit.writers.sinks.prometheus import PrometheusSink
 from trainkit.writers.sinks.several import SeveralWriter
 from trainkit.writers.sinks.subruns import subrun
 from trainkit.writers.step.host_step import Step
@@ -36,6 +37,7 @@ __all__ = [
     "Point",
     "PrCurve",
     "PrefixWriter",
+    "PrometheusSink",
     "Scalars",
     "SeveralWriter",
     "Sink",

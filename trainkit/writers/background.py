@@ -94,6 +94,11 @@ class BackgroundWriter(Front):
         return self._background.thread.failing
 
     @property
+    def failures(self) -> dict[str, BaseException]:
+        """What keeps each of the sinks that fail from writing now, by the sink's name."""
+        return self._background.deliveries.failures
+
+    @property
     def thread_seconds(self) -> float:
         """Processor time of the thread so far: for numbers, and none of a sub-run's."""
         return self._background.thread.seconds

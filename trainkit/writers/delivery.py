@@ -191,6 +191,12 @@ class Deliveries:
         return next((error for error in found if error is not None), None)
 
     @property
+    def failures(self) -> dict[str, BaseException]:
+        """What keeps each of the sinks that fail from writing now, by the sink's name."""
+        found = {_name(delivery.sink): delivery.failing for delivery in self}
+        return {name: error for name, error in found.items() if error is not None}
+
+    @property
     def all_fail(self) -> bool:
         """Whether none of the sinks that it began with takes steps now."""
         return all(delivery.outage for delivery in self._main)

@@ -36,13 +36,16 @@ def tensorboard(logger: Any) -> Service:
     return write
 
 
-def mlflow(logger: Any) -> Service:
+def mlflow(logger: Any, client: Any = None) -> Service:
     """Metrics in batches, texts and images as artifacts, of the run that the logger began."""
-    from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
     # The run is named in each call: MLflow's own idea of an active one ends with the thread.
-    client, run = MlflowClient(), logger.active_run.info.run_id
+    if client is None:
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+    run = logger.active_run.info.run_id
 
     def write(host: Step) -> None:
         numbers = dict(host.scalars)
@@ -84,23 +87,34 @@ def wandb(logger: Any) -> Service:
     return write
 
 
-def clearml(logger: Any) -> Service:
-    """The first part of a tag is the title of the chart, the rest the name of the series."""
+def _titled(tag: str) -> tuple[str, str]:
+    title, _, series = tag.partition("/")
+    return title, series or title
+
+
+def clearml(logger: Any, titled: Callable[[str], tuple[str, str]] = _titled) -> Service:
+    """Each tag is a series of a chart.
+
+    Args:
+        logger: Of Ignite's.
+        titled: Tag → title of the chart and name of the series; by default the first part of the
+            tag, and the rest.
+    """
     report = logger.clearml_logger
 
     def write(host: Step) -> None:
         for tag, value in host.scalars.items():
-            report.report_scalar(*_titled(tag), value=value, iteration=host.step)
+            report.report_scalar(*titled(tag), value=value, iteration=host.step)
         for tag, histogram in host.histograms.items():
             counts, edges = _at_most(_WANDB_BUCKETS, histogram)
             labels = [f"{edge:.3g}" for edge in edges[:-1]]
             report.report_histogram(
-                *_titled(tag), values=counts, iteration=host.step, xlabels=labels
+                *titled(tag), values=counts, iteration=host.step, xlabels=labels
             )
         for tag, text in host.texts.items():
             report.report_text(f"{tag} (step {host.step}):\n{text}")
         for tag, pixels in host.images.items():
-            report.report_image(*_titled(tag), iteration=host.step, image=_picture(pixels))
+            report.report_image(*titled(tag), iteration=host.step, image=_picture(pixels))
         if host.hparams:
             logger.get_task().connect(dict(host.hparams))
 
@@ -134,11 +148,6 @@ def _at_most(buckets: int, histogram: HostHistogram) -> tuple[NDArray[Any], NDAr
 def _picture(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = grid(pixels)
     return picture[..., 0] if picture.shape[2] == 1 else picture
-
-
-def _titled(tag: str) -> tuple[str, str]:
-    title, _, series = tag.partition("/")
-    return title, series or title
 
 
 def _escaped(text: str) -> str:

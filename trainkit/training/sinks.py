@@ -1,0 +1,251 @@
+"""Further places where the numbers of a run can go: options of the group `sinks`."""
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from trainkit.writers.protocol import Sink
+from trainkit.writers.sinks import ignite_services as services
+from trainkit.writers.sinks.json_lines import JsonLinesSink
+from trainkit.writers.sinks.prometheus import PrometheusSink
+from trainkit.writers.step.host_step import Step
+
+__all__ = ["PACKAGES", "clearml", "json_lines", "mlflow", "prometheus", "trackio", "wandb"]
+
+#: Of the functions below: the package that they import, and how it is installed.
+PACKAGES = {
+    "clearml": ("clearml", "clearml"),
+    "mlflow": ("mlflow", "mlflow-skinny"),
+    "trackio": ("trackio", "trackio"),
+    "wandb": ("wandb", "wandb"),
+}
+
+
+# What a task of ClearML hooks into by itself. `False` for all of it would leave the search for a
+# repository, which forks in a thread and can hang for ever.
+_CLEARML_HOOKS = (
+    "catboost", "detect_repository", "fastai", "gradio", "hydra", "joblib", "lightgbm",
+    "matplotlib", "megengine", "pytorch", "scikit", "tensorboard", "tensorflow", "tfdefines",
+    "xgboost",
+)  # fmt: skip
+
+
+def json_lines(directory: Path, resumed_at: int = 0, file: str = "series.jsonl") -> Sink:
+    """A line of JSON for each step and part of the data, in a file in the run's folder.
+
+    A run that is resumed first removes the lines of the iterations that are done again.
+
+    Args:
+        directory: Of the run.
+        resumed_at: The first iteration that is still to come; 0: the run is new.
+        file: Its name.
+
+    Raises:
+        ValueError: The file would not be in the folder.
+    """
+    if Path(file).name != file:
+        raise ValueError(f"file must be the name of a file in the run's folder, got {file!r}")
+    path = directory / file
+    if resumed_at and path.exists():
+        kept = [line for line in path.read_bytes().splitlines(True) if _before(line, resumed_at)]
+        beside = path.with_name(f".{file}.new")
+        beside.write_bytes(b"".join(kept))
+        beside.replace(path)
+    return JsonLinesSink(path)
+
+
+def prometheus(directory: Path, name: str = "", path: str | None = None) -> Sink:
+    """The newest scalars in a text file of Prometheus: see `trainkit.PrometheusSink`.
+
+    Args:
+        directory: Of the run.
+        name: Of the run; the label `run` is this, or the name of the run's folder.
+        path: Of the file; by default `metrics.prom` in the run's folder.
+    """
+    target = directory / "metrics.prom" if path is None else Path(path).expanduser()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return PrometheusSink(target, {"run": name or directory.name})
+
+
+def wandb(
+    directory: Path,
+    run: str,
+    name: str = "",
+    project: str = "trainkit",
+    entity: str | None = None,
+    mode: Literal["online", "offline"] | None = None,
+) -> Sink:
+    """A run of Weights & Biases; the axis of every chart is the iteration.
+
+    A run that is resumed goes on in the same one.
+
+    Args:
+        directory: Of the run; W&B keeps its files there too.
+        run: The run's id.
+        name: What W&B shows; by default the name of the run's folder.
+        project: Of W&B.
+        entity: The user or team; None: the one that is logged in.
+        mode: None: as W&B's own settings say.
+    """
+    module = importlib.import_module("wandb")
+    handle = module.init(
+        project=project, entity=entity, name=name or directory.name, id=run, resume="allow",
+        dir=str(directory), mode=mode,
+        settings=module.Settings(console="off", disable_git=True, x_disable_stats=True),
+    )  # fmt: skip
+    handle.define_metric("iteration")
+    handle.define_metric("*", step_metric="iteration")
+    adapter = SimpleNamespace(
+        # W&B's own step may never go back, and an evaluation's numbers come after later losses.
+        log=lambda row, step: handle.log({**row, "iteration": step}),
+        Histogram=module.Histogram, Image=module.Image, Html=module.Html, config=handle.config,
+    )  # fmt: skip
+    return _ServiceSink(
+        "wandb", services.wandb(adapter), lambda ok: handle.finish(exit_code=0 if ok else 1)
+    )
+
+
+def mlflow(
+    directory: Path,
+    run: str,
+    name: str = "",
+    experiment: str = "trainkit",
+    tracking_uri: str | None = None,
+) -> Sink:
+    """A run of MLflow. A run that is resumed goes on in the same one.
+
+    Args:
+        directory: Of the run.
+        run: The run's id, kept as the tag `trainkit.run`.
+        name: What MLflow shows; by default the name of the run's folder.
+        experiment: Of MLflow; made where there is none.
+        tracking_uri: Where MLflow keeps runs; None: as its own settings say.
+    """
+    module = importlib.import_module("mlflow")
+    client = module.MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    place = client.create_experiment(experiment) if found is None else found.experiment_id
+    same = client.search_runs([place], f"tags.`trainkit.run` = '{run}'", max_results=1)
+    if same:
+        begun = same[0]
+        client.update_run(begun.info.run_id, status="RUNNING")
+    else:
+        begun = client.create_run(
+            place, tags={"trainkit.run": run}, run_name=name or directory.name
+        )
+    service = services.mlflow(SimpleNamespace(active_run=begun), client)
+    return _ServiceSink(
+        "mlflow",
+        service,
+        lambda ok: client.set_terminated(begun.info.run_id, "FINISHED" if ok else "FAILED"),
+    )
+
+
+def clearml(
+    directory: Path,
+    run: str,
+    name: str = "",
+    project: str = "trainkit",
+    offline: bool = False,
+) -> Sink:
+    """A task of ClearML, which hooks into nothing: no framework, no arguments, no output.
+
+    A chart holds the lines of one tag: training, validation and test.
+
+    A run that is resumed begins a new task, tagged with the same id.
+
+    Args:
+        directory: Of the run.
+        run: The run's id, a tag of the task.
+        name: Of the task; by default the name of the run's folder.
+        project: Of ClearML.
+        offline: Keep everything on this machine.
+    """
+    module = importlib.import_module("clearml")
+    if offline:
+        module.Task.set_offline(True)
+    task = module.Task.init(
+        project_name=project, task_name=name or directory.name, tags=[f"trainkit.run:{run}"],
+        reuse_last_task_id=False, auto_connect_arg_parser=False, auto_connect_frameworks=dict.fromkeys(_CLEARML_HOOKS, False),
+        auto_connect_streams=False, auto_resource_monitoring=False,
+    )  # fmt: skip
+    adapter = SimpleNamespace(clearml_logger=task.get_logger(), get_task=lambda: task)
+
+    def end(ok: bool) -> None:
+        if not ok:
+            task.mark_failed(status_reason="the run was not completed", force=True)
+        task.close()
+
+    return _ServiceSink("clearml", services.clearml(adapter, _one_chart), end)
+
+
+def trackio(
+    directory: Path,
+    run: str,
+    name: str = "",
+    project: str = "trainkit",
+) -> Sink:
+    """A run of trackio, on this machine: its scalars and hyperparameters, and no pictures.
+
+    A run that is resumed goes on in the same one.
+
+    Args:
+        directory: Of the run.
+        run: The run's id, of which a part makes the name unique.
+        name: What trackio shows; by default the name of the run's folder.
+        project: Of trackio.
+    """
+    module = importlib.import_module("trackio")
+    handle = module.init(
+        project=project, name=f"{name or directory.name}-{run[:6]}", resume="allow", embed=False,
+        auto_log_gpu=False,
+    )  # fmt: skip
+
+    def write(host: Step) -> None:
+        if host.scalars:
+            handle.log(dict(host.scalars), step=host.step)
+        if host.hparams:
+            handle.config.update(dict(host.hparams))
+
+    return _ServiceSink("trackio", write, lambda ok: handle.finish())
+
+
+class _ServiceSink:
+    """A service as a sink, which is told at the end whether the run was completed."""
+
+    def __init__(self, name: str, service: services.Service, end: Any) -> None:
+        self._name = name
+        self._service = service
+        self._end = end
+        self.completed = False
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def write(self, steps: Sequence[Step]) -> None:
+        """Hand on one step after the other."""
+        for step in steps:
+            self._service(step)
+
+    def flush(self) -> None:
+        """The service decides when it sends."""
+
+    def close(self) -> None:
+        """Tell the service that the run has ended."""
+        self._end(self.completed)
+
+
+def _one_chart(tag: str) -> tuple[str, str]:
+    part, _, rest = tag.partition("/")
+    return rest or part, part
+
+
+def _before(line: bytes, iteration: int) -> bool:
+    try:
+        found: Mapping[str, Any] = json.loads(line)
+    except ValueError:  # the last line of a run that was killed
+        return False
+    return int(found["step"]) < iteration
