@@ -114,8 +114,10 @@ def test_a_resumed_run_goes_on_in_the_same_one(tmp_path: Path, service: str) -> 
     done = _python(tmp_path, package, "-m", "trainkit", "resume", "run",
                    "trainer.max_iterations=18")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found, _, ended = json.loads(_python(tmp_path, package, "-c", reader).stdout)
-    assert ended
+    read = _python(tmp_path, package, "-c", reader)
+    assert read.returncode == 0, read.stderr
+    found, epochs, ended = json.loads(read.stdout)
+    assert (epochs, ended) == (2, True)
     _check(tmp_path, found, parts=("train",))
 
 

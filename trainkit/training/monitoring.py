@@ -176,7 +176,7 @@ class Monitoring:
         train = self._writers.get("train")
         if train is not None and self.about is not None:
             self.about.started(train, config, hparams, shapes, self._books, began, resumed)
-            if self._further is not None and not resumed:
+            if self._further is not None:
                 self._further.describe(hparams)
             # Now, and not beside the first iterations: these are TensorBoard's protobuf classes,
             # which take long to import and would be taken for what a sample costs.

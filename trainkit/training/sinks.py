@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -137,9 +138,16 @@ def mlflow(
             place, tags={"trainkit.run": run}, run_name=name or directory.name
         )
     service = services.mlflow(SimpleNamespace(active_run=begun), client)
+    known = begun.data.params
+
+    def write(host: Step) -> None:
+        # MLflow refuses another value for a parameter: those of the first part of the run stay.
+        new = {key: value for key, value in host.hparams.items() if key not in known}
+        service(replace(host, hparams=new) if new.keys() != host.hparams.keys() else host)
+
     return _ServiceSink(
         "mlflow",
-        service,
+        write,
         lambda ok: client.set_terminated(begun.info.run_id, "FINISHED" if ok else "FAILED"),
     )
 
@@ -169,7 +177,8 @@ def clearml(
         module.Task.set_offline(True)
     task = module.Task.init(
         project_name=project, task_name=name or directory.name, tags=[f"trainkit.run:{run}"],
-        reuse_last_task_id=False, auto_connect_arg_parser=False, auto_connect_frameworks=dict.fromkeys(_CLEARML_HOOKS, False),
+        reuse_last_task_id=False, auto_connect_arg_parser=False,
+        auto_connect_frameworks=dict.fromkeys(_CLEARML_HOOKS, False),
         auto_connect_streams=False, auto_resource_monitoring=False,
     )  # fmt: skip
     adapter = SimpleNamespace(clearml_logger=task.get_logger(), get_task=lambda: task)
