@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 BENCHMARKS := $(filter-out benchmarks/programs.py,$(wildcard benchmarks/*.py))
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
+# Each stands in a folder of its own: together they do not agree on what they need.
+SERVICES := clearml==2.1.12 mlflow-skinny==3.17.2 trackio==0.43.0 wandb==0.31.0
+
 .PHONY: services demo test long torture browser quick check wheel-test bench format board clean
 
 demo: $(VENV)/installed  ## train on handwritten digits, watch everything, say what to open next
@@ -26,8 +29,9 @@ torture: $(VENV)/installed  ## kill runs five hundred times, and at every file o
 	$(PYTEST) -m torture -s
 
 services: $(VENV)/installed  ## the sinks of MLflow, W&B, ClearML and trackio, each offline and in a folder of its own
-	for package in clearml mlflow-skinny trackio wandb; do \
-	  test -d $(VENV)/services/$$package || $(PIP) install --quiet --target $(VENV)/services/$$package $$package || exit 1; \
+	for package in $(SERVICES); do \
+	  folder=$(VENV)/services/$${package%%==*}; \
+	  test -d $$folder || $(PIP) install --target $$folder $$package || { rm -rf $$folder; exit 1; }; \
 	done
 	TRAINKIT_SERVICES=$(CURDIR)/$(VENV)/services $(PYTEST) -m services
 

@@ -1,11 +1,16 @@
 """A sweep: a heading and a folder for each job, a failing one named, a table at the end."""
 
+import json
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.cli.project import call
+from tests.cli.project import call, environment
 from tests.cli.test_run import SHORT, last_line, saved
 from trainkit.config.sweeping import begin_sweep, job_folder, job_of
 
@@ -37,8 +42,6 @@ def test_folders_are_named_by_what_differs_and_jobs_are_announced(
 def test_the_table_is_sorted_by_the_best_validation_value(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
     done = call(
         capsys, "run", "-m", "model=net", "optimizer.lr=0.05,0.001,0.01",
         "checkpoint.metric=accuracy", "trainer.max_iterations=2", *SHORT[1:],
@@ -140,6 +143,44 @@ def test_what_cannot_be_composed_begins_no_job(
     assert done.status == 2
     assert "option of model 'nett'; did you mean net" in done.err
     assert not list((project / "runs").rglob("run.json"))
+
+
+def test_a_sweep_that_was_killed_does_the_jobs_that_are_left(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        "run", "-m", "model=net", "optimizer.lr=0.05,0.001,0.01,0.02", "hydra.sweep.dir=sweep",
+        "trainer.resume=auto", "checkpoint.metric=accuracy", *SHORT[1:], "trainer.max_iterations=2",
+    ]  # fmt: skip
+    whole = call(capsys, *options)
+    assert whole.status == 0, whole.err
+    expected = whole.out[whole.out.index("sweep       4 of 4") :]
+
+    shutil.rmtree(project / "sweep")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "trainkit", *options], env=environment(), cwd=project,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    second = project / "sweep" / "1_lr=0.001"
+    while not second.exists():
+        assert running.poll() is None
+        time.sleep(0.005)
+    running.kill()
+    running.wait()
+    first = (project / "sweep" / "0_lr=0.05" / "run.json").read_bytes()
+    rest = call(capsys, *options)
+    assert rest.status == 0, rest.err
+    assert "1/4 optimizer.lr=0.05: done before" in rest.out.splitlines()
+    assert "4/4 optimizer.lr=0.02" in rest.out.splitlines()
+    assert rest.out[rest.out.index("sweep       4 of 4") :] == expected
+    assert (project / "sweep" / "0_lr=0.05" / "run.json").read_bytes() == first
+
+    again = call(capsys, *options)
+    assert again.out.count(": done before") == 4
+    assert again.out[again.out.index("sweep       4 of 4") :] == expected
+    more = call(capsys, *options[:-1], "trainer.max_iterations=3")
+    assert "done before" not in more.out
+    assert json.loads((second / "run.json").read_text())["iteration"] == 3
 
 
 def test_names_of_folders_are_safe_and_short() -> None:

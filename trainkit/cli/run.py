@@ -10,6 +10,7 @@ from trainkit.cli.failure import status_of, tell
 from trainkit.cli.flags import FLAGS
 from trainkit.cli.sweep import Outcome, ranking
 from trainkit.config.directories import give_back, reserve
+from trainkit.config.done_before import done_before
 from trainkit.config.errors import ConfigError
 from trainkit.masking import forget_secrets
 
@@ -74,7 +75,13 @@ class _Jobs:
             give_back(composed.directory, reserved=False)
             self.outcomes.append(Outcome(job, composed.directory, None))
             return
-        print(f"{'' if job.number == 0 else chr(10)}{job.heading}", flush=True)
+        facts = done_before(composed)
+        gap = "" if job.number == 0 else "\n"
+        print(f"{gap}{job.heading}{'' if facts is None else ': done before'}", flush=True)
+        if facts is not None:
+            self.ends.append(0)
+            self.outcomes.append(Outcome.done_before(job, composed.directory, facts))
+            return
         try:
             status, result, mode = run_one(composed)
         except KeyboardInterrupt:  # ends the sweep; the finished jobs are shown

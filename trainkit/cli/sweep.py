@@ -45,6 +45,15 @@ class Outcome:
         part = values.get("validation") or values.get("train") or {}
         return cls(job, directory, 0, result.best_metric, mode == "max", part)
 
+    @classmethod
+    def done_before(cls, job: "SweepJob", directory: Path, facts: Mapping[str, Any]) -> "Outcome":
+        """Of a run that was completed earlier, by its `run.json`."""
+        best = facts.get("best") or {}
+        values = best.get("values") or facts.get("last") or {}
+        part = values.get("validation") or values.get("train") or {}
+        found = {name: float(value) for name, value in part.items()}
+        return cls(job, directory, 0, best.get("metric") or "", best.get("mode") == "max", found)
+
     @property
     def best(self) -> float:
         """The value that it is ranked by; NaN where there is none."""
