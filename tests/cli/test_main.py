@@ -65,3 +65,9 @@ def test_a_menu_that_cannot_be_printed_is_no_success(sink: str, status: int) -> 
     assert done.returncode == status
     said = "trainkit: standard output cannot be written ([Errno 28] No space left on device)\n"
     assert done.stderr == (said if status else "")
+
+
+def test_the_commands_load_torch_only_when_they_train() -> None:
+    code = "import sys, trainkit.cli.run, trainkit.cli.resume; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from tests.writers.reading import raw_scalars
 from trainkit import BackgroundWriter, Batches, Data, PrometheusSink, Step, TrainerSettings, run
 from trainkit.training.run_sinks import check_sinks
 from trainkit.training.sinks import json_lines, wandb
+from trainkit.writers.sinks.service_sink import ServiceSink
 
 __all__ = ["project"]  # a fixture
 
@@ -88,9 +90,10 @@ def test_a_sink_that_fails_changes_nothing_of_the_training(tmp_path: Path, when:
     other = Recorded()
     result = trained(tmp_path / "run", sinks={"bad": partial(Recorded, fails=when), "good": other})
     assert result.status == "completed"
-    assert "ConnectionError" in result.disabled["sinks.bad"]
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert not facts["monitoring"]["unwritten"]
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())["monitoring"]
+    told = {**facts["disabled"], **facts["unwritten"]}
+    assert told.keys() == {"sinks.bad"}
+    assert "ConnectionError" in told["sinks.bad"]
     for key, value in quiet.models["model"].state_dict().items():
         assert torch.equal(value, result.models["model"].state_dict()[key])
     assert other.steps
@@ -102,6 +105,49 @@ def test_a_sink_that_fails_changes_nothing_of_the_training(tmp_path: Path, when:
         raw_scalars(tmp_path / "run" / "train").keys()
         == raw_scalars(tmp_path / "quiet" / "train").keys()
     )
+
+
+def test_a_service_gets_each_step_once_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainkit.writers.outage.FIRST_PAUSE", 0.01)
+    sent: list[Step] = []
+    refused, ended = set(), []
+
+    def send(step: Step) -> None:
+        if len(sent) % 5 == 3 and len(sent) not in refused:
+            refused.add(len(sent))
+            raise ConnectionError("not now")
+        sent.append(step)
+
+    trained(tmp_path / "run", sinks={"x": partial(ServiceSink, "x", send, ended.append)})
+    assert len(refused) > 2
+    assert sent[0].hparams
+    assert ended == [True]
+    for part in PARTS:
+        losses = [
+            (step.step, float(np.float32(step.scalars[f"{part}/loss/total"])))
+            for step in sent
+            if f"{part}/loss/total" in step.scalars
+        ]
+        theirs = raw_scalars(tmp_path / "run" / part)["loss/total"]
+        assert losses == [(point[0], point[-1]) for point in theirs]
+
+
+def test_signals_stay_those_of_the_run(tmp_path: Path) -> None:
+    def open_sink() -> Recorded:  # as ClearML does
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return Recorded()
+
+    heard = signal.getsignal(signal.SIGTERM)
+    seen = []
+    trained(
+        tmp_path / "run", sinks={"x": partial(open_sink)},
+        handlers={"look": lambda: seen.append(signal.getsignal(signal.SIGTERM))},
+    )  # fmt: skip
+    assert seen
+    assert signal.SIG_IGN not in seen
+    assert signal.getsignal(signal.SIGTERM) is heard
 
 
 def test_a_sink_that_does_not_close_is_left_behind(
@@ -147,8 +193,9 @@ def test_lines_of_iterations_that_come_again_are_removed(tmp_path: Path) -> None
     assert path.read_text() == '{"step": 1}\n{"step": 4}\n{"step": 2}\n'
     json_lines(tmp_path, resumed_at=0)
     assert path.read_text().count("\n") == 3
-    with pytest.raises(ValueError, match=r"name of a file .* got '\.\./x'"):
-        json_lines(tmp_path, file="../x")
+    for file in ("../x.jsonl", "..", "run.json"):
+        with pytest.raises(ValueError, match=rf"name of a file .* got '{re.escape(file)}'"):
+            json_lines(tmp_path, file=file)
 
 
 def test_what_is_no_sink_is_refused_before_anything_is_made(tmp_path: Path) -> None:

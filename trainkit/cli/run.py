@@ -10,7 +10,6 @@ from trainkit.cli.failure import status_of, tell
 from trainkit.cli.flags import FLAGS
 from trainkit.cli.sweep import Outcome, ranking
 from trainkit.config.directories import give_back, reserve
-from trainkit.config.done_before import done_before
 from trainkit.config.errors import ConfigError
 from trainkit.masking import forget_secrets
 
@@ -75,6 +74,8 @@ class _Jobs:
             give_back(composed.directory, reserved=False)
             self.outcomes.append(Outcome(job, composed.directory, None))
             return
+        from trainkit.config.done_before import done_before
+
         facts = done_before(composed)
         gap = "" if job.number == 0 else "\n"
         print(f"{gap}{job.heading}{'' if facts is None else ': done before'}", flush=True)

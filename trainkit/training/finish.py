@@ -212,8 +212,8 @@ class Ending:
         ]
         disabled = self._monitoring.disabled.items()
         alarms += [
-            f"the event files of {part} could not be written at the end ({why}): run.log says "
-            "what was lost" for part, why in self._monitoring.unwritten.items()
+            f"{what} could not be written at the end ({why}): run.log says what was lost"
+            for what, why in self._monitoring.unwritten.items()
         ]  # fmt: skip
         return alarms + [f"{name} is disabled: {' '.join(why.split())}" for name, why in disabled]
 

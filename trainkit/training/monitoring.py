@@ -102,7 +102,7 @@ class Monitoring:
         self.about: About | None = None
         self._newest: dict[str, LatestValues] = {}
         self._faults: dict[str, str] = {}
-        self.unwritten: dict[str, str] = {}  # part → why its event files failed at the end
+        self.unwritten: dict[str, str] = {}  # what could not be written at the end → why
 
     def attach(self) -> None:
         """Open the event files and attach the monitors.
@@ -328,11 +328,8 @@ class Monitoring:
             self._keep_in(f"{part} event file", writer.close)
             # A last try was made: what was not written is lost.
             for sink, error in writer.failures.items():
-                why = f"{type(error).__name__}: {error}"
-                if sink in self._users_sinks:
-                    self._faults[sink] = why
-                else:
-                    self.unwritten[part] = why
+                what = sink if sink in self._users_sinks else f"the event files of {part}"
+                self.unwritten[what] = f"{type(error).__name__}: {error}"
         if self._further is not None:
             self._further.close(completed)
 

@@ -1,17 +1,20 @@
 """The user's own sinks: what everything of a run is written to beside the event files."""
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from trainkit.fill_partials import by_name, check_complete, complete, described
 from trainkit.rundir import preserved_random_state
-from trainkit.training import sinks as shipped
+from trainkit.training.sinks import NEEDED
 from trainkit.writers import BackgroundWriter
 from trainkit.writers.as_sink import as_sink
+from trainkit.writers.outage import failing
 from trainkit.writers.protocol import Sink
 from trainkit.writers.sinks.subsinks import PrefixSink
 from trainkit.writers.step.host_step import Step
@@ -42,7 +45,7 @@ def check_sinks(sinks: Any) -> dict[str, Any]:
                 raise TypeError(f"{key} must be a sink, got {described(part)}") from error
             continue
         check_complete(part, dict.fromkeys(_KNOWN), key)
-        package, install = shipped.PACKAGES.get(_shipped_name(part), ("", ""))
+        package, install = NEEDED.get(part.func, ("", ""))
         if package and find_spec(package) is None:
             raise ValueError(
                 f"{key} needs the package {package}, which is not installed: pip install {install}"
@@ -78,10 +81,9 @@ class RunSinks:
             writer.add_sink(_Part(shared, part))
 
     def describe(self, hparams: Mapping[str, bool | float | str]) -> None:
-        """Tell them the hyperparameters of the run."""
-        for name, shared in self._opened.items():
-            step = Step(0, time.time(), hparams=hparams)
-            self._keep_in(f"sinks.{name}", partial(shared.write, [step]))
+        """Have the hyperparameters of the run written in front of everything else."""
+        for shared in self._opened.values():
+            shared.first = [Step(0, time.time(), hparams=hparams)]
 
     def close(self, completed: bool) -> None:
         """Close them, when all writers are closed.
@@ -94,7 +96,8 @@ class RunSinks:
         self._opened.clear()
 
     def _open(self, name: str, part: Any, known: Mapping[str, Any]) -> None:
-        with preserved_random_state():  # services draw ids
+        # Services draw ids, and ClearML takes over the signals on which a run saves itself.
+        with preserved_random_state(), _preserved_signals():
             self._opened[name] = _Shared(name, as_sink(complete(part, known, f"sinks.{name}")))
 
 
@@ -105,6 +108,8 @@ class _Shared:
         self._name = name
         self._sink = sink
         self._lock = threading.Lock()
+        #: Steps to be written before all others.
+        self.first: list[Step] = []
 
     def __repr__(self) -> str:
         return f"sinks.{self._name}"
@@ -112,7 +117,15 @@ class _Shared:
     def write(self, steps: Sequence[Step]) -> None:
         """Write all of them."""
         with self._lock:
+            if self.first:
+                self._sink.write(self.first)
+                self.first = []
             self._sink.write(steps)
+
+    @property
+    def failing(self) -> BaseException | None:
+        """What keeps a sink that raises nothing from writing now."""
+        return failing(self._sink)
 
     def flush(self) -> None:
         """Flush the sink."""
@@ -152,10 +165,29 @@ class _Shared:
 class _Part(PrefixSink):
     """One part of the data."""
 
+    def __init__(self, shared: _Shared, part: str) -> None:
+        super().__init__(shared, part)
+        self._shared = shared
+
     def __repr__(self) -> str:
-        return repr(self._sink)
+        return repr(self._shared)
+
+    @property
+    def failing(self) -> BaseException | None:
+        """As of the sink."""
+        return self._shared.failing
 
 
-def _shipped_name(part: "partial[Any]") -> str:
-    name = getattr(part.func, "__name__", "")
-    return name if getattr(shipped, name, None) is part.func else ""
+@contextmanager
+def _preserved_signals() -> Iterator[None]:
+    """Put back the signal handlers that are replaced inside."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nobody can replace one from here
+        return
+    before = {each: signal.getsignal(each) for each in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            if handler is not None and signal.getsignal(each) is not handler:
+                signal.signal(each, handler)

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +12,10 @@ from trainkit.writers.protocol import Sink
 from trainkit.writers.sinks import ignite_services as services
 from trainkit.writers.sinks.json_lines import JsonLinesSink
 from trainkit.writers.sinks.prometheus import PrometheusSink
+from trainkit.writers.sinks.service_sink import ServiceSink
 from trainkit.writers.step.host_step import Step
 
-__all__ = ["PACKAGES", "clearml", "json_lines", "mlflow", "prometheus", "trackio", "wandb"]
-
-#: Of the functions below: the package that they import, and how it is installed.
-PACKAGES = {
-    "clearml": ("clearml", "clearml"),
-    "mlflow": ("mlflow", "mlflow-skinny"),
-    "trackio": ("trackio", "trackio"),
-    "wandb": ("wandb", "wandb"),
-}
-
+__all__ = ["NEEDED", "clearml", "json_lines", "mlflow", "prometheus", "trackio", "wandb"]
 
 # What a task of ClearML hooks into by itself. `False` for all of it would leave the search for a
 # repository, which forks in a thread and can hang for ever.
@@ -42,13 +34,15 @@ def json_lines(directory: Path, resumed_at: int = 0, file: str = "series.jsonl")
     Args:
         directory: Of the run.
         resumed_at: The first iteration that is still to come; 0: the run is new.
-        file: Its name.
+        file: Its name, which ends with `.jsonl`.
 
     Raises:
-        ValueError: The file would not be in the folder.
+        ValueError: It has another ending, or would not be in the folder.
     """
-    if Path(file).name != file:
-        raise ValueError(f"file must be the name of a file in the run's folder, got {file!r}")
+    if Path(file).name != file or not file.endswith(".jsonl"):
+        raise ValueError(
+            f"file must be the name of a file in the run's folder and end with .jsonl, got {file!r}"
+        )
     path = directory / file
     if resumed_at and path.exists():
         kept = [line for line in path.read_bytes().splitlines(True) if _before(line, resumed_at)]
@@ -104,7 +98,7 @@ def wandb(
         log=lambda row, step: handle.log({**row, "iteration": step}),
         Histogram=module.Histogram, Image=module.Image, Html=module.Html, config=handle.config,
     )  # fmt: skip
-    return _ServiceSink(
+    return ServiceSink(
         "wandb", services.wandb(adapter), lambda ok: handle.finish(exit_code=0 if ok else 1)
     )
 
@@ -145,7 +139,7 @@ def mlflow(
         new = {key: value for key, value in host.hparams.items() if key not in known}
         service(replace(host, hparams=new) if new.keys() != host.hparams.keys() else host)
 
-    return _ServiceSink(
+    return ServiceSink(
         "mlflow",
         write,
         lambda ok: client.set_terminated(begun.info.run_id, "FINISHED" if ok else "FAILED"),
@@ -188,7 +182,7 @@ def clearml(
             task.mark_failed(status_reason="the run was not completed", force=True)
         task.close()
 
-    return _ServiceSink("clearml", services.clearml(adapter, _one_chart), end)
+    return ServiceSink("clearml", services.clearml(adapter, _one_chart), end)
 
 
 def trackio(
@@ -219,32 +213,16 @@ def trackio(
         if host.hparams:
             handle.config.update(dict(host.hparams))
 
-    return _ServiceSink("trackio", write, lambda ok: handle.finish())
+    return ServiceSink("trackio", write, lambda ok: handle.finish())
 
 
-class _ServiceSink:
-    """A service as a sink, which is told at the end whether the run was completed."""
-
-    def __init__(self, name: str, service: services.Service, end: Any) -> None:
-        self._name = name
-        self._service = service
-        self._end = end
-        self.completed = False
-
-    def __repr__(self) -> str:
-        return self._name
-
-    def write(self, steps: Sequence[Step]) -> None:
-        """Hand on one step after the other."""
-        for step in steps:
-            self._service(step)
-
-    def flush(self) -> None:
-        """The service decides when it sends."""
-
-    def close(self) -> None:
-        """Tell the service that the run has ended."""
-        self._end(self.completed)
+#: Function → the package that it imports, and how that is installed.
+NEEDED: Mapping[Callable[..., Sink], tuple[str, str]] = {
+    clearml: ("clearml", "clearml"),
+    mlflow: ("mlflow", "mlflow-skinny"),
+    trackio: ("trackio", "trackio"),
+    wandb: ("wandb", "wandb"),
+}
 
 
 def _one_chart(tag: str) -> tuple[str, str]:

@@ -1,12 +1,11 @@
 """A logger of Ignite's as a writer: W&B, MLflow, Ignite's own TensorBoard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from trainkit.writers.delivery import Delivery
 from trainkit.writers.front import SinkWriter
 from trainkit.writers.sinks.ignite_services import Service, clearml, mlflow, tensorboard, wandb
-from trainkit.writers.step.host_step import Step
+from trainkit.writers.sinks.service_sink import ServiceSink
 
 __all__ = ["IgniteLoggerWriter"]
 
@@ -58,52 +57,8 @@ class IgniteLoggerWriter(SinkWriter):
                 "trainkit.Sink: write, flush and close"
             )
         self._logger = logger
-        service = _Service(f"{kind} (a logger of Ignite's)", _SERVICES[kind](logger))
-        super().__init__(_StepByStep(service))
+        name = f"{kind} (a logger of Ignite's)"
+        super().__init__(ServiceSink(name, _SERVICES[kind](logger)))
 
     def __repr__(self) -> str:
         return f"IgniteLoggerWriter({type(self._logger).__name__})"
-
-
-class _Service:
-    """The service as a sink, which takes one step at a time."""
-
-    def __init__(self, name: str, service: Service) -> None:
-        self._name = name
-        self._service = service
-
-    def __repr__(self) -> str:
-        return self._name
-
-    def write(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self._service(step)
-
-    def flush(self) -> None:
-        """The service decides when it sends."""
-
-    def close(self) -> None:
-        """It stays its owner's to close."""
-
-
-class _StepByStep:
-    """Hands steps to a service one by one: after a failure only that one is sent again."""
-
-    def __init__(self, service: _Service) -> None:
-        self._delivery = Delivery(service, one_by_one=True)
-
-    def __repr__(self) -> str:
-        return repr(self._delivery.sink)
-
-    @property
-    def failing(self) -> BaseException | None:
-        return self._delivery.failing
-
-    def write(self, steps: Sequence[Step]) -> None:
-        self._delivery.write(steps)
-
-    def flush(self) -> None:
-        self._delivery.flush()
-
-    def close(self) -> None:
-        self._delivery.close()
