@@ -20,6 +20,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "+expermient=digits": (CLI, "'expermient'", "did you mean +experiment?"),
     "~trainer.epoch": ("'trainer.epoch'", "did you mean trainer.epochs?"),
     "hydra.run.dri=x": (CLI, "'hydra.run.dri'", "did you mean hydra.run.dir?"),
+    "sinks.wandb.project=x": (CLI, "'sinks.wandb.project'", "no sinks are chosen; sinks=OPTION"),
+    "handlers.target.metric=x": (CLI, "'handlers.target.metric'", "trainkit list handlers"),
     "model.hidden.x=3": (CLI, "'model.hidden.x'", "model.hidden is a single value"),
     "+model.hidden=3": (CLI, "model.hidden is there already", "without the plus"),
     "a.b.c=3": (CLI, "'a.b.c'", "there is checkpoint, data"),

@@ -206,6 +206,12 @@ def test_what_is_no_sink_is_refused_before_anything_is_made(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_that_is_not_ours_is_refused_early(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sinks\.x\.file must be .* got 'run\.json'"):
+        trained(tmp_path / "run", sinks={"x": partial(json_lines, file="run.json")})
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainkit.training.run_sinks.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"sinks\.w needs the package wandb.*pip install wandb"):

@@ -205,7 +205,9 @@ def nearest_key(key: str, keys: Iterable[str], choices: Iterable[str]) -> str:
     # `trainer.lr`, `learning_rate`: it is in another group.
     likely = ("trainer", "optimizer", "data")
     elsewhere.sort(key=lambda k: (*(not k.startswith(f"{group}.") for group in likely), len(k)))
-    if parent in known and not siblings:
+    if parent in ("handlers", "sinks") and not siblings:  # a mapping that is empty
+        near = f": no {parent} are chosen; {parent}=OPTION chooses one: trainkit list {parent}"
+    elif parent in known and not siblings:
         near = f": {parent} is a single value"
     elif siblings:
         near = nearest(name, siblings)

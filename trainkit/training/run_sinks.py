@@ -1,4 +1,4 @@
-"""The user's own sinks: what everything of a run is written to beside the event files."""
+"""The sinks of a run: where its numbers go in addition to the event files."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 from trainkit.fill_partials import by_name, check_complete, complete, described
 from trainkit.rundir import preserved_random_state
-from trainkit.training.sinks import NEEDED
+from trainkit.training.sinks import NEEDED, check_file, json_lines
 from trainkit.writers import BackgroundWriter
 from trainkit.writers.as_sink import as_sink
 from trainkit.writers.outage import failing
@@ -33,7 +33,7 @@ def check_sinks(sinks: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: One is no sink, or waits for what the run does not have.
-        ValueError: A package is not installed.
+        ValueError: A package is not installed, or a file has a name that it may not have.
     """
     found = by_name(sinks, "sinks")
     for name, part in found.items():
@@ -45,6 +45,11 @@ def check_sinks(sinks: Any) -> dict[str, Any]:
                 raise TypeError(f"{key} must be a sink, got {described(part)}") from error
             continue
         check_complete(part, dict.fromkeys(_KNOWN), key)
+        if part.func is json_lines and "file" in part.keywords:
+            try:
+                check_file(str(part.keywords["file"]))
+            except ValueError as error:
+                raise ValueError(f"{key}.{error}") from error
         package, install = NEEDED.get(part.func, ("", ""))
         if package and find_spec(package) is None:
             raise ValueError(

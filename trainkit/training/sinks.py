@@ -15,7 +15,16 @@ from trainkit.writers.sinks.prometheus import PrometheusSink
 from trainkit.writers.sinks.service_sink import ServiceSink
 from trainkit.writers.step.host_step import Step
 
-__all__ = ["NEEDED", "clearml", "json_lines", "mlflow", "prometheus", "trackio", "wandb"]
+__all__ = [
+    "NEEDED",
+    "check_file",
+    "clearml",
+    "json_lines",
+    "mlflow",
+    "prometheus",
+    "trackio",
+    "wandb",
+]
 
 # What a task of ClearML hooks into by itself. `False` for all of it would leave the search for a
 # repository, which forks in a thread and can hang for ever.
@@ -32,17 +41,14 @@ def json_lines(directory: Path, resumed_at: int = 0, file: str = "series.jsonl")
     A run that is resumed first removes the lines of the iterations that are done again.
 
     Args:
-        directory: Of the run.
+        directory: The run's folder.
         resumed_at: The first iteration that is still to come; 0: the run is new.
-        file: Its name, which ends with `.jsonl`.
+        file: The file's name, which ends with `.jsonl`.
 
     Raises:
         ValueError: It has another ending, or would not be in the folder.
     """
-    if Path(file).name != file or not file.endswith(".jsonl"):
-        raise ValueError(
-            f"file must be the name of a file in the run's folder and end with .jsonl, got {file!r}"
-        )
+    check_file(file)
     path = directory / file
     if resumed_at and path.exists():
         kept = [line for line in path.read_bytes().splitlines(True) if _before(line, resumed_at)]
@@ -52,13 +58,25 @@ def json_lines(directory: Path, resumed_at: int = 0, file: str = "series.jsonl")
     return JsonLinesSink(path)
 
 
+def check_file(file: str) -> None:
+    """Check the name of a file of JSON lines.
+
+    Raises:
+        ValueError: It has another ending than `.jsonl`, or would not be in the run's folder.
+    """
+    if Path(file).name != file or not file.endswith(".jsonl"):
+        raise ValueError(
+            f"file must be the name of a file in the run's folder and end with .jsonl, got {file!r}"
+        )
+
+
 def prometheus(directory: Path, name: str = "", path: str | None = None) -> Sink:
     """The newest scalars in a text file of Prometheus: see `trainkit.PrometheusSink`.
 
     Args:
-        directory: Of the run.
-        name: Of the run; the label `run` is this, or the name of the run's folder.
-        path: Of the file; by default `metrics.prom` in the run's folder.
+        directory: The run's folder.
+        name: The value of the label `run`; by default the name of the run's folder.
+        path: The file; by default `metrics.prom` in the run's folder.
     """
     target = directory / "metrics.prom" if path is None else Path(path).expanduser()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +96,12 @@ def wandb(
     A run that is resumed goes on in the same one.
 
     Args:
-        directory: Of the run; W&B keeps its files there too.
+        directory: The run's folder; W&B keeps its files there too.
         run: The run's id.
-        name: What W&B shows; by default the name of the run's folder.
-        project: Of W&B.
-        entity: The user or team; None: the one that is logged in.
-        mode: None: as W&B's own settings say.
+        name: The name that W&B shows; by default the name of the run's folder.
+        project: The W&B project.
+        entity: The W&B user or team; None: the one that is logged in.
+        mode: `online` or `offline`; None: as W&B's own settings say.
     """
     module = importlib.import_module("wandb")
     handle = module.init(
@@ -113,10 +131,10 @@ def mlflow(
     """A run of MLflow. A run that is resumed goes on in the same one.
 
     Args:
-        directory: Of the run.
+        directory: The run's folder.
         run: The run's id, kept as the tag `trainkit.run`.
-        name: What MLflow shows; by default the name of the run's folder.
-        experiment: Of MLflow; made where there is none.
+        name: The name that MLflow shows; by default the name of the run's folder.
+        experiment: The MLflow experiment; it is made if there is none of this name.
         tracking_uri: Where MLflow keeps runs; None: as its own settings say.
     """
     module = importlib.import_module("mlflow")
@@ -153,18 +171,18 @@ def clearml(
     project: str = "trainkit",
     offline: bool = False,
 ) -> Sink:
-    """A task of ClearML, which hooks into nothing: no framework, no arguments, no output.
+    """A task of ClearML. Its automatic logging of frameworks, arguments and output is switched off.
 
     A chart holds the lines of one tag: training, validation and test.
 
     A run that is resumed begins a new task, tagged with the same id.
 
     Args:
-        directory: Of the run.
+        directory: The run's folder.
         run: The run's id, a tag of the task.
-        name: Of the task; by default the name of the run's folder.
-        project: Of ClearML.
-        offline: Keep everything on this machine.
+        name: The name of the task; by default the name of the run's folder.
+        project: The ClearML project.
+        offline: Keep everything on this machine, in ClearML's cache folder.
     """
     module = importlib.import_module("clearml")
     if offline:
@@ -196,10 +214,10 @@ def trackio(
     A run that is resumed goes on in the same one.
 
     Args:
-        directory: Of the run.
-        run: The run's id, of which a part makes the name unique.
-        name: What trackio shows; by default the name of the run's folder.
-        project: Of trackio.
+        directory: The run's folder.
+        run: The run's id; its first six characters are added to the name, to make it unique.
+        name: The name that trackio shows; by default the name of the run's folder.
+        project: The trackio project.
     """
     module = importlib.import_module("trackio")
     handle = module.init(
